@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""eta: complex channel symbols -> received symbols."""

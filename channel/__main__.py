@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m channel`: flags -> settings -> serve."""
+
+from __future__ import annotations
+
+from channel.service import channel_service
+from genjscc.serving.server import run_process
+from genjscc.settings import ChannelSettings, read_settings
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serves until SIGTERM."""
+    settings = read_settings(ChannelSettings, "channel", arguments)
+    run_process(channel_service(settings), settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the channel computes: NumPy, or PyTorch on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channel.physics import Array
+from genjscc.errors import InvalidInputError, MissingExtraError
+
+
+@dataclass(frozen=True)
+class Backend:
+    """How arrays get to the device and back."""
+
+    put: Callable[[NDArray[np.generic]], Array]
+    get: Callable[[Array], NDArray[np.generic]]
+
+
+def make_backend(library: Literal["numpy", "torch"], device: str) -> Backend:
+    """The backend of that name.
+
+    Raises:
+        MissingExtraError: torch is asked for and not installed.
+        InvalidInputError: no such device.
+
+    """
+    if library == "numpy":
+        return Backend(put=lambda array: array, get=lambda array: array)
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError(
+            "backend torch needs PyTorch: pip install 'genjscc[models]', or use backend numpy"
+        ) from error
+    try:
+        target = torch.device(device)
+        torch.empty(0, device=target)
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidInputError(
+            "device", f"got {device!r}: {str(error).splitlines()[0]}"
+        ) from error
+    return Backend(
+        put=lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(target),
+        get=lambda array: array.cpu().numpy(),
+    )

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counter-based complex Gaussian draws: the same seed gives the same noise everywhere.
+
+The draws of an image depend on its seed alone: not on the batch it travels in, the process,
+the machine or the array library. NumPy guarantees the raw Philox stream, though not the
+stream of its `standard_normal`, so the Gaussians are made here, by Box and Muller: modulus
+and phase of CN(0, 1) are a Rayleigh variable and a uniform angle, one pair of uniforms each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Stream(IntEnum):
+    """What the draws are for. Streams of one seed are independent of each other."""
+
+    NOISE = 0
+    FADING = 1
+
+
+def unit_complex_gaussian(
+    seed: int, count: int, stream: Stream = Stream.NOISE
+) -> NDArray[np.complex64]:
+    """`count` draws of CN(0, 1): variance 1 per complex number, 1/2 per real dimension.
+
+    Args:
+        seed: 0..2^63-1.
+        count: how many; a longer draw begins with the shorter one.
+        stream: which of the seed's independent streams.
+
+    """
+    bits = np.random.Philox(key=np.array([seed, int(stream)], dtype=np.uint64))
+    raw = bits.random_raw(2 * count).reshape(count, 2)
+    # 53 bits each; the first is kept off 0, where the logarithm is infinite.
+    uniforms = (raw >> np.uint64(11)).astype(np.float64)
+    modulus = np.sqrt(-np.log((uniforms[:, 0] + 0.5) * 2.0**-53))
+    angle = uniforms[:, 1] * (2.0 * math.pi * 2.0**-53)
+    draws: NDArray[np.complex128] = modulus * np.exp(1j * angle)
+    return draws.astype(np.complex64)
+
+
+def unit_noise_rows(
+    seeds: Sequence[int], count: int, stream: Stream = Stream.NOISE
+) -> NDArray[np.complex64]:
+    """One row of draws per seed. Shape: [len(seeds), count]."""
+    return np.stack([unit_complex_gaussian(seed, count, stream) for seed in seeds])

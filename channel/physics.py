@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The channel's equations, written once for NumPy and PyTorch.
+
+Every function takes arrays of one array library (NumPy, or PyTorch on any device) and returns
+arrays of the same one; PyTorch's gradients flow through. Symbols are complex64 of shape
+[B, k]: one row per image, and nothing in a row depends on another row. Randomness comes in as
+an argument (see `channel.noise`), so that a result is a function of its inputs.
+
+Symbols and units: P is the average power per complex symbol (linear), sigma^2 the noise
+variance per *complex* symbol, so sigma^2/2 per real dimension; SNR = 10 log10(P/sigma^2) in dB.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from genjscc.errors import InvalidInputError
+
+# An array of either library. The array API has no typing protocol that both satisfy.
+Array = Any
+
+
+def noise_power(snr_db: Array, power: float = 1.0) -> Array:
+    """sigma^2 of eq. (5): the noise variance per complex symbol at an SNR in dB."""
+    return power / 10.0 ** (snr_db / 10.0)
+
+
+def energy(symbols: Array) -> Array:
+    """||z||^2 of each row, in float64. Shapes: [B, k] -> [B]."""
+    xp = array_namespace(symbols)
+    # float64: a sum over 10^4 symbols in float32 would cost the sixth digit, and the square
+    # of a large but valid float32 would overflow.
+    real = xp.astype(xp.real(symbols), xp.float64)
+    imag = xp.astype(xp.imag(symbols), xp.float64)
+    return xp.sum(real * real + imag * imag, axis=-1)
+
+
+def normalize_power(z_tilde: Array, power: float = 1.0) -> Array:
+    """Z = sqrt(kP) z~/||z~|| for each image on its own (eq. 3). Shapes: [B, k] -> [B, k].
+
+    Afterwards ||z||^2/k = P to 1e-6 whatever the scale of z~, and applying it again changes
+    nothing.
+
+    Raises:
+        InvalidInputError: a row is all zero, so no scale can give it power P.
+
+    """
+    xp = array_namespace(z_tilde)
+    row_energy = energy(z_tilde)
+    if bool(xp.any(row_energy == 0)):
+        raise InvalidInputError(
+            "symbols", "the codeword is all zero; its power cannot be normalised"
+        )
+    k = z_tilde.shape[-1]
+    # Two steps in the symbols' own precision: the first brings any float32 scale near 1, so
+    # that neither the factor nor the product leaves float32's range.
+    peak = xp.max(xp.abs(z_tilde), axis=-1)[..., None]
+    scale = xp.sqrt(k * power / row_energy)[..., None] * xp.astype(peak, xp.float64)
+    return (z_tilde / peak) * xp.astype(scale, xp.real(z_tilde).dtype)
+
+
+def awgn(z: Array, snr_db: Array, unit_noise: Array, power: float = 1.0) -> Array:
+    """z_hat = z + n, n ~ CN(0, sigma^2 I) (eq. 4).
+
+    Args:
+        z: symbols [B, k] of average power `power`.
+        snr_db: [B], one SNR per image, in dB.
+        unit_noise: [B, k] draws of CN(0, 1): variance 1 per complex symbol, 1/2 per real
+            dimension.
+        power: P.
+
+    """
+    xp = array_namespace(z)
+    sigma = xp.sqrt(noise_power(snr_db, power))[..., None]
+    return z + xp.astype(sigma, xp.real(z).dtype) * unit_noise
+
+
+def rician_gains(unit_noise: Array, k_factor: float) -> Array:
+    """Block gains h with E|h|^2 = 1 from CN(0, 1) draws: line of sight plus scatter.
+
+    h = sqrt(K/(K+1)) + sqrt(1/(K+1)) g. K = 0 is Rayleigh fading; K is linear, not in dB.
+    The line-of-sight phase is 0: with channel state known at the receiver it has no effect.
+    """
+    return (k_factor / (k_factor + 1)) ** 0.5 + (1 / (k_factor + 1)) ** 0.5 * unit_noise
+
+
+def spread_gains(gains: Array, k: int, block_length: int) -> Array:
+    """Repeats each block's gain over its symbols: [B, ceil(k/block_length)] -> [B, k]."""
+    xp = array_namespace(gains)
+    return xp.repeat(gains, block_length, axis=-1)[..., :k]
+
+
+def zero_force(received: Array, spread: Array) -> Array:
+    """Divides by the known gains [B, k]: undoes the fading and amplifies noise where |h| is small.
+
+    Raises:
+        InvalidInputError: a gain is zero.
+
+    """
+    xp = array_namespace(received)
+    if bool(xp.any(spread == 0)):
+        raise InvalidInputError("gains", "a gain is 0; zero forcing cannot divide by it")
+    return received / spread
+
+
+def measured_power(symbols: Array) -> Array:
+    """||z||^2/k of each row, linear. Shapes: [B, k] -> [B]."""
+    return energy(symbols) / symbols.shape[-1]
+
+
+def measured_snr_db(signal: Array, received: Array) -> Array:
+    """10 log10(||s||^2/||r - s||^2) of each row, in dB; inf where there is no noise.
+
+    `signal` is what would arrive without noise: z, or h z under fading.
+    """
+    xp = array_namespace(signal)
+    signal_energy = energy(signal)
+    noise_energy = energy(received - signal)
+    ratio = signal_energy / xp.where(noise_energy > 0, noise_energy, xp.ones_like(noise_energy))
+    infinite = xp.full_like(signal_energy, float("inf"))
+    return xp.where(noise_energy > 0, 10.0 * xp.log10(ratio), infinite)

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The channel as a service: codeword in, what is left of it out. Needs no torch."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from channel.backends import Backend, make_backend
+from channel.noise import Stream, unit_noise_rows
+from channel.physics import (
+    awgn,
+    measured_power,
+    measured_snr_db,
+    normalize_power,
+    rician_gains,
+    spread_gains,
+    zero_force,
+)
+from genjscc.errors import InvalidInputError
+from genjscc.limits import MAX_SEED, Limits
+from genjscc.serving.dispatcher import Dispatcher
+from genjscc.serving.metrics import Metrics
+from genjscc.serving.server import Service
+from genjscc.serving.streams import answer_stream
+from genjscc.settings import ChannelSettings
+from genjscc.v1 import channel_pb2, channel_pb2_grpc, codeword_pb2
+from genjscc.wire.codewords import symbols_from_message
+from genjscc.wire.numbers import checked_seed, checked_snr_db
+from genjscc.wire.tensors import complex_to_message
+
+_MAX_K_FACTOR = 1e6
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The channel of a request; `block_length` is 0 without fading."""
+
+    noise: bool = True
+    k_factor: float = 0.0
+    block_length: int = 0
+    equalization: Literal["zero_forcing", "none"] = "zero_forcing"
+
+
+@dataclass(frozen=True, eq=False)
+class TransmitJob:
+    """A checked request."""
+
+    header: codeword_pb2.CodewordHeader
+    symbols: NDArray[np.complex64]
+    snr_db: float
+    seed: int
+    kind: Kind
+
+
+@dataclass(frozen=True, eq=False)
+class TransmitResult:
+    """Received symbols [k], the gains [blocks] under fading, and what was measured."""
+
+    received: NDArray[np.complex64]
+    gains: NDArray[np.complex64] | None
+    power: float
+    snr_db: float
+    seconds: float
+
+
+def _kind_from_message(model: channel_pb2.ChannelModel, k: int) -> Kind:
+    which = model.WhichOneof("kind")
+    if which == "noiseless":
+        return Kind(noise=False)
+    if which != "fading":
+        return Kind()
+    fading = model.fading
+    if not 0 <= fading.k_factor <= _MAX_K_FACTOR:  # also refuses NaN
+        raise InvalidInputError(
+            "model.fading.k_factor",
+            f"got {fading.k_factor}; must be linear, from 0 (Rayleigh) to {_MAX_K_FACTOR:g}",
+        )
+    if fading.equalization not in channel_pb2.Equalization.values():
+        raise InvalidInputError(
+            "model.fading.equalization", f"got {fading.equalization}; not a known value"
+        )
+    leave = fading.equalization == channel_pb2.EQUALIZATION_NONE
+    return Kind(
+        k_factor=fading.k_factor,
+        block_length=min(fading.block_length or k, k),
+        equalization="none" if leave else "zero_forcing",
+    )
+
+
+class ChannelRoom:
+    """Power normalisation, fading, noise (eq. 3-5)."""
+
+    def __init__(
+        self,
+        settings: ChannelSettings,
+        observe_snr_db: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self._backend: Backend = make_backend(settings.backend, settings.device)
+        self._limits = Limits(max_symbols=settings.max_symbols)
+        self._observe_snr_db = observe_snr_db
+
+    def prepare(self, request: channel_pb2.TransmitRequest) -> TransmitJob:
+        symbols = symbols_from_message(request.codeword, limits=self._limits)
+        if not symbols.any():
+            raise InvalidInputError(
+                "codeword.symbols", "all are zero; their power cannot be normalised"
+            )
+        kind = _kind_from_message(request.model, len(symbols))
+        snr_db = 0.0
+        if kind.noise:
+            if not request.HasField("snr_db"):
+                raise InvalidInputError("snr_db", "is missing; only a noiseless channel has none")
+            snr_db = checked_snr_db(request.snr_db)
+        given = request.HasField("seed")
+        seed = checked_seed(request.seed) if given else secrets.randbelow(MAX_SEED + 1)
+        return TransmitJob(request.codeword.header, symbols, snr_db, seed, kind)
+
+    def key(self, job: TransmitJob) -> Hashable:
+        return len(job.symbols), job.kind
+
+    def run(self, jobs: Sequence[TransmitJob]) -> list[TransmitResult]:
+        started = time.perf_counter()
+        put, kind, k = self._backend.put, jobs[0].kind, len(jobs[0].symbols)
+        seeds = [job.seed for job in jobs]
+        z = normalize_power(put(np.stack([job.symbols for job in jobs])))
+        signal, gains, spread = z, None, None
+        if kind.block_length:
+            blocks = -(-k // kind.block_length)
+            draws = put(unit_noise_rows(seeds, blocks, Stream.FADING))
+            gains = rician_gains(draws, kind.k_factor)
+            spread = spread_gains(gains, k, kind.block_length)
+            signal = z * spread
+        received = signal
+        if kind.noise:
+            snr_db = put(np.array([job.snr_db for job in jobs]))
+            received = awgn(signal, snr_db, put(unit_noise_rows(seeds, k)))
+        power, snr = measured_power(z), measured_snr_db(signal, received)
+        if spread is not None and kind.equalization == "zero_forcing":
+            received = zero_force(received, spread)
+        get = self._backend.get
+        rows, powers, snrs = get(received), get(power), get(snr)
+        gain_rows = [None] * len(jobs) if gains is None else list(get(gains))
+        seconds = time.perf_counter() - started
+        return [
+            TransmitResult(rows[i], gain_rows[i], float(powers[i]), float(snrs[i]), seconds)
+            for i in range(len(jobs))
+        ]
+
+    def finish(self, job: TransmitJob, result: TransmitResult) -> channel_pb2.TransmitResponse:
+        if job.kind.noise:
+            self._observe_snr_db(result.snr_db)
+        state = None
+        if result.gains is not None:
+            state = channel_pb2.ChannelState(
+                gains=complex_to_message(result.gains), block_length=job.kind.block_length
+            )
+        received = codeword_pb2.Codeword(
+            header=job.header, symbols=complex_to_message(result.received)
+        )
+        return channel_pb2.TransmitResponse(
+            received=received,
+            seed=job.seed,
+            measured_power=result.power,
+            measured_snr_db=result.snr_db,
+            state=state,
+            compute_seconds=result.seconds,
+        )
+
+
+class ChannelServicer(channel_pb2_grpc.ChannelServiceServicer):
+    """gRPC to room."""
+
+    def __init__(self, dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics) -> None:
+        self._dispatcher, self._metrics = dispatcher, metrics
+
+    async def Transmit(self, request: Any, context: Any) -> channel_pb2.TransmitResponse:
+        response: channel_pb2.TransmitResponse = await self._dispatcher.answer(request)
+        return response
+
+    async def TransmitStream(
+        self,
+        request_iterator: Any,
+        context: Any,
+    ) -> AsyncIterator[channel_pb2.TransmitStreamResponse]:
+        async for answer in answer_stream(
+            self._dispatcher,
+            self._metrics,
+            "TransmitStream",
+            request_iterator,
+            channel_pb2.TransmitStreamResponse,
+        ):
+            yield answer
+
+
+def channel_service(settings: ChannelSettings) -> Service:
+    """The channel, ready to be served."""
+
+    def load(metrics: Metrics) -> ChannelRoom:
+        return ChannelRoom(settings, metrics.measured_snr.observe)
+
+    def register(
+        dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics, server: grpc.aio.Server
+    ) -> None:
+        servicer = ChannelServicer(dispatcher, metrics)
+        channel_pb2_grpc.add_ChannelServiceServicer_to_server(servicer, server)
+
+    name = channel_pb2.DESCRIPTOR.services_by_name["ChannelService"].full_name
+    return Service("channel", name, load, register)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Semantic image transmission with learned joint source-channel codes.
+
+    from genjscc import Link
+
+    with Link() as link:
+        reception = link.send("photo.png", snr_db=0, rate="1/48", seed=1)
+        reception.save("received.png")
+
+What is listed here is public; a name is imported when it is first used, so that a program
+which only looks at errors does not load gRPC.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genjscc.client.aio import AsyncLink
+    from genjscc.client.link import Link
+    from genjscc.client.local import LocalLink
+    from genjscc.client.options import (
+        Awgn,
+        Fading,
+        Failure,
+        ModelInfo,
+        Noiseless,
+        Options,
+        Reception,
+        Transmission,
+    )
+    from genjscc.errors import GenJSCCError
+    from genjscc.wire.codewords import Codeword
+
+_HOMES = {
+    "AsyncLink": "genjscc.client.aio",
+    "Awgn": "genjscc.client.options",
+    "Codeword": "genjscc.wire.codewords",
+    "Fading": "genjscc.client.options",
+    "Failure": "genjscc.client.options",
+    "GenJSCCError": "genjscc.errors",
+    "Link": "genjscc.client.link",
+    "LocalLink": "genjscc.client.local",
+    "ModelInfo": "genjscc.client.options",
+    "Noiseless": "genjscc.client.options",
+    "Options": "genjscc.client.options",
+    "Reception": "genjscc.client.options",
+    "Transmission": "genjscc.client.options",
+}
+
+__all__ = [
+    "AsyncLink",
+    "Awgn",
+    "Codeword",
+    "Fading",
+    "Failure",
+    "GenJSCCError",
+    "Link",
+    "LocalLink",
+    "ModelInfo",
+    "Noiseless",
+    "Options",
+    "Reception",
+    "Transmission",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'genjscc' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

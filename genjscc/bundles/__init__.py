@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained model on disk: config.json, safetensors and a card."""

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The models that a service has loaded, by name and by pair."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from torch import nn
+
+from genjscc.bundles.config import BundleConfig
+from genjscc.bundles.store import find_bundles
+from genjscc.errors import BundleError, InvalidInputError, ModelNotFoundError
+from genjscc.settings import ModelSettings
+from genjscc.v1 import model_pb2
+from genjscc.wire.ratios import format_ratio, parse_ratio
+
+N = TypeVar("N", bound=nn.Module)
+
+_SCHEMES = {"deepjscc": model_pb2.SCHEME_DEEP_JSCC}
+
+
+@dataclass(frozen=True)
+class LoadedModel(Generic[N]):
+    """One half of a pair in memory."""
+
+    config: BundleConfig
+    network: N
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self.config.name
+
+    def rate(self, text: str) -> tuple[Fraction, int]:
+        """Bandwidth ratio and bottleneck channels for a request; "" is the highest ratio.
+
+        Raises:
+            InvalidInputError: not a ratio.
+            ModelNotFoundError: not one that this model offers.
+
+        """
+        offered = self.config.channels_by_ratio
+        ratio = parse_ratio(text) if text else max(offered)
+        if ratio not in offered:
+            names = ", ".join(format_ratio(one) for one in offered)
+            raise ModelNotFoundError(
+                f"bandwidth_ratio: got {text!r}; model {self.name!r} offers {names}"
+            )
+        return ratio, offered[ratio]
+
+
+class Catalogue(Generic[N]):
+    """All bundles below the settings' folder, loaded to its device.
+
+    Raises:
+        BundleError: no bundle, a broken one, or a default that is not there.
+
+    """
+
+    def __init__(self, settings: ModelSettings, load: Callable[[Path, BundleConfig], N]) -> None:
+        try:
+            self.device = torch.device(settings.device)
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise InvalidInputError("device", f"got {settings.device!r}: {reason}") from error
+        self._bfloat16 = settings.dtype == "bfloat16"
+        self._models = {
+            name: LoadedModel(config, load(settings.bundles, config).to(self.device))
+            for name, config in find_bundles(settings.bundles).items()
+        }
+        self._default = settings.default_model or next(iter(self._models))
+        if self._default not in self._models:
+            raise BundleError(
+                f"default model {self._default!r} is not in {settings.bundles}; "
+                f"there: {', '.join(self._models)}"
+            )
+        self._by_pair = {model.config.pair_id: model for model in self._models.values()}
+
+    def by_name(self, name: str) -> LoadedModel[N]:
+        """The model of that name; "" is the default one.
+
+        Raises:
+            ModelNotFoundError: there is none.
+
+        """
+        try:
+            return self._models[name or self._default]
+        except KeyError:
+            known = ", ".join(self._models)
+            raise ModelNotFoundError(f"model: got {name!r}; loaded here: {known}") from None
+
+    def by_pair(self, pair_id: str) -> LoadedModel[N] | None:
+        """The model trained together with an encoder, or None."""
+        return self._by_pair.get(pair_id)
+
+    def precision(self) -> contextlib.AbstractContextManager[object]:
+        """The arithmetic that the settings ask for."""
+        if self._bfloat16:
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def warm_up(self, run: Callable[[LoadedModel[N]], object]) -> None:
+        """Runs each model once, so that the first request does not pay for set-up."""
+        for model in self._models.values():
+            run(model)
+
+    def messages(self) -> list[model_pb2.Model]:
+        """What ListModels answers, sorted by name."""
+        return [
+            model_pb2.Model(
+                name=model.name,
+                scheme=_SCHEMES[model.config.scheme],
+                pair_id=model.config.pair_id,
+                bandwidth_ratios=[format_ratio(r) for r in model.config.channels_by_ratio],
+                domain=model.config.domain,
+                image_size=model.config.image_size,
+                snr_db_min=model.config.snr_db[0],
+                snr_db_max=model.config.snr_db[1],
+                is_default=model.name == self._default,
+            )
+            for _, model in sorted(self._models.items())
+        ]

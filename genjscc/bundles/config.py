@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a bundle declares about itself (`config.json`)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from genjscc.layers.bottleneck import SOURCE_SAMPLES_PER_SYMBOL
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BundleConfig(BaseModel):
+    """A DeepJSCC pair: encoder and decoder that were trained together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = Field(1, description="version of this layout")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="the folder's name")
+    scheme: Literal["deepjscc"] = Field("deepjscc", description="what it was trained for")
+    pair_id: str = Field(
+        pattern=r"^[0-9a-f]{16}$", description="digest of the weights; shared by the pair"
+    )
+    width: int = Field(ge=2, le=4096, description="c, channels of the networks")
+    symbol_channels: int = Field(ge=2, le=4096, multiple_of=2, description="C_out")
+    channel_steps: tuple[int, ...] = Field((), description="prefixes of C_out that may be sent")
+    domain: str = Field(description="what it was trained on")
+    image_size: int = Field(ge=16, description="side of the training images in pixels")
+    snr_db: tuple[float, float] = Field(description="range of the training SNRs in dB")
+    licence: str = Field(description="terms of the weights")
+    files: dict[str, Sha256] = Field(description="SHA-256 of each weight file")
+
+    @property
+    def channels_by_ratio(self) -> dict[Fraction, int]:
+        """The bandwidth ratios on offer, ascending, and the bottleneck channels each sends."""
+        steps = self.channel_steps or (self.symbol_channels,)
+        return {Fraction(c, SOURCE_SAMPLES_PER_SYMBOL): c for c in sorted(steps)}

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Link: the link over gRPC for ordinary programs; AsyncLink on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from numpy import uint8
+from numpy.typing import NDArray
+
+from genjscc.client.aio import DEFAULT_TIMEOUT_S, AsyncLink
+from genjscc.client.exchange import ImageInput
+from genjscc.client.keywords import CommonKeywords, SendKeywords
+from genjscc.client.options import Failure, ModelInfo, Reception, Transmission
+from genjscc.wire.codewords import Codeword
+
+T = TypeVar("T")
+
+
+class Link:
+    """Sends images through transmitter, channel and receiver.
+
+    Arguments and methods are those of `AsyncLink`, without `await`. May be used from several
+    threads. Use it as `with Link() as link: ...`.
+    """
+
+    def __init__(
+        self,
+        *,
+        transmitter: str | None = None,
+        channel: str | None = None,
+        receiver: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        self._link = AsyncLink(
+            transmitter=transmitter, channel=channel, receiver=receiver, timeout_s=timeout_s
+        )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="genjscc-link", daemon=True
+        )
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections; a second call does nothing."""
+        if self._loop.is_closed():
+            return
+        self._wait(self._link.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Address of each service by role."""
+        return self._link.addresses
+
+    def wait_ready(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Until all three services serve. Raises UnavailableError."""
+        self._wait(self._link.wait_ready(timeout_s))
+
+    def models(self) -> list[ModelInfo]:
+        """The models that the transmitter offers."""
+        return self._wait(self._link.models())
+
+    def send(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Reception:
+        """One image over the link; see `AsyncLink.send`."""
+        return self._wait(self._link.send(image, **keywords))
+
+    def send_many(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        snr_db: float | Sequence[float] = 0.0,
+        **keywords: Unpack[CommonKeywords],
+    ) -> Iterator[Reception | Failure]:
+        """Many images over the services' streams; see `AsyncLink.send_many`."""
+        outcomes = self._link.send_many(images, snr_db=snr_db, **keywords)
+
+        async def next_outcome() -> Reception | Failure | None:
+            return await anext(outcomes, None)
+
+        async def close() -> None:
+            await outcomes.aclose()
+
+        try:
+            while (outcome := self._wait(next_outcome())) is not None:
+                yield outcome
+        finally:
+            self._wait(close())
+
+    def encode(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Codeword:
+        """The transmitter alone: an image's codeword."""
+        return self._wait(self._link.encode(image, **keywords))
+
+    def transmit(self, codeword: Codeword, **keywords: Unpack[SendKeywords]) -> Transmission:
+        """The channel alone: what is left of a codeword."""
+        return self._wait(self._link.transmit(codeword, **keywords))
+
+    def decode(
+        self, transmission: Transmission, **keywords: Unpack[SendKeywords]
+    ) -> NDArray[uint8]:
+        """The receiver alone: the image of received symbols, uint8 [H, W, 3]."""
+        return self._wait(self._link.decode(transmission, **keywords))
+
+    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Ctrl-C must stop the call, not only the waiting.
+            future.cancel()
+            raise

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LocalLink: the same link in one process, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, Unpack
+
+from numpy import uint8
+from numpy.typing import NDArray
+
+from genjscc.client.exchange import (
+    ImageInput,
+    Journey,
+    decode_request,
+    encode_request,
+    model_info,
+    read_codeword,
+    read_image,
+    read_transmission,
+    send_steps,
+    transmit_request,
+)
+from genjscc.client.keywords import CommonKeywords, SendKeywords, options_for, options_for_each
+from genjscc.client.options import HOPS, Failure, Hop, ModelInfo, Reception, Transmission
+from genjscc.errors import GenJSCCError, MissingExtraError
+from genjscc.wire.codewords import Codeword
+
+_CHUNK = 64
+
+
+class LocalLink:
+    """Transmitter, channel and receiver in this process; methods and results as `Link`.
+
+    Args:
+        bundles: folder of the trained models; None: the services' default.
+        device: PyTorch device of the networks.
+        dtype: precision of the networks.
+        threads: CPU threads of the networks.
+        max_batch: images that `send_many` computes together.
+
+    Raises:
+        MissingExtraError: torch or the services' code is not installed.
+        BundleError: there is no usable model.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        bundles: str | Path | None = None,
+        device: str = "cpu",
+        dtype: Literal["float32", "bfloat16"] = "float32",
+        threads: int = 1,
+        max_batch: int = 16,
+    ) -> None:
+        try:
+            from channel.service import ChannelRoom
+            from genjscc.serving.room import answer, answer_many
+            from genjscc.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
+            from receiver.service import ReceiverRoom
+            from transmitter.service import TransmitterRoom
+        except ImportError as error:
+            raise MissingExtraError(
+                f"LocalLink runs the services' own code and {error.name!r} is missing: run it "
+                "from the repository after pip install -e '.[models]', or use Link"
+            ) from error
+        fields: dict[str, Any] = {"device": device, "dtype": dtype, "threads": threads}
+        if bundles is not None:
+            fields["bundles"] = Path(bundles)
+        self._transmitter = TransmitterRoom(TransmitterSettings(**fields))
+        self._rooms: dict[Hop, Any] = {
+            "encode": self._transmitter,
+            "transmit": ChannelRoom(ChannelSettings()),
+            "decode": ReceiverRoom(ReceiverSettings(**fields)),
+        }
+        self._answer, self._answer_many, self._max_batch = answer, answer_many, max_batch
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing to close; for the sake of `Link`."""
+
+    def wait_ready(self, timeout_s: float = 0.0) -> None:
+        """Ready since it was made; for the sake of `Link`."""
+
+    def models(self) -> list[ModelInfo]:
+        """The models on offer."""
+        return [model_info(message) for message in self._transmitter.catalogue.messages()]
+
+    def send(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Reception:
+        """One image over the link; see `AsyncLink.send`."""
+        steps = send_steps(image, options_for(keywords))
+        call = next(steps)
+        while True:
+            response = self._answer(self._rooms[call.hop], call.request)
+            try:
+                call = steps.send(response)
+            except StopIteration as end:
+                reception: Reception = end.value
+                return reception
+
+    def send_many(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        snr_db: float | Sequence[float] = 0.0,
+        **keywords: Unpack[CommonKeywords],
+    ) -> Iterator[Reception | Failure]:
+        """Many images, batched; see `AsyncLink.send_many`."""
+        each = options_for_each(snr_db, keywords)
+        numbered = enumerate(images)
+        while chunk := list(islice(numbered, _CHUNK)):
+            yield from self._send_chunk([(i, image, each) for i, image in chunk])
+
+    def _send_chunk(self, chunk: list[tuple[int, ImageInput, Any]]) -> list[Reception | Failure]:
+        outcomes: dict[int, Reception | Failure] = {}
+        journeys: dict[int, Journey] = {}
+        pending: dict[int, Any] = {}
+        for index, image, each in chunk:
+            try:
+                journeys[index] = Journey(each(index))
+                pending[index] = journeys[index].first(image)
+            except GenJSCCError as error:
+                outcomes[index] = Failure(index, error)
+        for hop in HOPS:
+            responses = self._answer_many(self._rooms[hop], list(pending.values()), self._max_batch)
+            following: dict[int, Any] = {}
+            for index, response in zip(pending, responses, strict=True):
+                try:
+                    if isinstance(response, GenJSCCError):
+                        raise response
+                    journey = journeys[index]
+                    if hop == "encode":
+                        following[index] = journey.after_encode(response)
+                    elif hop == "transmit":
+                        following[index] = journey.after_transmit(response)
+                    else:
+                        outcomes[index] = journey.after_decode(response)
+                except GenJSCCError as error:
+                    outcomes[index] = Failure(index, error)
+            pending = following
+        return [outcomes[index] for index, _, _ in chunk]
+
+    def encode(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Codeword:
+        """The transmitter alone: an image's codeword."""
+        request = encode_request(image, options_for(keywords))
+        return read_codeword(self._answer(self._rooms["encode"], request))
+
+    def transmit(self, codeword: Codeword, **keywords: Unpack[SendKeywords]) -> Transmission:
+        """The channel alone: what is left of a codeword."""
+        options = options_for(keywords)
+        request = transmit_request(codeword, options)
+        return read_transmission(self._answer(self._rooms["transmit"], request), options)
+
+    def decode(
+        self, transmission: Transmission, **keywords: Unpack[SendKeywords]
+    ) -> NDArray[uint8]:
+        """The receiver alone: the image of received symbols, uint8 [H, W, 3]."""
+        request = decode_request(transmission, options_for(keywords))
+        return read_image(self._answer(self._rooms["decode"], request))

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a caller may ask of the link, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from genjscc.errors import GenJSCCError
+from genjscc.wire.codewords import Codeword
+
+SchemeName = Literal["deepjscc", "generative", "inverse"]
+Hop = Literal["encode", "transmit", "decode"]
+HOPS: tuple[Hop, ...] = ("encode", "transmit", "decode")
+
+
+@dataclass(frozen=True)
+class Awgn:
+    """Additive white Gaussian noise."""
+
+
+@dataclass(frozen=True)
+class Fading:
+    """Rayleigh (`k_factor` 0) or Rician block fading, then noise at the given average SNR.
+
+    Attributes:
+        k_factor: power of the line of sight over that of the scatter, linear.
+        block_length: symbols that share a gain; 0: the whole codeword.
+        equalize_at: who divides by the gains, which are known without error: the channel
+            service or the receiver.
+
+    """
+
+    k_factor: float = 0.0
+    block_length: int = 0
+    equalize_at: Literal["channel", "receiver"] = "channel"
+
+
+@dataclass(frozen=True)
+class Noiseless:
+    """What is sent arrives."""
+
+
+Channel = Awgn | Fading | Noiseless
+
+
+@dataclass(frozen=True)
+class Options:
+    """How one image is sent.
+
+    Attributes:
+        snr_db: SNR of the channel, in dB.
+        rate: bandwidth ratio as "1/48"; None: the highest that the model offers.
+        model: name of the model; None: the transmitter's default.
+        scheme: how to decode; None: as the model was trained.
+        seed: of noise and fading; None: the channel draws one and tells it.
+        channel: the kind of channel.
+        told_snr_db: what encoder and decoder believe the SNR to be; None: the truth.
+
+    """
+
+    snr_db: float = 0.0
+    rate: str | None = None
+    model: str | None = None
+    scheme: SchemeName | None = None
+    seed: int | None = None
+    channel: Channel = field(default_factory=Awgn)
+    told_snr_db: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Transmission:
+    """A codeword that crossed the channel.
+
+    Attributes:
+        received: the symbols at the receiver and the header as sent.
+        gains: complex64, one per block, where the receiver has to equalise.
+        block_length: symbols that share a gain.
+        seed: that gives the same noise again.
+        measured_power: average power of the symbols sent, linear.
+        measured_snr_db: signal over noise at the receiver, in dB; inf without noise.
+
+    """
+
+    received: Codeword
+    gains: NDArray[np.complex64] | None
+    block_length: int
+    seed: int
+    measured_power: float
+    measured_snr_db: float
+
+
+@dataclass(frozen=True, eq=False)
+class Reception:
+    """An image that crossed the link.
+
+    Attributes:
+        image: the reconstruction, uint8 [H, W, 3].
+        codeword: what was sent: symbols of power 1 and header.
+        transmission: what arrived, and how it was measured.
+        model: name of the model.
+        seconds: time of each hop as the caller saw it.
+        compute_seconds: the part of it in network or channel.
+
+    """
+
+    image: NDArray[np.uint8]
+    codeword: Codeword
+    transmission: Transmission
+    model: str
+    seconds: Mapping[Hop, float]
+    compute_seconds: Mapping[Hop, float]
+
+    @property
+    def measured_snr_db(self) -> float:
+        """Signal over noise at the receiver, in dB."""
+        return self.transmission.measured_snr_db
+
+    @property
+    def seed(self) -> int:
+        """Gives the same noise again."""
+        return self.transmission.seed
+
+    def to_pil(self) -> Image.Image:
+        """The reconstruction as a Pillow image."""
+        return Image.fromarray(self.image)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the reconstruction; the suffix chooses the format."""
+        self.to_pil().save(path)
+
+
+@dataclass(frozen=True, eq=False)
+class Failure:
+    """An image of `send_many` that did not make it: its position and why."""
+
+    index: int
+    error: GenJSCCError
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model on offer."""
+
+    name: str
+    scheme: SchemeName
+    pair_id: str
+    bandwidth_ratios: tuple[str, ...]
+    domain: str
+    image_size: int
+    snr_db: tuple[float, float]
+    is_default: bool

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error that GenJSCC raises on purpose.
+
+    GenJSCCError
+    ├── InvalidInputError     a field of the input is wrong           INVALID_ARGUMENT
+    ├── ModelNotFoundError    no such model, or not at that rate      NOT_FOUND
+    ├── WrongPairError        symbols of another encoder              FAILED_PRECONDITION
+    ├── OverloadedError       a bounded resource is full              RESOURCE_EXHAUSTED
+    ├── UnavailableError      not reachable, or shutting down         UNAVAILABLE
+    ├── DeadlineError         the time given has passed               DEADLINE_EXCEEDED
+    ├── CancelledCallError    the caller gave up                      CANCELLED
+    ├── UnsupportedError      known, but not offered here             UNIMPLEMENTED
+    ├── AccessError           no or wrong credentials                 UNAUTHENTICATED
+    ├── RemoteError           the service failed                      INTERNAL
+    └── BundleError           a model on disk is broken or unsafe     (local)
+        └── MissingExtraError an optional package is not installed    (local)
+
+The same classes are raised by the local code, turned into a gRPC status by the services and
+turned back by the client: `except InvalidInputError` means the same near and far.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GenJSCCError(Exception):
+    """Base of all errors; `code` is the gRPC status code (number and name)."""
+
+    code: ClassVar[tuple[int, str]] = (13, "INTERNAL")
+
+
+class InvalidInputError(GenJSCCError, ValueError):
+    """A field of the input is wrong. The text names the field, the value and what is right."""
+
+    code = (3, "INVALID_ARGUMENT")
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+
+
+class ModelNotFoundError(GenJSCCError):
+    """There is no such model here, or none for that bandwidth ratio."""
+
+    code = (5, "NOT_FOUND")
+
+
+class WrongPairError(GenJSCCError):
+    """The symbols were made by an encoder that this decoder was not trained with."""
+
+    code = (9, "FAILED_PRECONDITION")
+
+
+class OverloadedError(GenJSCCError):
+    """A bounded resource is full; try again later."""
+
+    code = (8, "RESOURCE_EXHAUSTED")
+
+
+class UnavailableError(GenJSCCError):
+    """The service cannot be reached or is shutting down."""
+
+    code = (14, "UNAVAILABLE")
+
+
+class DeadlineError(GenJSCCError):
+    """The time given for the call has passed."""
+
+    code = (4, "DEADLINE_EXCEEDED")
+
+
+class CancelledCallError(GenJSCCError):
+    """The call was cancelled by its caller."""
+
+    code = (1, "CANCELLED")
+
+
+class UnsupportedError(GenJSCCError):
+    """The request is understood, but this service does not offer it."""
+
+    code = (12, "UNIMPLEMENTED")
+
+
+class AccessError(GenJSCCError):
+    """The credentials are missing or wrong."""
+
+    code = (16, "UNAUTHENTICATED")
+
+
+class RemoteError(GenJSCCError):
+    """The service failed in a way that is its own fault; its log has the details."""
+
+
+class BundleError(GenJSCCError):
+    """A model on disk is incomplete, altered or not safe to load."""
+
+
+class MissingExtraError(GenJSCCError):
+    """An optional package is needed and not installed; the text says which extra brings it."""
+
+
+_BY_CODE: dict[int, type[GenJSCCError]] = {
+    cls.code[0]: cls
+    for cls in (
+        ModelNotFoundError,
+        WrongPairError,
+        OverloadedError,
+        UnavailableError,
+        DeadlineError,
+        CancelledCallError,
+        UnsupportedError,
+        AccessError,
+    )
+}
+
+
+def error_from_status(code: int, message: str) -> GenJSCCError:
+    """The error that a gRPC status stands for; codes without a class become RemoteError."""
+    if code == InvalidInputError.code[0]:
+        field, _, problem = message.partition(": ")
+        return InvalidInputError(field, problem) if problem else InvalidInputError("request", field)
+    return _BY_CODE.get(code, RemoteError)(message)

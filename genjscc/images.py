@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between 8-bit pictures and what the networks see."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genjscc.layers.bottleneck import STRIDE
+
+
+def padded_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width raised to multiples of 16."""
+    height, width = size
+    return -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
+
+
+def to_padded_tensor(rgb: NDArray[np.uint8]) -> Tensor:
+    """[H, W, 3] uint8 -> [3, H', W'] uint8, its last row and column repeated to multiples of 16."""
+    height, width, _ = rgb.shape
+    rows, columns = padded_size((height, width))
+    padded = np.pad(rgb, ((0, rows - height), (0, columns - width), (0, 0)), mode="edge")
+    return torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)))
+
+
+def to_unit_range(pixels: Tensor) -> Tensor:
+    """uint8 -> float32 in [0, 1]."""
+    return pixels.float() / 255
+
+
+def to_rgb(image: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """[3, H', W'] in [0, 1] -> [H, W, 3] uint8, the padding cropped, rounded to nearest."""
+    height, width = size
+    cropped = image[:, :height, :width].clamp(0, 1).mul(255).round().to(torch.uint8)
+    return np.ascontiguousarray(cropped.permute(1, 2, 0).cpu().numpy())

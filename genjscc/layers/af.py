@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention-feature (AF) module: one network for every SNR (Xu et al., TCSVT 2021)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class AFModule(nn.Module):
+    """Scales each channel by a factor in (0, 1) learned from its mean and from the channel state.
+
+    Shapes: x [B, C, H, W], condition [B, num_conditions] -> [B, C, H, W]. The first condition
+    is the SNR in dB, as it is; further ones describe what else varies per image.
+    """
+
+    def __init__(self, channels: int, num_conditions: int = 1) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels + num_conditions, channels)
+        self.fc2 = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        context = torch.cat([x.mean((2, 3)), condition.to(x.dtype)], dim=1)  # [B, C + conditions]
+        factors = torch.sigmoid(self.fc2(F.leaky_relu(self.fc1(context))))
+        return x * factors[:, :, None, None]

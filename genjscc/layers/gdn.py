@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generalised divisive normalisation (Ballé, Laparra, Simoncelli, ICLR 2016)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_PEDESTAL = 2.0**-36
+_BETA_MIN = 1e-6
+_GAMMA_INIT = 0.1
+
+
+class _LowerBound(torch.autograd.Function):
+    """max(x, bound), with a gradient that may still push a clipped value back up."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, bound: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bound = bound  # type: ignore[attr-defined]
+        return x.clamp(min=bound)
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, *grad_outputs: Tensor
+    ) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        (grad,) = grad_outputs
+        passes = (x >= ctx.bound) | (grad < 0)  # type: ignore[attr-defined]
+        return grad * passes, None
+
+
+class GDN(nn.Module):
+    """y_i = x_i / sqrt(beta_i + sum_j gamma_ij x_j^2); the inverse form multiplies instead.
+
+    beta and gamma are stored as square roots, which keeps them non-negative and their
+    gradients well scaled near zero.
+
+    Shapes: [B, C, H, W] -> [B, C, H, W].
+    """
+
+    def __init__(self, channels: int, *, inverse: bool = False) -> None:
+        super().__init__()
+        self.inverse = inverse
+        self.beta = nn.Parameter(torch.sqrt(torch.ones(channels) + _PEDESTAL))
+        self.gamma = nn.Parameter(torch.sqrt(_GAMMA_INIT * torch.eye(channels) + _PEDESTAL))
+
+    def forward(self, x: Tensor) -> Tensor:
+        beta_bound = (_BETA_MIN + _PEDESTAL) ** 0.5
+        beta = _LowerBound.apply(self.beta, beta_bound) ** 2 - _PEDESTAL
+        gamma = _LowerBound.apply(self.gamma, _PEDESTAL**0.5) ** 2 - _PEDESTAL
+        scale = F.conv2d(x * x, gamma[:, :, None, None], beta)
+        return x * (torch.sqrt(scale) if self.inverse else torch.rsqrt(scale))

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Upper limits on foreign input, the same near and far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIN_SNR_DB, MAX_SNR_DB = -30.0, 60.0
+"""An SNR outside is taken for a mistake (a linear value, a wrong sign, another unit)."""
+
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may hold.
+
+    Attributes:
+        max_pixels: rows times columns of an image. Encoding takes about 1.3 kB of memory per
+            pixel at width 64, so the default asks for about 5 GB.
+        max_symbols: complex symbols of a codeword.
+        max_encoded_bytes: of an image file.
+
+    """
+
+    max_pixels: int = 4 * 1024 * 1024
+    max_symbols: int = 4 * 1024 * 1024
+    max_encoded_bytes: int = 48 * 1024 * 1024

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every metric of the services, with its meaning."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
+_DECIBEL = tuple(float(edge) for edge in range(-10, 45, 5))
+
+
+class Metrics:
+    """The metrics of one service, in a registry of their own."""
+
+    def __init__(self, role: str, version: str) -> None:
+        self.registry = CollectorRegistry()
+        info = Info("genjscc_build", "Role and version of the service.", registry=self.registry)
+        info.info({"role": role, "version": version})
+        self.requests = Counter(
+            "genjscc_requests",
+            "Finished calls by method and gRPC status; a stream is one call.",
+            ["method", "code"],
+            registry=self.registry,
+        )
+        self.request_seconds = Histogram(
+            "genjscc_request_seconds",
+            "Time from a call's arrival to its end, by method; a stream's is its whole life.",
+            ["method"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "genjscc_in_flight_requests",
+            "Calls that have begun and not ended, by method.",
+            ["method"],
+            registry=self.registry,
+        )
+        self.items = Counter(
+            "genjscc_stream_items",
+            "Answered items of streams, by method and gRPC status of the item.",
+            ["method", "code"],
+            registry=self.registry,
+        )
+        self.queue_depth = Gauge(
+            "genjscc_queue_depth", "Items that wait for the model.", registry=self.registry
+        )
+        self.batch_size = Histogram(
+            "genjscc_batch_size",
+            "Items computed together.",
+            buckets=_SIZES,
+            registry=self.registry,
+        )
+        self.compute_seconds = Histogram(
+            "genjscc_compute_seconds",
+            "Time of one batch in the network or the channel, without waiting and transport.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.ready = Gauge(
+            "genjscc_ready",
+            "1 while the service accepts calls, otherwise 0.",
+            registry=self.registry,
+        )
+        self.measured_snr = Histogram(
+            "genjscc_channel_measured_snr_decibels",
+            "Channel only: measured SNR of each codeword that met noise, in dB.",
+            buckets=_DECIBEL,
+            registry=self.registry,
+        )

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a service computes, apart from how it is served.
+
+A room turns a request into a response in three steps, so that several requests can share the
+middle one. The gRPC service and the in-process link call the same room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, Protocol, TypeVar, cast
+
+from genjscc.errors import GenJSCCError
+
+Request = TypeVar("Request", contravariant=True)  # noqa: PLC0105
+Response = TypeVar("Response", covariant=True)  # noqa: PLC0105
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class Room(Protocol[Request, Job, Result, Response]):
+    """prepare -> run (batched) -> finish. All three are called outside the event loop."""
+
+    def prepare(self, request: Request) -> Job:
+        """Checks a request and reads its content. Raises GenJSCCError."""
+        ...
+
+    def key(self, job: Job) -> Hashable:
+        """Jobs of equal keys may run together."""
+        ...
+
+    def run(self, jobs: Sequence[Job]) -> Sequence[Result]:
+        """Computes jobs of one key, each as if it were alone."""
+        ...
+
+    def finish(self, job: Job, result: Result) -> Response:
+        """The response of a job."""
+        ...
+
+
+def answer(room: Room[Request, Job, Result, Response], request: Request) -> Response:
+    """One request, on the spot."""
+    job = room.prepare(request)
+    (result,) = room.run([job])
+    return room.finish(job, result)
+
+
+def answer_many(
+    room: Room[Request, Job, Result, Response], requests: Sequence[Request], max_batch: int
+) -> list[Response | GenJSCCError]:
+    """Many requests, on the spot, in batches of equal keys; a failing one is its error."""
+    answers: list[Response | GenJSCCError | None] = [None] * len(requests)
+    groups: dict[Hashable, list[tuple[int, Job]]] = {}
+    for index, request in enumerate(requests):
+        try:
+            job = room.prepare(request)
+        except GenJSCCError as error:
+            answers[index] = error
+        else:
+            groups.setdefault(room.key(job), []).append((index, job))
+    for group in groups.values():
+        for start in range(0, len(group), max_batch):
+            batch = group[start : start + max_batch]
+            results: list[Result | GenJSCCError] = _run_each(room, batch)
+            for (index, job), result in zip(batch, results, strict=True):
+                try:
+                    answers[index] = (
+                        result if isinstance(result, GenJSCCError) else room.finish(job, result)
+                    )
+                except GenJSCCError as error:
+                    answers[index] = error
+    return cast("list[Response | GenJSCCError]", answers)
+
+
+def _run_each(room: Room[Any, Job, Any, Any], batch: list[tuple[int, Job]]) -> list[Any]:
+    try:
+        return [*room.run([job for _, job in batch])]
+    except GenJSCCError as error:
+        if len(batch) == 1:
+            return [error]
+        # One bad item must not take its neighbours along: each on its own.
+        return [_run_each(room, [one])[0] for one in batch]

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process around a service: gRPC server, health, reflection, metrics, drain on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from genjscc.errors import GenJSCCError
+from genjscc.serving.dispatcher import Dispatcher
+from genjscc.serving.interceptor import CallInterceptor
+from genjscc.serving.logs import set_up_logging
+from genjscc.serving.metrics import Metrics
+from genjscc.serving.room import Room
+from genjscc.settings import ServiceSettings
+
+log = logging.getLogger("genjscc")
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@dataclass(frozen=True)
+class Service:
+    """What makes a server the transmitter, the channel or the receiver.
+
+    Attributes:
+        role: its name in logs and metrics.
+        full_name: of the gRPC service.
+        load: makes the room, loaded and warm; called once, on the device's thread.
+        register: adds the servicer to a server.
+
+    """
+
+    role: str
+    full_name: str
+    load: Callable[[Metrics], Room[Any, Any, Any, Any]]
+    register: Callable[[Dispatcher[Any, Any, Any, Any], Metrics, grpc.aio.Server], None]
+
+
+class Server:
+    """One running service on this event loop. `start`, then `stop`."""
+
+    def __init__(self, service: Service, settings: ServiceSettings) -> None:
+        self._service, self._settings = service, settings
+        self.metrics = Metrics(service.role, version("genjscc"))
+        self.dispatcher: Dispatcher[Any, Any, Any, Any] = Dispatcher(
+            lambda: service.load(self.metrics), settings, self.metrics
+        )
+        self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._server: grpc.aio.Server | None = None
+        self.port = 0
+        self.metrics_port = -1
+        self._metrics_server: Any = None
+
+    async def start(self) -> None:
+        """Listens, loads the models, and only then reports SERVING.
+
+        Raises:
+            GenJSCCError: the address is taken, or a model cannot be loaded.
+
+        """
+        settings, service = self._settings, self._service
+        server = self._server = self._make_server()
+        service.register(self.dispatcher, self.metrics, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (service.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        await self._report(_NOT_SERVING)
+        address = f"{settings.host}:{settings.port}"
+        try:
+            self.port = server.add_insecure_port(address)
+            if settings.metrics_port >= 0:
+                self._metrics_server, _ = start_http_server(
+                    settings.metrics_port, settings.host, registry=self.metrics.registry
+                )
+                self.metrics_port = self._metrics_server.server_port
+        except (RuntimeError, OSError) as error:
+            raise GenJSCCError(
+                f"cannot listen on {address} or metrics port {settings.metrics_port}: {error}; "
+                "another process may have it, 0 picks a free port"
+            ) from error
+        await server.start()
+        await self.dispatcher.start()
+        await self._report(_SERVING)
+
+    def _make_server(self) -> grpc.aio.Server:
+        longest = self._settings.max_message_bytes
+        return grpc.aio.server(
+            interceptors=[CallInterceptor(self.metrics)],
+            options=[
+                ("grpc.max_receive_message_length", longest),
+                ("grpc.max_send_message_length", longest),
+                # Two servers on one port would each get a part of the calls.
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+
+    async def _report(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for name in ("", self._service.full_name):
+            await self._health.set(name, status)
+        self.metrics.ready.set(status == _SERVING)
+
+    async def stop(self) -> None:
+        """Turns health to NOT_SERVING, lets accepted calls end within the grace, then closes."""
+        self.metrics.ready.set(0)
+        await self._health.enter_graceful_shutdown()
+        if self._server is not None:
+            await self._server.stop(self._settings.grace_s)
+        self.dispatcher.close()
+        if self._metrics_server is not None:
+            self._metrics_server.shutdown()
+            self._metrics_server.server_close()
+
+    async def run(self) -> None:
+        """Serves until SIGTERM or SIGINT; prints one JSON line with the addresses when ready."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        starting = asyncio.create_task(self.start())
+        waiting = asyncio.create_task(stopping.wait())
+        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            self._announce()
+            await waiting
+        log.info("draining")
+        await self.stop()
+        log.info("stopped")
+
+    def _announce(self) -> None:
+        host = self._settings.host
+        ready = {"role": self._service.role, "address": f"{host}:{self.port}"}
+        if self.metrics_port >= 0:
+            ready["metrics"] = f"http://{host}:{self.metrics_port}/metrics"
+        sys.stdout.write(json.dumps(ready) + "\n")
+        sys.stdout.flush()
+        log.info("serving", extra=ready)
+
+
+def run_process(service: Service, settings: ServiceSettings) -> None:
+    """The whole life of a service's process."""
+    set_up_logging(service.role, settings.log_level)
+    try:
+        asyncio.run(Server(service, settings).run())
+    except GenJSCCError as error:
+        sys.exit(f"error: {error}")

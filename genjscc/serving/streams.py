@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bidirectional streams: every item gets its answer or its own error, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+
+from genjscc.serving.dispatcher import Dispatcher
+from genjscc.serving.interceptor import status_of
+from genjscc.serving.metrics import Metrics
+from genjscc.v1 import codeword_pb2
+
+Answer = TypeVar("Answer")
+
+
+async def answer_stream(
+    dispatcher: Dispatcher[Any, Any, Any, Any],
+    metrics: Metrics,
+    method: str,
+    requests: AsyncIterator[Any],
+    make_answer: Callable[..., Answer],
+) -> AsyncIterator[Answer]:
+    """Runs each item of a stream through the dispatcher.
+
+    Args:
+        dispatcher: of the service.
+        metrics: of the service.
+        method: name of the streaming call.
+        requests: messages with `item_id` and `request`.
+        make_answer: the answer's message class, with `item_id`, `response` and `error`.
+
+    """
+
+    async def answer_item(item: Any) -> Answer:
+        try:
+            response = await dispatcher.answer(item.request)
+        except Exception as error:  # noqa: BLE001 (an item's failure is that item's answer)
+            code, text = status_of(error)
+            metrics.items.labels(method, code.name).inc()
+            failure = codeword_pb2.ItemError(code=code.value[0], message=text)
+            return make_answer(item_id=item.item_id, error=failure)
+        metrics.items.labels(method, "OK").inc()
+        return make_answer(item_id=item.item_id, response=response)
+
+    def start(item: Any) -> asyncio.Future[Answer]:
+        return asyncio.create_task(answer_item(item))
+
+    async for answered in dispatcher.answer_stream(requests, start):
+        yield answered

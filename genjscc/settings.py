@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of the services: flags, or environment variables that begin with GENJSCC_.
+
+Each is declared once, here; `python -m transmitter --help` prints them. A flag goes before its
+variable, the variable before the default.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class ServiceSettings(BaseSettings):
+    """What all three services have in common."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GENJSCC_",
+        extra="forbid",
+        frozen=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 in a container")
+    port: int = Field(0, ge=0, le=65535, description="gRPC port; 0 picks a free one")
+    metrics_port: int = Field(
+        0, ge=-1, le=65535, description="Prometheus port; 0 picks a free one, -1 is off"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="lowest level of the log (JSON lines on standard error)"
+    )
+    grace_s: float = Field(
+        10.0, ge=0, description="seconds that accepted calls may go on after SIGTERM"
+    )
+    max_message_bytes: int = Field(
+        64 * 1024 * 1024, ge=64 * 1024, description="longest gRPC message, either way"
+    )
+    max_symbols: int = Field(4 * 1024 * 1024, ge=1, description="symbols of a codeword")
+    max_batch: int = Field(16, ge=1, description="most items that are computed together")
+    queue_size: int = Field(256, ge=1, description="items that may wait; more are refused")
+    stream_window: int = Field(
+        64, ge=1, description="items of one stream that are in work at a time"
+    )
+
+
+class ModelSettings(ServiceSettings):
+    """What the two services with networks add."""
+
+    bundles: Path = Field(REPOSITORY / "models", description="folder of the trained models")
+    default_model: str = Field(
+        "", description="model of requests that name none; empty: the first by name"
+    )
+    max_pixels: int = Field(4 * 1024 * 1024, ge=1, description="rows times columns of an image")
+    device: str = Field("cpu", description="PyTorch device, such as cpu, cuda or cuda:1")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="precision of the networks; bfloat16 is faster where it is native"
+    )
+    threads: int = Field(1, ge=1, description="CPU threads of the networks")
+
+
+class TransmitterSettings(ModelSettings):
+    """Settings of the transmitter."""
+
+
+class ReceiverSettings(ModelSettings):
+    """Settings of the receiver."""
+
+
+class ChannelSettings(ServiceSettings):
+    """Settings of the channel."""
+
+    backend: Literal["numpy", "torch"] = Field(
+        "numpy", description="array library; the noise is the same"
+    )
+    device: str = Field("cpu", description="PyTorch device, with the torch backend")
+
+
+_S = TypeVar("_S", bound=ServiceSettings)
+
+
+def read_settings(kind: type[_S], program: str, arguments: list[str] | None = None) -> _S:
+    """Settings from flags (None: the process's own) and environment.
+
+    Exits with one line that names the field when a value is wrong.
+    """
+    source: CliSettingsSource[object] = CliSettingsSource(
+        kind, cli_prog_name=f"python -m {program}"
+    )
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        return kind(_cli_settings_source=source(args=given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        sys.exit(f"error: {field}: got {first['input']!r}; {first['msg']}")

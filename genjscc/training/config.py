@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training run is told. A YAML file or the command line fills these fields."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from genjscc.errors import InvalidInputError
+from genjscc.training.losses import PerceptualName
+
+
+class DeepJSCCConfig(BaseModel):
+    """A DeepJSCC training run; the field texts are the command's help."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: Path = Field(description="folder of training images, searched recursively")
+    val: Path = Field(description="folder of validation images")
+    image_size: int = Field(64, multiple_of=16, ge=16, description="side of the training squares")
+
+    width: int = Field(256, ge=2, multiple_of=2, description="c, channels of the networks")
+    symbol_channels: int = Field(
+        8, ge=2, multiple_of=2, description="C_out: bandwidth ratio rho = C_out/1536"
+    )
+    channel_steps: tuple[int, ...] = Field(
+        (),
+        description="one network for several rates: prefixes of C_out to train (empty: one rate)",
+    )
+    snr_db: tuple[float, float] = Field(
+        (-5.0, 5.0), description="range of the SNR in dB, drawn uniformly for each image"
+    )
+
+    mse_weight: float = Field(1.0, ge=0, description="weight of the MSE on [0, 1] images")
+    perceptual: PerceptualName | None = Field(
+        "st-lpips-vgg", description="perceptual distance in the loss"
+    )
+    perceptual_weight: float = Field(1.0, ge=0, description="its weight")
+    perceptual_after: int = Field(
+        0, ge=0, description="images seen before the perceptual term (costly) joins the MSE"
+    )
+
+    batch_size: int = Field(32, ge=1, description="images per step on each process")
+    images: int = Field(1_000_000, ge=1, description="training images in all, repeats included")
+    learning_rate: float = Field(1e-4, gt=0, description="Adam's, at its peak")
+    betas: tuple[float, float] = Field((0.9, 0.99), description="Adam's")
+    warmup_images: int = Field(0, ge=0, description="images over which the rate rises from 0")
+    schedule: Literal["plateau", "cosine"] = Field(
+        "plateau",
+        description="plateau: x0.8 after 4 validations without improvement; "
+        "cosine: down to 1 percent at the last image",
+    )
+    patience: int = Field(
+        8, ge=1, description="plateau only: stop after so many validations without improvement"
+    )
+    ema_decay: float = Field(
+        0.0, ge=0, lt=1, description="moving average of the weights, per step; 0: none"
+    )
+    seed: int = Field(1, ge=0, description="of weights, order, SNR and noise")
+
+    validate_every: int = Field(24_000, ge=1, description="training images between validations")
+    validate_images: int = Field(512, ge=1, description="validation images used each time")
+    checkpoint_every_s: float = Field(300.0, gt=0, description="seconds between checkpoints")
+    workers: int = Field(0, ge=0, description="processes that decode images")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        steps = self.channel_steps
+        if steps and (
+            any(s < 2 or s % 2 for s in steps)
+            or list(steps) != sorted(set(steps))
+            or steps[-1] != self.symbol_channels
+        ):
+            raise ValueError(
+                f"channel_steps: got {list(steps)}; even, ascending, the last one equal to "
+                f"symbol_channels ({self.symbol_channels})"
+            )
+        if self.snr_db[0] > self.snr_db[1]:
+            raise ValueError(f"snr_db: got {self.snr_db}; the lower end comes first")
+        return self
+
+    @property
+    def rates(self) -> tuple[int | None, ...]:
+        """What the link is called with at each trained rate."""
+        return self.channel_steps or (None,)
+
+
+def load_config(path: Path, overrides: dict[str, object]) -> DeepJSCCConfig:
+    """A YAML file's fields, replaced by those that the command line gives.
+
+    Raises:
+        InvalidInputError: naming each field that is wrong.
+
+    """
+    try:
+        fields = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidInputError("config", f"{path}: {error}") from error
+    if not isinstance(fields, dict):
+        raise InvalidInputError("config", f"{path} holds no fields")
+    try:
+        return DeepJSCCConfig(**{**fields, **overrides})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "config"
+        raise InvalidInputError(field, f"{first['msg']} (in {path})") from error

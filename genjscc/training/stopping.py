@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a run on one or many processes is asked to stop between two steps."""
+
+from __future__ import annotations
+
+import signal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+
+class StopOnSignal:
+    """`asked` turns true on SIGINT or SIGTERM: the loop then saves and ends between two steps."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, *_: object) -> None:
+        self.asked = True
+
+
+def any_process(fabric: Fabric, flag: bool) -> bool:
+    """True on all processes if it is on one: none may leave a collective operation alone."""
+    if fabric.world_size == 1:
+        return flag
+    total = fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum")
+    assert isinstance(total, Tensor)
+    return bool(total > 0)

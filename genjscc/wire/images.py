@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""8-bit RGB arrays <-> `Image`. Limits guard the decoding: a small file can hold a huge image."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from genjscc.errors import InvalidInputError, UnsupportedError
+from genjscc.limits import Limits
+from genjscc.v1 import tensor_pb2
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
+def rgb_to_message(
+    rgb: NDArray[np.uint8], format_: tensor_pb2.ImageFormat.ValueType = tensor_pb2.IMAGE_FORMAT_RAW
+) -> tensor_pb2.Image:
+    """[H, W, 3] uint8 as plain pixels or as a PNG file.
+
+    Raises:
+        UnsupportedError: a format that this version does not write.
+
+    """
+    if format_ == tensor_pb2.IMAGE_FORMAT_RAW:
+        height, width, _ = rgb.shape
+        raw = tensor_pb2.RawImage(height=height, width=width, rgb=rgb.tobytes())
+        return tensor_pb2.Image(raw=raw)
+    if format_ in (tensor_pb2.IMAGE_FORMAT_PNG, tensor_pb2.IMAGE_FORMAT_UNSPECIFIED):
+        file = io.BytesIO()
+        Image.fromarray(rgb).save(file, "PNG")
+        return tensor_pb2.Image(encoded=file.getvalue())
+    raise UnsupportedError(f"format: got {format_}; PNG and RAW are offered")
+
+
+def rgb_from_message(
+    message: tensor_pb2.Image, *, limits: Limits, field: str = "image"
+) -> NDArray[np.uint8]:
+    """[H, W, 3] uint8 of an image from anywhere.
+
+    Raises:
+        InvalidInputError: no image, not an image, damaged, or above the limits.
+
+    """
+    content = message.WhichOneof("content")
+    if content == "raw":
+        return _from_raw(message.raw, limits, field)
+    if content == "encoded":
+        return decode_file(message.encoded, limits=limits, field=f"{field}.encoded")
+    raise InvalidInputError(field, "is missing; set `encoded` or `raw`")
+
+
+def _check_size(height: int, width: int, limits: Limits, field: str) -> None:
+    if height < 1 or width < 1:
+        raise InvalidInputError(field, f"got {width}x{height} pixels; holds no pixel")
+    if height * width > limits.max_pixels:
+        raise InvalidInputError(
+            field,
+            f"got {width}x{height} = {height * width} pixels; at most {limits.max_pixels} "
+            "are accepted, scale it down first",
+        )
+
+
+def _from_raw(raw: tensor_pb2.RawImage, limits: Limits, field: str) -> NDArray[np.uint8]:
+    _check_size(raw.height, raw.width, limits, f"{field}.raw")
+    expected = raw.height * raw.width * 3
+    if len(raw.rgb) != expected:
+        raise InvalidInputError(
+            f"{field}.raw.rgb",
+            f"got {len(raw.rgb)} bytes; {raw.width}x{raw.height} RGB pixels are {expected}",
+        )
+    return np.frombuffer(raw.rgb, dtype=np.uint8).reshape(raw.height, raw.width, 3)
+
+
+def decode_file(data: bytes, *, limits: Limits, field: str) -> NDArray[np.uint8]:
+    """[H, W, 3] uint8 of a PNG, JPEG or WebP file, turned upright as its EXIF data says.
+
+    The size is read from the header and checked before a pixel is decoded.
+
+    Raises:
+        InvalidInputError: not such a file, damaged, or above the limits.
+
+    """
+    if not data:
+        raise InvalidInputError(field, "is empty; must be the bytes of a PNG, JPEG or WebP file")
+    if len(data) > limits.max_encoded_bytes:
+        raise InvalidInputError(
+            field, f"got {len(data)} bytes; at most {limits.max_encoded_bytes} are accepted"
+        )
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            _check_size(height, width, limits, field)
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            return np.array(upright)
+    except InvalidInputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InvalidInputError(
+            field, f"got {len(data)} bytes that are not a PNG, JPEG or WebP file"
+        ) from error
+    except _DECODE_ERRORS as error:
+        raise InvalidInputError(field, f"the image file is damaged: {error}") from error

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Complex arrays <-> `ComplexTensor`: `cf32_le`, interleaved I and Q, little endian."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genjscc.errors import InvalidInputError
+from genjscc.v1 import tensor_pb2
+
+DTYPE = "cf32_le"
+_STORED = np.dtype("<c8")
+
+
+def complex_to_message(values: NDArray[np.complex64]) -> tensor_pb2.ComplexTensor:
+    """Any shape; other complex types are rounded to complex64."""
+    stored = np.ascontiguousarray(values, dtype=_STORED)
+    return tensor_pb2.ComplexTensor(dtype=DTYPE, shape=values.shape, data=stored.tobytes())
+
+
+def complex_from_message(
+    message: tensor_pb2.ComplexTensor, *, field: str, max_size: int
+) -> NDArray[np.complex64]:
+    """The array of a message, read-only and without a copy.
+
+    Args:
+        message: from anywhere.
+        field: its name in the request, for the error.
+        max_size: how many numbers are acceptable.
+
+    Raises:
+        InvalidInputError: wrong type, empty, too large, a length that does not fit the shape,
+            or a value that is not finite.
+
+    """
+    if message.dtype != DTYPE:
+        raise InvalidInputError(f"{field}.dtype", f"got {message.dtype!r}; must be {DTYPE!r}")
+    shape = tuple(message.shape)
+    size = math.prod(shape)
+    if not shape or size == 0:
+        raise InvalidInputError(f"{field}.shape", f"got {list(shape)}; holds no number")
+    if size > max_size:
+        raise InvalidInputError(
+            f"{field}.shape", f"got {list(shape)}, {size} numbers; at most {max_size} are accepted"
+        )
+    expected = size * _STORED.itemsize
+    if len(message.data) != expected:
+        raise InvalidInputError(
+            f"{field}.data",
+            f"got {len(message.data)} bytes; shape {list(shape)} needs {expected} (8 per number)",
+        )
+    values = np.frombuffer(message.data, dtype=_STORED).reshape(shape)
+    if not np.isfinite(values.view("<f4")).all():
+        first = int(np.flatnonzero(~np.isfinite(values.ravel()))[0])
+        raise InvalidInputError(
+            f"{field}.data", f"number {first} is {values.flat[first]}; all must be finite"
+        )
+    return values.astype(np.complex64, copy=False)

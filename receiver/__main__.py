@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m receiver`: flags -> settings -> serve."""
+
+from __future__ import annotations
+
+from genjscc.serving.server import run_process
+from genjscc.settings import ReceiverSettings, read_settings
+from receiver.service import receiver_service
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serves until SIGTERM."""
+    settings = read_settings(ReceiverSettings, "receiver", arguments)
+    run_process(receiver_service(settings), settings)
+
+
+if __name__ == "__main__":
+    main()

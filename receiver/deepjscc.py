@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The DeepJSCC decoder g of Fig. 4b, as Tung and Gündüz (DeepWiVe, 2022) build it.
+
+z_hat ─ Attn ─ RB ─ RBU ─ AF ─ RB ─ RBU ─ AF ─ Attn ─ RB ─ RBU ─ AF ─ RB ─ RBU ─ AF ─ x_hat
+       C_out,H/16   c,H/8          c,H/4                   c,H/2          3,H
+
+x_hat passes a sigmoid, which keeps it in [0, 1].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from genjscc.layers import (
+    AFModule,
+    AttentionBlock,
+    ConditionedSequence,
+    ResidualBlock,
+    ResidualBlockUpsample,
+)
+from genjscc.layers.bottleneck import bottleneck_from_symbols
+from genjscc.layers.condition import condition, num_conditions
+
+
+class Decoder(nn.Module):
+    """g: received symbols and SNR to images. Arguments as `transmitter.encoder.Encoder`."""
+
+    def __init__(
+        self, width: int, symbol_channels: int, channel_steps: tuple[int, ...] = ()
+    ) -> None:
+        super().__init__()
+        self.symbol_channels = symbol_channels
+        self.channel_steps = channel_steps
+        c, n = width, num_conditions(channel_steps)
+        self.blocks = ConditionedSequence(
+            [
+                AttentionBlock(symbol_channels),
+                ResidualBlock(symbol_channels, symbol_channels),
+                ResidualBlockUpsample(symbol_channels, c),
+                AFModule(c, n),
+                ResidualBlock(c, c),
+                ResidualBlockUpsample(c, c),
+                AFModule(c, n),
+                AttentionBlock(c),
+                ResidualBlock(c, c),
+                ResidualBlockUpsample(c, c),
+                AFModule(c, n),
+                ResidualBlock(c, c),
+                ResidualBlockUpsample(c, 3),
+                AFModule(3, n),
+            ]
+        )
+
+    def forward(self, symbols: Tensor, snr_db: Tensor, size: tuple[int, int]) -> Tensor:
+        """x_hat of the received symbols.
+
+        Args:
+            symbols: complex64 [B, k].
+            snr_db: [B], the SNR in dB that the decoder is told.
+            size: height and width of the (padded) images, multiples of 16.
+
+        Returns:
+            float [B, 3, H, W] in [0, 1].
+
+        """
+        bottleneck, channels = bottleneck_from_symbols(symbols, self.symbol_channels, size)
+        x_hat = self.blocks(bottleneck, condition(snr_db, channels, self.channel_steps))
+        return torch.sigmoid(x_hat.float())

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The forward operator A = g after eta after f (eq. 9-11), differentiable.
+
+Training minimises its distortion; InverseJSCC inverts it. Both call this one.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from channel.physics import awgn
+from receiver.deepjscc import Decoder
+from transmitter.encoder import Encoder, encode
+
+
+class ForwardOperator(nn.Module):
+    """x -> g(eta(f(x))) over AWGN."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def forward(
+        self, images: Tensor, snr_db: Tensor, unit_noise: Tensor, channels: int | None = None
+    ) -> Tensor:
+        """x_hat of the images.
+
+        Args:
+            images: [B, 3, H, W] in [0, 1]; H and W multiples of 16.
+            snr_db: [B] in dB, true and told.
+            unit_noise: [B, at least k] draws of CN(0, 1).
+            channels: bottleneck channels to send (None: all).
+
+        Returns:
+            [B, 3, H, W] in [0, 1].
+
+        """
+        z = encode(self.encoder, images, snr_db, channels)
+        z_hat = awgn(z, snr_db, unit_noise[:, : z.shape[1]])
+        height, width = images.shape[-2:]
+        return self.decoder(z_hat, snr_db, (height, width))  # type: ignore[no-any-return]

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The receiver as a service: received symbols in, image out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import grpc
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from channel.physics import spread_gains, zero_force
+from genjscc.bundles.catalogue import Catalogue
+from genjscc.errors import InvalidInputError, UnsupportedError, WrongPairError
+from genjscc.images import padded_size, to_rgb
+from genjscc.layers.bottleneck import STRIDE, num_symbols
+from genjscc.limits import Limits
+from genjscc.serving.dispatcher import Dispatcher
+from genjscc.serving.metrics import Metrics
+from genjscc.serving.server import Service
+from genjscc.serving.streams import answer_stream
+from genjscc.settings import ReceiverSettings
+from genjscc.v1 import model_pb2, receiver_pb2, receiver_pb2_grpc, tensor_pb2
+from genjscc.wire.codewords import codeword_from_message, gains_from_message
+from genjscc.wire.images import rgb_to_message
+from genjscc.wire.numbers import checked_snr_db
+from receiver.deepjscc import Decoder
+from receiver.models import load_decoder
+
+
+@dataclass(frozen=True, eq=False)
+class DecodeJob:
+    """A checked request: equalised symbols complex64 [k] and what to make of them."""
+
+    model: str
+    snr_db: float
+    size: tuple[int, int]
+    symbols: NDArray[np.complex64]
+    format: tensor_pb2.ImageFormat.ValueType
+
+
+@dataclass(frozen=True, eq=False)
+class DecodeResult:
+    """An image [3, H', W'] in [0, 1], padded, and the time of the batch that made it."""
+
+    image: torch.Tensor
+    seconds: float
+
+
+class ReceiverRoom:
+    """The decoders of a folder of bundles."""
+
+    def __init__(self, settings: ReceiverSettings) -> None:
+        torch.set_num_threads(settings.threads)
+        self.catalogue: Catalogue[Decoder] = Catalogue(settings, load_decoder)
+        self._limits = Limits(settings.max_pixels, settings.max_symbols)
+
+    def prepare(self, request: receiver_pb2.DecodeRequest) -> DecodeJob:
+        if request.scheme not in (model_pb2.SCHEME_UNSPECIFIED, model_pb2.SCHEME_DEEP_JSCC):
+            known = model_pb2.Scheme.DESCRIPTOR.values_by_number.get(request.scheme)
+            name = known.name if known else request.scheme
+            raise UnsupportedError(f"scheme: got {name}; offered here: SCHEME_DEEP_JSCC")
+        codeword = codeword_from_message(request.received, limits=self._limits, field="received")
+        model = self.catalogue.by_pair(codeword.pair_id)
+        if model is None:
+            pairs = ", ".join(f"{m.pair_id} ({m.name})" for m in self.catalogue.messages())
+            raise WrongPairError(
+                f"received.header.pair_id: got {codeword.pair_id!r}; "
+                f"the decoders here understand {pairs}"
+            )
+        channels = model.config.channels_by_ratio.get(codeword.bandwidth_ratio)
+        if channels is None:
+            raise WrongPairError(
+                "received.header.bandwidth_ratio: "
+                f"got {request.received.header.bandwidth_ratio!r}; "
+                f"model {model.name!r} was not trained for it"
+            )
+        expected = num_symbols(channels, padded_size(codeword.image_size))
+        if codeword.k != expected:
+            height, width = codeword.image_size
+            raise InvalidInputError(
+                "received.symbols",
+                f"got k = {codeword.k}; {request.received.header.bandwidth_ratio} of a "
+                f"{width}x{height} image is k = {expected}",
+            )
+        symbols = codeword.symbols
+        if request.HasField("state"):
+            gains, length = gains_from_message(request.state, k=codeword.k, limits=self._limits)
+            symbols = zero_force(symbols, spread_gains(gains, codeword.k, length))
+        if request.HasField("snr_db"):
+            snr_db = checked_snr_db(request.snr_db)
+        elif codeword.snr_db is not None:
+            snr_db = codeword.snr_db
+        else:
+            raise InvalidInputError("snr_db", "is missing here and in received.header.snr_db")
+        return DecodeJob(model.name, snr_db, codeword.image_size, symbols, request.format)
+
+    def key(self, job: DecodeJob) -> Hashable:
+        return job.model, len(job.symbols), padded_size(job.size)
+
+    def run(self, jobs: Sequence[DecodeJob]) -> list[DecodeResult]:
+        started = time.perf_counter()
+        first = jobs[0]
+        network, device = self.catalogue.by_name(first.model).network, self.catalogue.device
+        symbols = torch.from_numpy(np.stack([job.symbols for job in jobs])).to(device)
+        snr_db = torch.tensor([job.snr_db for job in jobs], device=device)
+        with torch.inference_mode(), self.catalogue.precision():
+            images = network(symbols, snr_db, padded_size(first.size)).cpu()
+        seconds = time.perf_counter() - started
+        return [DecodeResult(image, seconds) for image in images]
+
+    def finish(self, job: DecodeJob, result: DecodeResult) -> receiver_pb2.DecodeResponse:
+        rgb = to_rgb(result.image, job.size)
+        return receiver_pb2.DecodeResponse(
+            image=rgb_to_message(rgb, job.format),
+            model=job.model,
+            scheme=model_pb2.SCHEME_DEEP_JSCC,
+            compute_seconds=result.seconds,
+        )
+
+    def warm_up(self) -> None:
+        """Runs each decoder once."""
+        size = (STRIDE, STRIDE)
+        self.catalogue.warm_up(
+            lambda model: self.run(
+                [
+                    DecodeJob(
+                        model.name,
+                        0.0,
+                        size,
+                        np.ones(num_symbols(model.config.symbol_channels, size), np.complex64),
+                        tensor_pb2.IMAGE_FORMAT_RAW,
+                    )
+                ]
+            )
+        )
+
+
+class ReceiverServicer(receiver_pb2_grpc.ReceiverServiceServicer):
+    """gRPC to room."""
+
+    def __init__(self, dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics) -> None:
+        self._dispatcher, self._metrics = dispatcher, metrics
+
+    async def Decode(self, request: Any, context: Any) -> receiver_pb2.DecodeResponse:
+        response: receiver_pb2.DecodeResponse = await self._dispatcher.answer(request)
+        return response
+
+    async def DecodeStream(
+        self,
+        request_iterator: Any,
+        context: Any,
+    ) -> AsyncIterator[receiver_pb2.DecodeStreamResponse]:
+        async for answer in answer_stream(
+            self._dispatcher,
+            self._metrics,
+            "DecodeStream",
+            request_iterator,
+            receiver_pb2.DecodeStreamResponse,
+        ):
+            yield answer
+
+    async def ListModels(
+        self,
+        request: Any,
+        context: Any,
+    ) -> receiver_pb2.ReceiverServiceListModelsResponse:
+        room = cast("ReceiverRoom", self._dispatcher.room)
+        return receiver_pb2.ReceiverServiceListModelsResponse(models=room.catalogue.messages())
+
+
+def receiver_service(settings: ReceiverSettings) -> Service:
+    """The receiver, ready to be served."""
+
+    def load(_: Metrics) -> ReceiverRoom:
+        room = ReceiverRoom(settings)
+        room.warm_up()
+        return room
+
+    def register(
+        dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics, server: grpc.aio.Server
+    ) -> None:
+        servicer = ReceiverServicer(dispatcher, metrics)
+        receiver_pb2_grpc.add_ReceiverServiceServicer_to_server(servicer, server)
+
+    name = receiver_pb2.DESCRIPTOR.services_by_name["ReceiverService"].full_name
+    return Service("receiver", name, load, register)

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m transmitter`: flags -> settings -> serve."""
+
+from __future__ import annotations
+
+from genjscc.serving.server import run_process
+from genjscc.settings import TransmitterSettings, read_settings
+from transmitter.service import transmitter_service
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serves until SIGTERM."""
+    settings = read_settings(TransmitterSettings, "transmitter", arguments)
+    run_process(transmitter_service(settings), settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The DeepJSCC encoder f of Fig. 4a, as Tung and Gündüz (DeepWiVe, 2022) build it.
+
+x [3,H,W] ─ RBS ─ AF ─ RB ─ RBS ─ AF ─ Attn ─ RB ─ RBS ─ AF ─ RB ─ RBS ─ AF ─ Attn ─ z~
+           c,H/2              c,H/4                  c,H/8          C_out,H/16
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from channel.physics import normalize_power
+from genjscc.layers import (
+    AFModule,
+    AttentionBlock,
+    ConditionedSequence,
+    ResidualBlock,
+    ResidualBlockWithStride,
+)
+from genjscc.layers.bottleneck import symbols_from_bottleneck
+from genjscc.layers.condition import condition, num_conditions
+
+
+class Encoder(nn.Module):
+    """f: images and SNR to unnormalised symbols z~.
+
+    Args:
+        width: c, the channels of every stage but the last (the paper's is 256).
+        symbol_channels: C_out, real channels of the bottleneck: rho = C_out/1536. Even.
+        channel_steps: bottleneck channels that may be sent, when one network serves several
+            bandwidth ratios (always a prefix); empty for the paper's network, one rate.
+
+    """
+
+    def __init__(
+        self, width: int, symbol_channels: int, channel_steps: tuple[int, ...] = ()
+    ) -> None:
+        super().__init__()
+        if symbol_channels % 2 or symbol_channels < 2:
+            raise ValueError(
+                f"symbol_channels: got {symbol_channels}; two reals make a symbol, so even"
+            )
+        self.symbol_channels = symbol_channels
+        self.channel_steps = channel_steps
+        c, n = width, num_conditions(channel_steps)
+        self.blocks = ConditionedSequence(
+            [
+                ResidualBlockWithStride(3, c),
+                AFModule(c, n),
+                ResidualBlock(c, c),
+                ResidualBlockWithStride(c, c),
+                AFModule(c, n),
+                AttentionBlock(c),
+                ResidualBlock(c, c),
+                ResidualBlockWithStride(c, c),
+                AFModule(c, n),
+                ResidualBlock(c, c),
+                ResidualBlockWithStride(c, symbol_channels),
+                AFModule(symbol_channels, n),
+                AttentionBlock(symbol_channels),
+            ]
+        )
+
+    def forward(self, images: Tensor, snr_db: Tensor, channels: int | None = None) -> Tensor:
+        """z~ of the images.
+
+        Args:
+            images: [B, 3, H, W] in [0, 1]; H and W multiples of 16.
+            snr_db: [B], the SNR in dB that the encoder is told.
+            channels: how many bottleneck channels to send (None: all).
+
+        Returns:
+            complex64 [B, k], k = channels * H * W / 512, in the order channel, row, column,
+            two neighbouring reals forming one symbol (I, Q).
+
+        """
+        sent = self.symbol_channels if channels is None else channels
+        bottleneck = self.blocks(images, condition(snr_db, sent, self.channel_steps))
+        return symbols_from_bottleneck(bottleneck[:, :sent])
+
+
+def encode(encoder: Encoder, images: Tensor, snr_db: Tensor, channels: int | None = None) -> Tensor:
+    """Channel input z = normalised f(x): what the service, the trainer and the evaluator call.
+
+    Shapes and ranges as in `Encoder.forward`; each row has average power 1 (eq. 3).
+    """
+    return normalize_power(encoder(images, snr_db, channels))  # type: ignore[no-any-return]

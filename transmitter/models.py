@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The encoders of the bundles below a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from genjscc.bundles.config import BundleConfig
+from genjscc.bundles.store import ENCODER, fill
+from transmitter.encoder import Encoder
+
+
+def load_encoder(root: Path, config: BundleConfig) -> Encoder:
+    """The encoder of a bundle, ready for inference.
+
+    Raises:
+        BundleError: its file is missing, altered or of another network.
+
+    """
+    encoder = Encoder(config.width, config.symbol_channels, config.channel_steps)
+    return fill(encoder, root / config.name / ENCODER, config)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The transmitter as a service: image in, codeword out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Hashable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, cast
+
+import grpc
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from genjscc.bundles.catalogue import Catalogue
+from genjscc.errors import InvalidInputError
+from genjscc.images import to_padded_tensor, to_unit_range
+from genjscc.layers.bottleneck import STRIDE
+from genjscc.limits import Limits
+from genjscc.serving.dispatcher import Dispatcher
+from genjscc.serving.metrics import Metrics
+from genjscc.serving.server import Service
+from genjscc.serving.streams import answer_stream
+from genjscc.settings import TransmitterSettings
+from genjscc.v1 import transmitter_pb2, transmitter_pb2_grpc
+from genjscc.wire.codewords import Codeword, codeword_to_message
+from genjscc.wire.images import rgb_from_message
+from genjscc.wire.numbers import checked_snr_db
+from transmitter.encoder import Encoder, encode
+from transmitter.models import load_encoder
+
+
+@dataclass(frozen=True, eq=False)
+class EncodeJob:
+    """A checked request: pixels uint8 [3, H', W'] padded, and what to make of them."""
+
+    model: str
+    ratio: Fraction
+    channels: int
+    snr_db: float
+    size: tuple[int, int]
+    pixels: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class EncodeResult:
+    """Normalised symbols complex64 [k] and the time of the batch that made them."""
+
+    symbols: NDArray[np.complex64]
+    seconds: float
+
+
+class TransmitterRoom:
+    """The encoders of a folder of bundles."""
+
+    def __init__(self, settings: TransmitterSettings) -> None:
+        torch.set_num_threads(settings.threads)
+        self.catalogue: Catalogue[Encoder] = Catalogue(settings, load_encoder)
+        self._limits = Limits(settings.max_pixels, settings.max_symbols)
+
+    def prepare(self, request: transmitter_pb2.EncodeRequest) -> EncodeJob:
+        model = self.catalogue.by_name(request.model)
+        ratio, channels = model.rate(request.bandwidth_ratio)
+        if not request.HasField("snr_db"):
+            raise InvalidInputError("snr_db", "is missing; the encoder must be told an SNR in dB")
+        snr_db = checked_snr_db(request.snr_db)
+        rgb = rgb_from_message(request.image, limits=self._limits)
+        height, width, _ = rgb.shape
+        pixels = to_padded_tensor(rgb)
+        return EncodeJob(model.name, ratio, channels, snr_db, (height, width), pixels)
+
+    def key(self, job: EncodeJob) -> Hashable:
+        return job.model, job.channels, job.pixels.shape
+
+    def run(self, jobs: Sequence[EncodeJob]) -> list[EncodeResult]:
+        started = time.perf_counter()
+        first = jobs[0]
+        network, device = self.catalogue.by_name(first.model).network, self.catalogue.device
+        images = to_unit_range(torch.stack([job.pixels for job in jobs]).to(device))
+        snr_db = torch.tensor([job.snr_db for job in jobs], device=device)
+        with torch.inference_mode(), self.catalogue.precision():
+            z = encode(network, images, snr_db, first.channels)
+        symbols = z.cpu().numpy()
+        seconds = time.perf_counter() - started
+        return [EncodeResult(row, seconds) for row in symbols]
+
+    def finish(self, job: EncodeJob, result: EncodeResult) -> transmitter_pb2.EncodeResponse:
+        pair_id = self.catalogue.by_name(job.model).config.pair_id
+        codeword = Codeword(result.symbols, pair_id, job.ratio, job.size, job.snr_db)
+        return transmitter_pb2.EncodeResponse(
+            codeword=codeword_to_message(codeword),
+            model=job.model,
+            compute_seconds=result.seconds,
+        )
+
+    def warm_up(self) -> None:
+        """Runs each encoder once."""
+        pixels = torch.zeros(3, STRIDE, STRIDE, dtype=torch.uint8)
+        self.catalogue.warm_up(
+            lambda model: self.run(
+                [EncodeJob(model.name, *model.rate(""), 0.0, (STRIDE, STRIDE), pixels)]
+            )
+        )
+
+
+class TransmitterServicer(transmitter_pb2_grpc.TransmitterServiceServicer):
+    """gRPC to room."""
+
+    def __init__(self, dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics) -> None:
+        self._dispatcher, self._metrics = dispatcher, metrics
+
+    async def Encode(self, request: Any, context: Any) -> transmitter_pb2.EncodeResponse:
+        response: transmitter_pb2.EncodeResponse = await self._dispatcher.answer(request)
+        return response
+
+    async def EncodeStream(
+        self,
+        request_iterator: Any,
+        context: Any,
+    ) -> AsyncIterator[transmitter_pb2.EncodeStreamResponse]:
+        async for answer in answer_stream(
+            self._dispatcher,
+            self._metrics,
+            "EncodeStream",
+            request_iterator,
+            transmitter_pb2.EncodeStreamResponse,
+        ):
+            yield answer
+
+    async def ListModels(
+        self,
+        request: Any,
+        context: Any,
+    ) -> transmitter_pb2.TransmitterServiceListModelsResponse:
+        room = cast("TransmitterRoom", self._dispatcher.room)
+        return transmitter_pb2.TransmitterServiceListModelsResponse(
+            models=room.catalogue.messages()
+        )
+
+
+def transmitter_service(settings: TransmitterSettings) -> Service:
+    """The transmitter, ready to be served."""
+
+    def load(_: Metrics) -> TransmitterRoom:
+        room = TransmitterRoom(settings)
+        room.warm_up()
+        return room
+
+    def register(
+        dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics, server: grpc.aio.Server
+    ) -> None:
+        servicer = TransmitterServicer(dispatcher, metrics)
+        transmitter_pb2_grpc.add_TransmitterServiceServicer_to_server(servicer, server)
+
+    name = transmitter_pb2.DESCRIPTOR.services_by_name["TransmitterService"].full_name
+    return Service("transmitter", name, load, register)
