@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from genjscc.errors import InvalidInputError
+from genjscc.photos import load_square
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
@@ -32,15 +32,6 @@ def list_images(folder: Path) -> list[Path]:
     return found
 
 
-def load_square(path: Path, size: int) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
-    """An image as [size, size, 3] uint8: the central square, scaled (Lanczos)."""
-    with Image.open(path) as image:
-        rgb = ImageOps.exif_transpose(image).convert("RGB")
-        if rgb.size != (size, size):
-            rgb = ImageOps.fit(rgb, (size, size), Image.Resampling.LANCZOS)
-        return np.asarray(rgb)
-
-
 class ImageFolder(Dataset[Tensor]):
     """Square images [3, size, size], uint8, in the order of their names."""
 
@@ -52,7 +43,7 @@ class ImageFolder(Dataset[Tensor]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        return torch.from_numpy(load_square(self.paths[index], self.size).copy()).permute(2, 0, 1)
+        return torch.from_numpy(load_square(self.paths[index], self.size)).permute(2, 0, 1)
 
 
 class StepSampler(Sampler[list[int]]):

@@ -25,7 +25,7 @@ A DeepJSCC pair: encoder and decoder that were trained together.
 | SNR | {low:g} to {high:g} dB, drawn for each image |
 | network | width {width}, {millions:.2f} M parameters, {rates} |
 | loss | {mse:g} x MSE + {perceptual} |
-| optimiser | Adam{betas}, learning rate {rate:g}, {schedule}, batch {batch} per process, EMA {ema:g} |
+| optimiser | Adam{betas}, rate {rate:g}, {schedule}, batch {batch} per process, EMA {ema:g} |
 | seen | {images} training images, repeats included; seed {seed} |
 | weights | float16 safetensors |
 | licence | {licence} |

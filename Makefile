@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make help` lists the targets. Everything runs in .venv, which is made on first use.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PHOTO ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format protos breaking clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# One stamp per set of packages: a set is installed when pyproject.toml has changed.
+$(VENV)/pip:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name one with make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/models: $(VENV)/pip pyproject.toml
+	@echo 'installing the services into $(VENV) (PyTorch is large: a minute or more)'
+	$(BIN)/pip install -qq --disable-pip-version-check -e '.[models]'
+	touch $@
+
+$(VENV)/dev: $(VENV)/pip pyproject.toml
+	@echo 'installing the development tools into $(VENV) (PyTorch is large: a minute or more)'
+	$(BIN)/pip install -qq --disable-pip-version-check -e '.[dev]'
+	touch $@ $(VENV)/models
+
+demo: $(VENV)/models  ## send photos through three processes (PHOTO=mine.jpg for your own)
+	$(BIN)/genjscc demo $(if $(PHOTO),--photo '$(PHOTO)')
+
+test: $(VENV)/dev  ## run the tests
+	$(BIN)/pytest
+
+lint: $(VENV)/dev  ## ruff, mypy, buf, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/buf lint protos
+	$(BIN)/python scripts/protos.py --check
+
+format: $(VENV)/dev  ## write the code as the linters want it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+protos: $(VENV)/dev  ## generate genjscc/v1 from protos/
+	$(BIN)/python scripts/protos.py
+
+breaking: $(VENV)/dev  ## does protos/ break clients of main?
+	$(BIN)/buf breaking protos --against '.git#branch=main,subdir=protos'
+
+clean:  ## remove the environment and what the tools left
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis demo

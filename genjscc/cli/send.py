@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`genjscc send`: photos over the link."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from genjscc.cli.console import err, out, report_error
+from genjscc.cli.options import ChannelAddress, ChannelName, Receiver, Transmitter, channel_of
+from genjscc.client.exchange import to_rgb_array
+from genjscc.client.link import Link
+from genjscc.client.options import Reception, SchemeName
+from genjscc.errors import GenJSCCError
+from genjscc.evaluation.psnr import psnr_db
+from genjscc.photos import load_square
+from genjscc.wire.ratios import format_ratio
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(send)
+
+
+def send(
+    photos: Annotated[list[Path], typer.Argument(help="PNG, JPEG or WebP files.")],
+    snr_db: Annotated[float, typer.Option("--snr-db", help="SNR of the channel in dB.")] = 0.0,
+    rate: Annotated[
+        str | None,
+        typer.Option(help="Bandwidth ratio as 1/48; default: the model's highest."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model; `genjscc models` lists them.")] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="deepjscc, generative or inverse; default: the model's.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the noise; default: another one each time.")
+    ] = None,
+    noise: Annotated[ChannelName, typer.Option(help="Kind of channel.")] = ChannelName.AWGN,
+    k_factor: Annotated[float, typer.Option(help="Rician: line of sight over scatter.")] = 4.0,
+    block_length: Annotated[
+        int, typer.Option(help="Fading: symbols that share a gain; 0: the whole image.")
+    ] = 0,
+    size: Annotated[
+        int, typer.Option(help="Send the central square at SIZE x SIZE pixels; 0: as it is.")
+    ] = 0,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the receptions.")
+    ] = Path("received"),
+    transmitter: Transmitter = None,
+    channel: ChannelAddress = None,
+    receiver: Receiver = None,
+) -> None:
+    """Send photos through running services and save what arrives."""
+    output.mkdir(parents=True, exist_ok=True)
+    table = Table("photo", "k", "rho", "SNR asked", "measured", "PSNR / dB", "saved as")
+    failed = False
+    with Link(transmitter=transmitter, channel=channel, receiver=receiver) as link:
+        for photo in photos:
+            try:
+                image = load_square(photo, size) if size else photo
+                reception = link.send(
+                    image,
+                    snr_db=snr_db,
+                    rate=rate,
+                    model=model,
+                    scheme=scheme_name(scheme),
+                    seed=seed,
+                    channel=channel_of(noise, k_factor, block_length),
+                )
+                target = output / f"{photo.stem}.png"
+                reception.save(target)
+                quality = psnr_db(to_rgb_array(image), reception.image)
+                table.add_row(photo.name, *cells(reception, snr_db), f"{quality:.2f}", str(target))
+            except GenJSCCError as error:
+                failed = True
+                err.print(f"{photo}:", end=" ")
+                report_error(error)
+    if table.row_count:
+        out.print(table)
+    if failed:
+        raise typer.Exit(1)
+
+
+def scheme_name(text: str | None) -> SchemeName | None:
+    """The scheme of that name; what it may be is checked where requests are made."""
+    return text  # type: ignore[return-value]
+
+
+def cells(reception: Reception, snr_db: float) -> list[str]:
+    """k, rho, SNR asked and measured, as table cells."""
+    return [
+        str(reception.codeword.k),
+        format_ratio(reception.codeword.bandwidth_ratio),
+        f"{snr_db:g} dB",
+        f"{reception.measured_snr_db:.2f} dB",
+    ]

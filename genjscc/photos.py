@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Photographs as the square pictures that the models were trained on."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from genjscc.errors import InvalidInputError
+
+
+def load_square(path: Path, size: int) -> NDArray[np.uint8]:
+    """The central square of a photo, upright, scaled (Lanczos) to [size, size, 3] uint8.
+
+    Raises:
+        InvalidInputError: the file is missing, damaged or not an image.
+
+    """
+    try:
+        with Image.open(path) as image:
+            rgb = ImageOps.exif_transpose(image).convert("RGB")
+    except UnidentifiedImageError as error:
+        raise InvalidInputError("photo", f"{path} is not an image") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InvalidInputError("photo", f"cannot read {path}: {error}") from error
+    if rgb.size != (size, size):
+        rgb = ImageOps.fit(rgb, (size, size), Image.Resampling.LANCZOS)
+    return np.array(rgb)
+
+
+def sample_photos() -> list[Path]:
+    """The photographs that ship with the package."""
+    folder = Path(str(resources.files("genjscc") / "samples"))
+    return sorted(folder.glob("*.png"))
