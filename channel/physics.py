@@ -54,11 +54,10 @@ def normalize_power(z_tilde: Array, power: float = 1.0) -> Array:
             "symbols", "the codeword is all zero; its power cannot be normalised"
         )
     k = z_tilde.shape[-1]
-    # Two steps in the symbols' own precision: the first brings any float32 scale near 1, so
-    # that neither the factor nor the product leaves float32's range.
-    peak = xp.max(xp.abs(z_tilde), axis=-1)[..., None]
-    scale = xp.sqrt(k * power / row_energy)[..., None] * xp.astype(peak, xp.float64)
-    return (z_tilde / peak) * xp.astype(scale, xp.real(z_tilde).dtype)
+    # Scaled in double precision: neither the factor nor the product leaves its range, whatever
+    # float32 comes in, the smallest and the largest included.
+    wide = xp.astype(z_tilde, xp.complex128) * xp.sqrt(k * power / row_energy)[..., None]
+    return xp.astype(wide, z_tilde.dtype)
 
 
 def awgn(z: Array, snr_db: Array, unit_noise: Array, power: float = 1.0) -> Array:

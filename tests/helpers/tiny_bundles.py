@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs small enough for a test, their weights made by a rule: the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from genjscc.bundles.config import BundleConfig
+from genjscc.bundles.store import write_bundle
+from receiver.deepjscc import Decoder
+from transmitter.encoder import Encoder
+
+RATES = {"1/768": 2, "1/192": 8, "1/48": 32}
+MULTI, SINGLE = "tiny-multi", "tiny-single"
+
+
+def fill_by_rule(module: nn.Module, seed: int) -> nn.Module:
+    """Gaussian weights of variance 1/fan-in; the GDN keeps what it starts with."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if name.endswith(("beta", "gamma")):
+                continue
+            fan_in = max(1, parameter[0].numel())
+            draws = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(draws / fan_in**0.5)
+    return module
+
+
+def write_tiny(
+    root: Path, name: str, *, steps: tuple[int, ...] = (), channels: int = 8
+) -> BundleConfig:
+    """One pair of width 8 below `root`."""
+    seed = sum(name.encode())
+    return write_bundle(
+        root,
+        fill_by_rule(Encoder(8, channels, steps), seed),
+        fill_by_rule(Decoder(8, channels, steps), seed + 1),
+        card=f"# {name}\n",
+        declared={
+            "name": name,
+            "width": 8,
+            "symbol_channels": channels,
+            "channel_steps": steps,
+            "domain": "noise",
+            "image_size": 64,
+            "snr_db": (-5.0, 5.0),
+            "licence": "Apache-2.0",
+        },
+    )
+
+
+def write_both(root: Path) -> dict[str, BundleConfig]:
+    """A pair for three rates and one for a single rate."""
+    multi = write_tiny(root, MULTI, steps=(2, 8, 32), channels=32)
+    return {MULTI: multi, SINGLE: write_tiny(root, SINGLE)}
