@@ -12,8 +12,8 @@
     ├── UnsupportedError      known, but not offered here             UNIMPLEMENTED
     ├── AccessError           no or wrong credentials                 UNAUTHENTICATED
     ├── RemoteError           the service failed                      INTERNAL
-    └── BundleError           a model on disk is broken or unsafe     (local)
-        └── MissingExtraError an optional package is not installed    (local)
+    ├── BundleError           a model on disk is broken or unsafe     (local)
+    └── MissingExtraError     an optional package is not installed    (local)
 
 The same classes are raised by the local code, turned into a gRPC status by the services and
 turned back by the client: `except InvalidInputError` means the same near and far.
@@ -21,7 +21,11 @@ turned back by the client: `except InvalidInputError` means the same near and fa
 
 from __future__ import annotations
 
+from reprlib import Repr
 from typing import ClassVar
+
+_QUOTE = Repr()
+_QUOTE.maxstring = _QUOTE.maxother = 100
 
 
 class GenJSCCError(Exception):
@@ -113,6 +117,11 @@ _BY_CODE: dict[int, type[GenJSCCError]] = {
         AccessError,
     )
 }
+
+
+def quoted(value: object) -> str:
+    """A foreign value for an error text: as repr() has it, the middle of a long one left out."""
+    return _QUOTE.repr(value)
 
 
 def error_from_status(code: int, message: str) -> GenJSCCError:

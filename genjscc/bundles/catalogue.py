@@ -15,7 +15,7 @@ from torch import nn
 
 from genjscc.bundles.config import BundleConfig
 from genjscc.bundles.store import find_bundles
-from genjscc.errors import BundleError, InvalidInputError, ModelNotFoundError
+from genjscc.errors import BundleError, InvalidInputError, ModelNotFoundError, quoted
 from genjscc.settings import ModelSettings
 from genjscc.v1 import model_pb2
 from genjscc.wire.ratios import format_ratio, parse_ratio
@@ -50,7 +50,7 @@ class LoadedModel(Generic[N]):
         if ratio not in offered:
             names = ", ".join(format_ratio(one) for one in offered)
             raise ModelNotFoundError(
-                f"bandwidth_ratio: got {text!r}; model {self.name!r} offers {names}"
+                f"bandwidth_ratio: got {quoted(text)}; model {self.name!r} offers {names}"
             )
         return ratio, offered[ratio]
 
@@ -94,7 +94,7 @@ class Catalogue(Generic[N]):
             return self._models[name or self._default]
         except KeyError:
             known = ", ".join(self._models)
-            raise ModelNotFoundError(f"model: got {name!r}; loaded here: {known}") from None
+            raise ModelNotFoundError(f"model: got {quoted(name)}; loaded here: {known}") from None
 
     def by_pair(self, pair_id: str) -> LoadedModel[N] | None:
         """The model trained together with an encoder, or None."""

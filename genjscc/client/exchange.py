@@ -36,7 +36,7 @@ from genjscc.wire.codewords import (
     codeword_to_message,
     gains_from_message,
 )
-from genjscc.wire.images import rgb_from_message, rgb_to_message
+from genjscc.wire.images import rgb_from_message, rgb_from_pil, rgb_to_message
 from genjscc.wire.numbers import checked_seed, checked_snr_db
 from genjscc.wire.ratios import parse_ratio
 from genjscc.wire.tensors import complex_to_message
@@ -73,12 +73,16 @@ def image_to_message(image: ImageInput) -> tensor_pb2.Image:
     if isinstance(image, str | Path):
         try:
             return tensor_pb2.Image(encoded=Path(image).read_bytes())
-        except OSError as error:
-            raise InvalidInputError("image", f"cannot read {image}: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InvalidInputError("image", f"cannot read {image}: {reason}") from error
     if isinstance(image, bytes | bytearray):
         return tensor_pb2.Image(encoded=bytes(image))
     if isinstance(image, Image.Image):
-        return rgb_to_message(np.asarray(image.convert("RGB")))
+        try:
+            return rgb_to_message(rgb_from_pil(image))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InvalidInputError("image", f"cannot read the Pillow image: {error}") from error
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise InvalidInputError(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from genjscc.limits import Limits
 from genjscc.v1 import tensor_pb2
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 
 def rgb_to_message(
@@ -76,6 +77,20 @@ def _from_raw(raw: tensor_pb2.RawImage, limits: Limits, field: str) -> NDArray[n
     return np.frombuffer(raw.rgb, dtype=np.uint8).reshape(raw.height, raw.width, 3)
 
 
+def rgb_from_pil(image: Image.Image) -> NDArray[np.uint8]:
+    """[H, W, 3] uint8: upright as the EXIF data says, transparency laid on white."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        # Pillow would cut off what is above 255.
+        grey = np.asarray(image).astype(np.uint32)
+        return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        image = Image.alpha_composite(white, rgba)
+    return np.array(image.convert("RGB"))
+
+
 def decode_file(data: bytes, *, limits: Limits, field: str) -> NDArray[np.uint8]:
     """[H, W, 3] uint8 of a PNG, JPEG or WebP file, turned upright as its EXIF data says.
 
@@ -95,10 +110,14 @@ def decode_file(data: bytes, *, limits: Limits, field: str) -> NDArray[np.uint8]
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             _check_size(height, width, limits, field)
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            return np.array(upright)
+            return rgb_from_pil(image)
     except InvalidInputError:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        # Pillow's own limits are above ours, but it looks first.
+        raise InvalidInputError(
+            field, f"holds too many pixels; at most {limits.max_pixels} are accepted"
+        ) from error
     except UnidentifiedImageError as error:
         raise InvalidInputError(
             field, f"got {len(data)} bytes that are not a PNG, JPEG or WebP file"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-from genjscc.errors import InvalidInputError
+from genjscc.errors import InvalidInputError, quoted
 from genjscc.limits import MAX_SEED, MAX_SNR_DB, MIN_SNR_DB
 
 
@@ -16,9 +16,13 @@ def checked_snr_db(value: float, *, field: str = "snr_db") -> float:
         InvalidInputError: not finite, or outside [-30, 60] dB.
 
     """
-    if not math.isfinite(value) or not MIN_SNR_DB <= value <= MAX_SNR_DB:
+    try:
+        good = math.isfinite(value) and MIN_SNR_DB <= value <= MAX_SNR_DB
+    except (TypeError, OverflowError):  # not a number, or one beyond float
+        good = False
+    if not good:
         raise InvalidInputError(
-            field, f"got {value}; must be in dB, from {MIN_SNR_DB:g} to {MAX_SNR_DB:g}"
+            field, f"got {quoted(value)}; must be in dB, from {MIN_SNR_DB:g} to {MAX_SNR_DB:g}"
         )
     return value
 

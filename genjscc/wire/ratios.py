@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
-from genjscc.errors import InvalidInputError
+from genjscc.errors import InvalidInputError, quoted
+
+# No exponents and few digits: Fraction would compute 10**999999999 to read "1e999999999".
+_RATIO = re.compile(r"\d{1,7}(/\d{1,7}|\.\d{1,12})?", re.ASCII)
 
 
 def parse_ratio(text: str, *, field: str = "bandwidth_ratio") -> Fraction:
@@ -15,12 +19,12 @@ def parse_ratio(text: str, *, field: str = "bandwidth_ratio") -> Fraction:
         InvalidInputError: not a number in (0, 1].
 
     """
+    if not _RATIO.fullmatch(text):
+        raise InvalidInputError(field, f"got {quoted(text)}; must be a fraction such as '1/48'")
     try:
         ratio = Fraction(text).limit_denominator(10**6)
-    except (ValueError, ZeroDivisionError) as error:
-        raise InvalidInputError(
-            field, f"got {text!r}; must be a fraction such as '1/48'"
-        ) from error
+    except ZeroDivisionError:
+        ratio = Fraction(0)
     if not 0 < ratio <= 1:
         raise InvalidInputError(field, f"got {text!r}; must be above 0 and at most 1")
     return ratio

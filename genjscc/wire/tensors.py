@@ -8,11 +8,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from genjscc.errors import InvalidInputError
+from genjscc.errors import InvalidInputError, quoted
 from genjscc.v1 import tensor_pb2
 
 DTYPE = "cf32_le"
 _STORED = np.dtype("<c8")
+_MAX_DIMENSIONS = 8
 
 
 def complex_to_message(values: NDArray[np.complex64]) -> tensor_pb2.ComplexTensor:
@@ -37,7 +38,12 @@ def complex_from_message(
 
     """
     if message.dtype != DTYPE:
-        raise InvalidInputError(f"{field}.dtype", f"got {message.dtype!r}; must be {DTYPE!r}")
+        raise InvalidInputError(f"{field}.dtype", f"got {quoted(message.dtype)}; must be {DTYPE!r}")
+    if len(message.shape) > _MAX_DIMENSIONS:
+        raise InvalidInputError(
+            f"{field}.shape",
+            f"got {len(message.shape)} dimensions; at most {_MAX_DIMENSIONS} are accepted",
+        )
     shape = tuple(message.shape)
     size = math.prod(shape)
     if not shape or size == 0:
