@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genjscc.errors import InvalidInputError
 from genjscc.layers.bottleneck import STRIDE
 
 
@@ -15,6 +16,34 @@ def padded_size(size: tuple[int, int]) -> tuple[int, int]:
     """Height and width raised to multiples of 16."""
     height, width = size
     return -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
+
+
+def checked_padded_size(
+    size: tuple[int, int], *, max_pixels: int, field: str = "image"
+) -> tuple[int, int]:
+    """The padded size, within the limit: a row of 4 million pixels becomes sixteen.
+
+    Raises:
+        InvalidInputError: it holds more than `max_pixels`.
+
+    """
+    rows, columns = padded_size(size)
+    if rows * columns > max_pixels:
+        raise InvalidInputError(
+            field,
+            f"got {size[1]}x{size[0]} pixels, {columns}x{rows} when padded to multiples of "
+            f"{STRIDE}; at most {max_pixels} are accepted",
+        )
+    return rows, columns
+
+
+def images_per_pass(padded: tuple[int, int], *, max_pixels: int) -> int:
+    """How many images of a size go through a network at once.
+
+    Together they hold no more pixels than one image may, so that a batch asks for no more memory
+    than the largest image does.
+    """
+    return max(1, max_pixels // (padded[0] * padded[1]))
 
 
 def to_padded_tensor(rgb: NDArray[np.uint8]) -> Tensor:

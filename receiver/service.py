@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from channel.physics import spread_gains, zero_force
 from genjscc.bundles.catalogue import Catalogue
 from genjscc.errors import InvalidInputError, UnsupportedError, WrongPairError
-from genjscc.images import padded_size, to_rgb
+from genjscc.images import checked_padded_size, images_per_pass, padded_size, to_rgb
 from genjscc.layers.bottleneck import STRIDE, num_symbols
 from genjscc.limits import Limits
 from genjscc.serving.dispatcher import Dispatcher
@@ -79,7 +79,12 @@ class ReceiverRoom:
                 f"got {request.received.header.bandwidth_ratio!r}; "
                 f"model {model.name!r} was not trained for it"
             )
-        expected = num_symbols(channels, padded_size(codeword.image_size))
+        padded = checked_padded_size(
+            codeword.image_size,
+            max_pixels=self._limits.max_pixels,
+            field="received.header.image_height",
+        )
+        expected = num_symbols(channels, padded)
         if codeword.k != expected:
             height, width = codeword.image_size
             raise InvalidInputError(
@@ -90,7 +95,12 @@ class ReceiverRoom:
         symbols = codeword.symbols
         if request.HasField("state"):
             gains, length = gains_from_message(request.state, k=codeword.k, limits=self._limits)
-            symbols = zero_force(symbols, spread_gains(gains, codeword.k, length))
+            with np.errstate(over="ignore", invalid="ignore"):
+                symbols = zero_force(symbols, spread_gains(gains, codeword.k, length))
+            if not np.isfinite(symbols).all():
+                raise InvalidInputError(
+                    "state.gains", "one is too close to 0 to divide received.symbols by it"
+                )
         if request.HasField("snr_db"):
             snr_db = checked_snr_db(request.snr_db)
         elif codeword.snr_db is not None:
@@ -106,14 +116,24 @@ class ReceiverRoom:
         started = time.perf_counter()
         first = jobs[0]
         network, device = self.catalogue.by_name(first.model).network, self.catalogue.device
-        symbols = torch.from_numpy(np.stack([job.symbols for job in jobs])).to(device)
-        snr_db = torch.tensor([job.snr_db for job in jobs], device=device)
-        with torch.inference_mode(), self.catalogue.precision():
-            images = network(symbols, snr_db, padded_size(first.size)).cpu()
+        size = padded_size(first.size)
+        step = images_per_pass(size, max_pixels=self._limits.max_pixels)
+        images: list[torch.Tensor] = []
+        for start in range(0, len(jobs), step):
+            part = jobs[start : start + step]
+            symbols = torch.from_numpy(np.stack([job.symbols for job in part])).to(device)
+            snr_db = torch.tensor([job.snr_db for job in part], device=device)
+            with torch.inference_mode(), self.catalogue.precision():
+                images.extend(network(symbols, snr_db, size).cpu())
         seconds = time.perf_counter() - started
         return [DecodeResult(image, seconds) for image in images]
 
     def finish(self, job: DecodeJob, result: DecodeResult) -> receiver_pb2.DecodeResponse:
+        if not bool(torch.isfinite(result.image).all()):
+            raise InvalidInputError(
+                "received.symbols",
+                "are beyond the decoder's arithmetic; their average power should be near 1",
+            )
         rgb = to_rgb(result.image, job.size)
         return receiver_pb2.DecodeResponse(
             image=rgb_to_message(rgb, job.format),

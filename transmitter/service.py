@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 
 from genjscc.bundles.catalogue import Catalogue
 from genjscc.errors import InvalidInputError
-from genjscc.images import to_padded_tensor, to_unit_range
+from genjscc.images import (
+    checked_padded_size,
+    images_per_pass,
+    to_padded_tensor,
+    to_unit_range,
+)
 from genjscc.layers.bottleneck import STRIDE
 from genjscc.limits import Limits
 from genjscc.serving.dispatcher import Dispatcher
@@ -68,6 +73,7 @@ class TransmitterRoom:
         snr_db = checked_snr_db(request.snr_db)
         rgb = rgb_from_message(request.image, limits=self._limits)
         height, width, _ = rgb.shape
+        checked_padded_size((height, width), max_pixels=self._limits.max_pixels)
         pixels = to_padded_tensor(rgb)
         return EncodeJob(model.name, ratio, channels, snr_db, (height, width), pixels)
 
@@ -78,11 +84,16 @@ class TransmitterRoom:
         started = time.perf_counter()
         first = jobs[0]
         network, device = self.catalogue.by_name(first.model).network, self.catalogue.device
-        images = to_unit_range(torch.stack([job.pixels for job in jobs]).to(device))
-        snr_db = torch.tensor([job.snr_db for job in jobs], device=device)
-        with torch.inference_mode(), self.catalogue.precision():
-            z = encode(network, images, snr_db, first.channels)
-        symbols = z.cpu().numpy()
+        _, rows, columns = first.pixels.shape
+        step = images_per_pass((rows, columns), max_pixels=self._limits.max_pixels)
+        symbols: list[NDArray[np.complex64]] = []
+        for start in range(0, len(jobs), step):
+            part = jobs[start : start + step]
+            images = to_unit_range(torch.stack([job.pixels for job in part]).to(device))
+            snr_db = torch.tensor([job.snr_db for job in part], device=device)
+            with torch.inference_mode(), self.catalogue.precision():
+                z = encode(network, images, snr_db, first.channels)
+            symbols.extend(z.cpu().numpy())
         seconds = time.perf_counter() - started
         return [EncodeResult(row, seconds) for row in symbols]
 
