@@ -122,6 +122,8 @@ class ProgressDisplay:
 
     def update(self, training: DeepJSCCTraining, values: dict[str, float]) -> None:
         """Called after each step with the loss terms, and after each validation."""
+        if self._progress.disable:
+            return
         if "mse" not in values:
             psnr = "  ".join(
                 f"{name[5:]} {value:.2f}" for name, value in values.items() if name[:5] == "psnr_"

@@ -133,7 +133,11 @@ class Server:
         waiting = asyncio.create_task(stopping.wait())
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
-            await starting
+            try:
+                await starting
+            except GenJSCCError:
+                await self.stop()
+                raise
             self._announce()
             await waiting
         log.info("draining")

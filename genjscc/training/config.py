@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genjscc.errors import InvalidInputError
+from genjscc.layers.bottleneck import num_symbols
 from genjscc.training.losses import PerceptualName
 
 
@@ -59,7 +60,7 @@ class DeepJSCCConfig(BaseModel):
     ema_decay: float = Field(
         0.0, ge=0, lt=1, description="moving average of the weights, per step; 0: none"
     )
-    seed: int = Field(1, ge=0, description="of weights, order, SNR and noise")
+    seed: int = Field(1, ge=0, lt=2**22, description="of weights, order, SNR and noise")
 
     validate_every: int = Field(24_000, ge=1, description="training images between validations")
     validate_images: int = Field(512, ge=1, description="validation images used each time")
@@ -81,6 +82,11 @@ class DeepJSCCConfig(BaseModel):
         if self.snr_db[0] > self.snr_db[1]:
             raise ValueError(f"snr_db: got {self.snr_db}; the lower end comes first")
         return self
+
+    @property
+    def num_symbols(self) -> int:
+        """K at the highest rate."""
+        return num_symbols(self.symbol_channels, (self.image_size, self.image_size))
 
     @property
     def rates(self) -> tuple[int | None, ...]:

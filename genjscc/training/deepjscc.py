@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from genjscc.training.config import DeepJSCCConfig
 from genjscc.training.data import ImageFolder, StepSampler
+from genjscc.training.draws import VALIDATION, draw_batch, draw_rate
 from genjscc.training.losses import mse, perceptual
 from genjscc.training.run import RunFolder
 from genjscc.training.stopping import StopOnSignal, any_process
@@ -31,8 +32,6 @@ from transmitter.encoder import Encoder
 VALIDATION_SNRS_DB = (-5.0, 0.0, 5.0)
 _PLATEAU_EPOCHS, _PLATEAU_FACTOR = 4, 0.8
 _COSINE_FLOOR = 0.01
-# Set apart the draws of validation and weights from those of the steps.
-_VALIDATION_DRAWS = 2**62
 
 
 def build_pair(config: DeepJSCCConfig) -> ForwardOperator:
@@ -65,22 +64,6 @@ class _Average:
         decay = min(self.decay, (1 + step) / (10 + step))
         averaged: list[Tensor] = [p.detach() for p in self.module.parameters()]
         torch._foreach_lerp_(averaged, [p.detach() for p in module.parameters()], 1 - decay)
-
-
-def _channel_draws(
-    config: DeepJSCCConfig, draw: int, rank: int, batch: int, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor, int | None]:
-    """Flips [B], SNRs [B], noise [B, k] and the rate of one batch."""
-    generator = torch.Generator().manual_seed((config.seed * 1_000_003 + draw) * 1_009 + rank)
-    # The rate is the same on all processes: gradients of one step belong to one rate.
-    rate_generator = torch.Generator().manual_seed(config.seed * 1_000_003 + draw)
-    rate = config.rates[int(torch.randint(len(config.rates), (), generator=rate_generator))]
-    low, high = config.snr_db
-    flips = torch.rand(batch, generator=generator) < 0.5
-    snr_db = low + (high - low) * torch.rand(batch, generator=generator)
-    most = config.symbol_channels * (config.image_size // 16) ** 2 // 2
-    noise = torch.randn(batch, most, dtype=torch.complex64, generator=generator)
-    return flips.to(device), snr_db.to(device), noise.to(device), rate
 
 
 class DeepJSCCTraining:
@@ -139,15 +122,18 @@ class DeepJSCCTraining:
     def train_step(self, pixels: Tensor) -> dict[str, Tensor]:
         """One optimiser step; returns the terms of the loss, averaged over the batch."""
         device = self.fabric.device
-        flips, snr_db, noise, rate = _channel_draws(
-            self.config, self.step, self.fabric.global_rank, len(pixels), device
+        first = self.images + self.fabric.global_rank * len(pixels)
+        samples = range(first, first + len(pixels))
+        draws = draw_batch(
+            self.config.seed, samples, self.config.snr_db, self.config.num_symbols, device
         )
+        rate = draw_rate(self.config.seed, self.step, self.config.rates)
         images = pixels.to(device, non_blocking=True).float() / 255
-        images = torch.where(flips[:, None, None, None], images.flip(3), images)
+        images = torch.where(draws.flips[:, None, None, None], images.flip(3), images)
         images = images.contiguous(memory_format=torch.channels_last)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(self.config, self.images, self.plateau_factor)
-        x_hat = self.model(images, snr_db, noise, rate)
+        x_hat = self.model(images, draws.snr_db, draws.unit_noise, rate)
         terms = self._terms(images, x_hat)
         self.optimizer.zero_grad()
         self.fabric.backward(terms["loss"])
@@ -184,10 +170,12 @@ class DeepJSCCTraining:
                 for start in range(rank * 32, count, 32 * ranks):
                     images = torch.stack([data[i] for i in chosen[start : start + 32]])
                     images = images.to(self.fabric.device).float() / 255
-                    draw = _VALIDATION_DRAWS // 1_000_003 // 1_009 + start
-                    noise = _channel_draws(config, draw, 0, len(images), images.device)[2]
+                    samples = range(VALIDATION + start, VALIDATION + start + len(images))
+                    draws = draw_batch(
+                        config.seed, samples, (snr, snr), config.num_symbols, images.device
+                    )
                     with self.fabric.autocast():
-                        x_hat = link(images, torch.full((len(images),), snr), noise, rate)
+                        x_hat = link(images, draws.snr_db, draws.unit_noise, rate)
                     if start == 0:
                         shown.append(x_hat[:16].float())
                     terms = self._terms(images, x_hat, always=True)

@@ -7,7 +7,8 @@ import signal
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+
+from genjscc.training.collective import sum_over_processes
 
 
 class StopOnSignal:
@@ -26,6 +27,4 @@ def any_process(fabric: Fabric, flag: bool) -> bool:
     """True on all processes if it is on one: none may leave a collective operation alone."""
     if fabric.world_size == 1:
         return flag
-    total = fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum")
-    assert isinstance(total, Tensor)
-    return bool(total > 0)
+    return bool(sum_over_processes(fabric, torch.tensor(float(flag))) > 0)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The randomness of training, a function of the run's seed and a sample's number alone.
+
+A sample's draws do not depend on the batch, the process or what was drawn before: a resumed run
+repeats an unbroken one, and N processes repeat one with N times the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from channel.noise import unit_noise_rows
+
+_SAMPLES_PER_RUN = 2**40
+# Validation reuses one set of draws each time, apart from those of the samples.
+VALIDATION = _SAMPLES_PER_RUN - 2**20
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Of one batch: flips bool [B], SNRs [B] in dB, CN(0, 1) noise complex64 [B, k]."""
+
+    flips: Tensor
+    snr_db: Tensor
+    unit_noise: Tensor
+
+
+def draw_batch(
+    seed: int, samples: range, snr_db: tuple[float, float], k: int, device: torch.device
+) -> Draws:
+    """The draws of consecutively numbered samples.
+
+    Args:
+        seed: of the run, below 2^22.
+        samples: their numbers, counted over the whole run.
+        snr_db: range of the uniformly drawn SNR in dB.
+        k: noise values for each.
+        device: where they go.
+
+    """
+    low, high = snr_db
+    uniforms = np.stack([np.random.default_rng([seed, n]).random(2) for n in samples])
+    noise = unit_noise_rows([seed * _SAMPLES_PER_RUN + n for n in samples], k)
+    return Draws(
+        torch.from_numpy(uniforms[:, 0] < 0.5).to(device),
+        torch.from_numpy((low + (high - low) * uniforms[:, 1]).astype(np.float32)).to(device),
+        torch.from_numpy(noise).to(device),
+    )
+
+
+def draw_rate(seed: int, step: int, rates: tuple[int | None, ...]) -> int | None:
+    """The rate of a step, the same on all processes: its gradients belong to one rate."""
+    choice = int(np.random.default_rng([seed, step, 1]).integers(len(rates)))
+    return rates[choice]

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from photo_folders import write_photos
+from torch import Tensor
+
+from genjscc.bundles.store import read_config
+from genjscc.errors import InvalidInputError
+from genjscc.settings import REPOSITORY
+from genjscc.training.config import DeepJSCCConfig
+from genjscc.training.deepjscc import DeepJSCCTraining, fit, learning_rate_at
+from genjscc.training.export import export_run
+from genjscc.training.losses import mse, perceptual
+from transmitter.encoder import encode
+from transmitter.models import load_encoder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("photos")
+    write_photos(root / "train", 24)
+    write_photos(root / "val", 6)
+    return root
+
+
+def tiny(photos: Path, **changes: object) -> DeepJSCCConfig:
+    fields: dict[str, object] = {
+        "train": photos / "train",
+        "val": photos / "val",
+        "image_size": 16,
+        "width": 8,
+        "symbol_channels": 8,
+        "channel_steps": (2, 8),
+        "perceptual": None,
+        "batch_size": 4,
+        "images": 24,
+        "learning_rate": 1e-3,
+        "schedule": "cosine",
+        "ema_decay": 0.9,
+        "validate_every": 12,
+        "validate_images": 5,
+    }
+    return DeepJSCCConfig.model_validate({**fields, **changes})
+
+
+def one_process() -> Fabric:
+    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    fabric.launch()
+    return fabric
+
+
+def weights(training: DeepJSCCTraining) -> dict[str, Tensor]:
+    return {**training.pair.state_dict()} | {
+        f"average.{name}": value
+        for name, value in (
+            training.average.module.state_dict() if training.average else {}
+        ).items()
+    }
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(
+    photos: Path, tmp_path: Path, schedule: str
+) -> None:
+    config = tiny(photos, schedule=schedule)
+    unbroken = fit(config, tmp_path / "unbroken", one_process())
+
+    class StoppedError(Exception):
+        pass
+
+    def stop_after_three(training: DeepJSCCTraining, _: dict[str, float]) -> None:
+        if training.step == 3:
+            training.save()
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        fit(config, tmp_path / "broken", one_process(), stop_after_three)
+    resumed = fit(config, tmp_path / "broken", one_process())
+    assert resumed.step == unbroken.step == 6
+    mine, theirs = weights(resumed), weights(unbroken)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_it_learns(photos: Path, tmp_path: Path) -> None:
+    # Six pictures, learned by heart.
+    known = {"train": photos / "val", "batch_size": 6, "learning_rate": 3e-3, "ema_decay": 0.0}
+    config = tiny(photos, **known, images=1200, validate_every=600)
+    untrained = DeepJSCCTraining(config, tmp_path / "untrained", one_process()).validate()
+    fit(config, tmp_path, one_process())
+    with (tmp_path / "validation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    assert float(rows[-1]["loss"]) < 0.85 * untrained["loss"]
+    assert float(rows[-1]["psnr_8ch_+5dB"]) > float(rows[-1]["psnr_2ch_-5dB"]) + 0.2
+    assert list(tmp_path.glob("sheet_*.png"))
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_every_parameter_gets_a_gradient(photos: Path, tmp_path: Path) -> None:
+    training = DeepJSCCTraining(tiny(photos), tmp_path, one_process())
+    training.train_step(next(training.batches()))
+    missing = [n for n, p in training.pair.named_parameters() if p.grad is None]
+    assert not missing
+
+
+def test_the_perceptual_term_joins_when_it_is_due(photos: Path, tmp_path: Path) -> None:
+    config = tiny(photos, image_size=64, perceptual="st-lpips-alex", perceptual_after=4)
+    training = DeepJSCCTraining(config, tmp_path, one_process())
+    batches = training.batches()
+    first, second = (training.train_step(next(batches)) for _ in range(2))
+    assert set(first) == {"loss", "mse"}
+    assert float(second["loss"]) == pytest.approx(
+        float(second["mse"]) + float(second["perceptual"]), rel=1e-5
+    )
+
+
+def test_plateau_lowers_the_rate_and_stops(photos: Path, tmp_path: Path) -> None:
+    config = tiny(photos, schedule="plateau", patience=8)
+    training = DeepJSCCTraining(config, tmp_path, one_process())
+    training._note_plateau(1.0)
+    for _ in range(7):
+        training._note_plateau(1.0)
+    assert training.plateau_factor == 0.8
+    assert not training.finished
+    training._note_plateau(1.0)
+    assert training.plateau_factor == pytest.approx(0.64)
+    assert training.finished
+    training._note_plateau(0.5)
+    assert not training.finished
+
+
+def test_learning_rate_warms_up_and_falls_to_one_percent(photos: Path) -> None:
+    config = tiny(photos, images=1000, warmup_images=100, learning_rate=1e-3)
+    assert learning_rate_at(config, 49, 1.0) == pytest.approx(0.5e-3)
+    assert learning_rate_at(config, 100, 1.0) == pytest.approx(1e-3, rel=0.03)
+    assert learning_rate_at(config, 1000, 1.0) == pytest.approx(1e-5)
+
+
+TRAIN = [sys.executable, "-m", "genjscc", "train", "deepjscc"]
+
+
+def command(photos: Path, tmp_path: Path, run: str, *flags: str) -> list[str]:
+    config = tmp_path / "run.yaml"
+    if not config.exists():
+        fields = tiny(photos).model_dump(mode="json")
+        config.write_text(
+            "\n".join(f"{name}: {value!r}" for name, value in fields.items()).replace(
+                "None", "null"
+            )
+        )
+    common = ["--accelerator", "cpu", "--precision", "32-true", "--threads", "1"]
+    return [*TRAIN, str(config), str(tmp_path / run), *common, *flags]
+
+
+def losses(folder: Path) -> list[float]:
+    with (folder / "validation.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def test_two_processes_have_the_loss_curve_of_one(photos: Path, tmp_path: Path) -> None:
+    alone = command(photos, tmp_path, "alone", "--set", "batch_size=4")
+    shared = command(photos, tmp_path, "shared", "--set", "batch_size=2", "--devices", "2")
+    for arguments in (alone, shared):
+        subprocess.run(arguments, check=True, cwd=REPOSITORY, timeout=100)
+    np.testing.assert_allclose(losses(tmp_path / "shared"), losses(tmp_path / "alone"), rtol=1e-4)
+
+
+def test_a_killed_command_saves_and_goes_on(photos: Path, tmp_path: Path) -> None:
+    arguments = command(photos, tmp_path, "killed", "--set", "images=4000000")
+    process = subprocess.Popen(arguments, cwd=REPOSITORY)
+    board = tmp_path / "killed" / "validation.csv"
+    until = time.monotonic() + 60
+    while not board.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    state = torch.load(tmp_path / "killed" / "checkpoint.pt", weights_only=True)
+    assert state["step"] >= 3
+    more = ["--set", f"images={state['images'] + 8}"]
+    subprocess.run([*arguments, *more], check=True, cwd=REPOSITORY, capture_output=True, timeout=60)
+    after = torch.load(tmp_path / "killed" / "checkpoint.pt", weights_only=True)
+    assert after["step"] == state["step"] + 2
+
+
+def test_a_run_becomes_a_bundle_that_computes_the_same(photos: Path, tmp_path: Path) -> None:
+    training = fit(tiny(photos), tmp_path / "run", one_process())
+    fields = {"name": "mine", "domain": "test pictures", "licence": "none"}
+    config = export_run(tmp_path / "run", tmp_path / "models", **fields)
+    assert read_config(tmp_path / "models" / "mine") == config
+    card = (tmp_path / "models" / "mine" / "card.md").read_text()
+    assert "1/768, 1/192" in card
+    assert "24 training images" in card
+    loaded = load_encoder(tmp_path / "models", config)
+    images, snr_db = torch.rand(2, 3, 16, 16), torch.zeros(2)
+    assert training.average is not None
+    with torch.no_grad():
+        expected = encode(training.average.module.encoder, images, snr_db, 2)
+        found = encode(loaded, images, snr_db, 2)
+    assert (found - expected).abs().max() < 1e-2  # float16 weights
+
+
+def test_exporting_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="holds no checkpoint"):
+        export_run(tmp_path / "no", tmp_path, name="x", domain="", licence="")
+
+
+@pytest.mark.parametrize("name", ["st-lpips-alex", "st-lpips-vgg"])
+def test_perceptual_distances_order_degradations(name: str) -> None:
+    distance = perceptual(name)  # type: ignore[arg-type]
+    x = torch.rand(1, 3, 4, 4)
+    x = torch.nn.functional.interpolate(x, size=(64, 64), mode="bicubic").clamp(0, 1)
+    noise = torch.randn_like(x)
+    with torch.no_grad():
+        same, slight, strong = (
+            float(distance(x, (x + s * noise).clamp(0, 1))) for s in (0.0, 0.02, 0.3)
+        )
+    assert same == pytest.approx(0, abs=1e-6)
+    assert same < slight < strong
+
+
+def test_mse_is_per_image() -> None:
+    x, y = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    y[1] = 0.5
+    assert mse(x, y).tolist() == [0.0, 0.25]
