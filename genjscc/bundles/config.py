@@ -6,7 +6,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from genjscc.layers.bottleneck import SOURCE_SAMPLES_PER_SYMBOL
 
@@ -32,6 +32,22 @@ class BundleConfig(BaseModel):
     snr_db: tuple[float, float] = Field(description="range of the training SNRs in dB")
     licence: str = Field(description="terms of the weights")
     files: dict[str, Sha256] = Field(description="SHA-256 of each weight file")
+
+    @field_validator("channel_steps")
+    @classmethod
+    def _steps_fit(cls, steps: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        most = info.data.get("symbol_channels")
+        even = all(step >= 2 and step % 2 == 0 for step in steps)
+        if steps and (not even or list(steps) != sorted(set(steps)) or steps[-1] != most):
+            raise ValueError(f"got {list(steps)}; must be even, ascending and end at {most}")
+        return steps
+
+    @field_validator("snr_db")
+    @classmethod
+    def _range_ascends(cls, snr_db: tuple[float, float]) -> tuple[float, float]:
+        if not snr_db[0] <= snr_db[1]:
+            raise ValueError(f"got {list(snr_db)}; must be the lower end, then the upper")
+        return snr_db
 
     @property
     def channels_by_ratio(self) -> dict[Fraction, int]:

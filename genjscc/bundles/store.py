@@ -38,7 +38,7 @@ def read_config(folder: Path) -> BundleConfig:
     """
     path = folder / CONFIG
     try:
-        config = BundleConfig.model_validate_json(path.read_text())
+        config = BundleConfig.model_validate_json(path.read_bytes())
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror}; {_HINT}") from error
     except ValidationError as error:
