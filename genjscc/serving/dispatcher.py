@@ -52,6 +52,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="messages")
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._running: asyncio.Task[None] | None = None
+        self._space = asyncio.Event()
         self.stream_window = settings.stream_window
 
     async def start(self) -> None:
@@ -71,10 +72,23 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             raise UnavailableError("the service is still loading its models; try again later")
         return self._room
 
-    async def answer(self, request: Request) -> Response:
-        """The response to one request. Raises GenJSCCError."""
+    async def answer(self, request: Request, *, patient: bool = False) -> Response:
+        """The response to one request.
+
+        Args:
+            request: what a caller sent.
+            patient: wait while the queue is full. For the items of a stream, whose sender is
+                slowed down by that; a caller of its own is told at once.
+
+        Raises:
+            GenJSCCError: what is wrong; OverloadedError where the queue is full.
+
+        """
         room, loop = self.room, asyncio.get_running_loop()
         job = await loop.run_in_executor(self._pool, room.prepare, request)
+        while patient and self._queue.full:
+            self._space.clear()
+            await self._space.wait()
         waiting: _Waiting[Job, Result] = _Waiting(job, loop.create_future())
         self._queue.put(room.key(job), waiting)
         self._metrics.queue_depth.set(len(self._queue))
@@ -85,14 +99,19 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         finally:
             if not waiting.future.done() or waiting.future.cancelled():
                 self._queue.discard(waiting)
+                self._left_queue()
         return await loop.run_in_executor(self._pool, room.finish, job, result)
 
     async def _run_queue(self) -> None:
         while batch := self._queue.next_batch():
-            self._metrics.queue_depth.set(len(self._queue))
+            self._left_queue()
             alive = [waiting for waiting in batch if not waiting.future.done()]
             if alive:
                 await self._run_batch(alive)
+
+    def _left_queue(self) -> None:
+        self._metrics.queue_depth.set(len(self._queue))
+        self._space.set()
 
     async def _run_batch(self, batch: list[_Waiting[Job, Result]]) -> None:
         self._metrics.batch_size.observe(len(batch))
@@ -101,6 +120,8 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         try:
             with self._metrics.compute_seconds.time():
                 results = await loop.run_in_executor(self._device, self.room.run, jobs)
+            if len(results) != len(jobs):  # nobody may wait for ever
+                raise RuntimeError(f"the room gave {len(results)} results for {len(jobs)} jobs")
         except Exception as error:  # noqa: BLE001 (handed to whoever waits)
             if len(batch) == 1:
                 if not batch[0].future.done():

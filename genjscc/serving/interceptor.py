@@ -19,6 +19,7 @@ from genjscc.serving.metrics import Metrics
 
 REQUEST_ID = "x-request-id"
 _MAX_REQUEST_ID = 64
+_MAX_STATUS_TEXT = 2000
 _PREFIX = "/genjscc."
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
@@ -30,7 +31,8 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
     """Status and text for an error; of an unforeseen one, callers learn the request id only."""
     if isinstance(error, GenJSCCError):
-        return _CODES[error.code[0]], str(error)
+        # A status travels in HTTP/2 headers, which are bounded; so are the values quoted in it.
+        return _CODES[error.code[0]], str(error)[:_MAX_STATUS_TEXT]
     log.error("unexpected error", exc_info=error)
     text = f"internal error; the service's log has it under request id {request_id.get()}"
     return grpc.StatusCode.INTERNAL, text
@@ -117,7 +119,8 @@ class CallInterceptor(_ServerInterceptor):
         self._metrics.in_flight.labels(name).inc()
         try:
             yield outcome
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
+            # The latter where a stream's answer could not be handed over any more.
             outcome[0] = "CANCELLED"
             raise
         finally:

@@ -38,6 +38,11 @@ class BatchQueue(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def full(self) -> bool:
+        """True while nothing more may wait."""
+        return len(self._waiting) >= self.size
+
     def put(self, key: Hashable, item: T) -> None:
         """Adds an item.
 
@@ -45,7 +50,7 @@ class BatchQueue(Generic[T]):
             OverloadedError: the queue is full.
 
         """
-        if len(self._waiting) >= self.size:
+        if self.full:
             raise OverloadedError(f"{self.size} items are waiting already; try again later")
         self._waiting.append(_Entry(key, item))
 

@@ -20,6 +20,7 @@ from prometheus_client import start_http_server
 
 from genjscc.errors import GenJSCCError
 from genjscc.serving.dispatcher import Dispatcher
+from genjscc.serving.health import Health
 from genjscc.serving.interceptor import CallInterceptor
 from genjscc.serving.logs import set_up_logging
 from genjscc.serving.metrics import Metrics
@@ -58,7 +59,7 @@ class Server:
         self.dispatcher: Dispatcher[Any, Any, Any, Any] = Dispatcher(
             lambda: service.load(self.metrics), settings, self.metrics
         )
-        self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._health = Health()
         self._server: grpc.aio.Server | None = None
         self.port = 0
         self.metrics_port = -1

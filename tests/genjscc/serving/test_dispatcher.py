@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dispatcher: batches, failures, cancellation, overload; no answer is ever lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from fake_rooms import FakeRoom, answer_of
+
+from genjscc.errors import InvalidInputError, OverloadedError, UnavailableError
+from genjscc.serving.dispatcher import Dispatcher
+from genjscc.serving.metrics import Metrics
+from genjscc.settings import ServiceSettings
+
+pytestmark = pytest.mark.timeout(30)
+
+
+async def started(room: FakeRoom, **settings: Any) -> Dispatcher[Any, Any, Any, Any]:
+    dispatcher: Dispatcher[Any, Any, Any, Any] = Dispatcher(
+        lambda: room, ServiceSettings(**settings), Metrics("test", "0")
+    )
+    await dispatcher.start()
+    return dispatcher
+
+
+async def hold(room: FakeRoom, dispatcher: Any) -> asyncio.Task[Any]:
+    """The device is busy with one item until the gate opens."""
+    room.gate.clear()
+    room.entered.clear()
+    task = asyncio.create_task(dispatcher.answer("first"))
+    await asyncio.to_thread(room.entered.wait, 10)
+    return task
+
+
+async def queued(dispatcher: Any, count: int) -> None:
+    while len(dispatcher._queue) < count:
+        await asyncio.sleep(0.001)
+
+
+async def put(dispatcher: Any, *texts: str) -> list[asyncio.Task[Any]]:
+    """Requests that wait in the queue, in this order."""
+    tasks = []
+    for text in texts:
+        before = len(dispatcher._queue)
+        tasks.append(asyncio.create_task(dispatcher.answer(text)))
+        await queued(dispatcher, before + 1)
+    return tasks
+
+
+async def test_unavailable_before_the_room_is_loaded() -> None:
+    dispatcher: Dispatcher[Any, Any, Any, Any] = Dispatcher(
+        FakeRoom, ServiceSettings(), Metrics("test", "0")
+    )
+    with pytest.raises(UnavailableError, match="still loading"):
+        await dispatcher.answer("x")
+    await dispatcher.start()
+    assert answer_of(await dispatcher.answer("x")) == "<x>"
+    dispatcher.close()
+
+
+async def test_what_waits_runs_together_by_key_and_in_order() -> None:
+    room = FakeRoom()
+    dispatcher = await started(room, max_batch=3)
+    first = await hold(room, dispatcher)
+    texts = ["a:1", "b:2", "c:1", "d:1", "e:1", "f:2"]
+    tasks = await put(dispatcher, *texts)
+    room.gate.set()
+    assert [answer_of(r) for r in await asyncio.gather(*tasks)] == [f"<{t}>" for t in texts]
+    assert answer_of(await first) == "<first>"
+    assert room.batches == [["first"], ["a:1", "c:1", "d:1"], ["b:2", "f:2"], ["e:1"]]
+    dispatcher.close()
+
+
+@pytest.mark.parametrize("bad", ["crash", "reject", "lose", "end"])
+async def test_a_bad_item_does_not_take_its_batch_along(bad: str) -> None:
+    room = FakeRoom()
+    dispatcher = await started(room)
+    first = await hold(room, dispatcher)
+    tasks = await put(dispatcher, "a", bad, "b")
+    room.gate.set()
+    good, failed, other = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(failed, InvalidInputError if bad == "reject" else Exception)
+    assert [answer_of(r) for r in (good, other)] == ["<a>", "<b>"]
+    await first
+    assert answer_of(await dispatcher.answer("after")) == "<after>"
+    dispatcher.close()
+
+
+@pytest.mark.parametrize("bad", ["refuse", "crash-early"])
+async def test_a_request_that_fails_its_check_never_waits(bad: str) -> None:
+    room = FakeRoom()
+    dispatcher = await started(room)
+    first = await hold(room, dispatcher)
+    with pytest.raises((InvalidInputError, RuntimeError)):
+        await dispatcher.answer(bad)
+    room.gate.set()
+    await first
+    assert room.batches == [["first"]]
+    dispatcher.close()
+
+
+async def test_a_cancelled_item_leaves_the_queue_and_is_not_computed() -> None:
+    room = FakeRoom()
+    dispatcher = await started(room, queue_size=2)
+    first = await hold(room, dispatcher)
+    leaving, staying = await put(dispatcher, "leaving", "staying")
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert len(dispatcher._queue) == 1
+    assert dispatcher._metrics.queue_depth._value.get() == 1
+    (newcomer,) = await put(dispatcher, "newcomer")  # its place is free
+    room.gate.set()
+    await asyncio.gather(first, staying, newcomer)
+    assert room.batches == [["first"], ["staying", "newcomer"]]
+    dispatcher.close()
+
+
+async def test_cancelling_what_runs_leaves_its_neighbours_alone() -> None:
+    room = FakeRoom()
+    dispatcher = await started(room)
+    first = await hold(room, dispatcher)
+    (second,) = await put(dispatcher, "second")
+    first.cancel()
+    room.gate.set()
+    assert answer_of(await second) == "<second>"
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    dispatcher.close()
+
+
+async def test_a_full_queue_refuses_and_recovers() -> None:
+    room = FakeRoom()
+    dispatcher = await started(room, queue_size=3)
+    first = await hold(room, dispatcher)
+    waiting = await put(dispatcher, "a", "b", "c")
+    with pytest.raises(OverloadedError, match="3 items are waiting"):
+        await dispatcher.answer("d")
+    room.gate.set()
+    await asyncio.gather(first, *waiting)
+    assert answer_of(await dispatcher.answer("d")) == "<d>"
+    dispatcher.close()
+
+
+async def numbers(count: int) -> AsyncIterator[int]:
+    for number in range(count):
+        yield number
+
+
+async def test_a_stream_answers_in_order_within_its_window() -> None:
+    dispatcher = await started(FakeRoom(), stream_window=4)
+    working, most = 0, 0
+
+    def answer(number: int) -> asyncio.Future[int]:
+        async def work() -> int:
+            nonlocal working, most
+            working += 1
+            most = max(most, working)
+            await asyncio.sleep(0.002 * (number % 3))  # the later may be ready first
+            working -= 1
+            return number
+
+        return asyncio.create_task(work())
+
+    answers = [a async for a in dispatcher.answer_stream(numbers(50), answer)]
+    assert answers == list(range(50))
+    # One more is being handed in and one handed out.
+    assert 1 < most <= 4 + 2
+    dispatcher.close()
+
+
+async def test_a_stream_that_is_left_cancels_what_it_began() -> None:
+    dispatcher = await started(FakeRoom(), stream_window=4)
+    begun: list[asyncio.Task[int]] = []
+
+    def answer(number: int) -> asyncio.Future[int]:
+        async def work() -> int:
+            if number:
+                await asyncio.sleep(3600)
+            return number
+
+        begun.append(asyncio.create_task(work()))
+        return begun[-1]
+
+    answers = dispatcher.answer_stream(numbers(50), answer)
+    assert await anext(answers) == 0
+    await asyncio.sleep(0.01)
+    await answers.aclose()
+    await asyncio.sleep(0.01)
+    assert 2 <= len(begun) <= 6
+    assert all(task.cancelled() for task in begun[1:])
+    dispatcher.close()
+
+
+async def test_a_source_that_breaks_breaks_its_stream_after_the_answers() -> None:
+    dispatcher = await started(FakeRoom())
+
+    async def broken() -> AsyncIterator[int]:
+        yield 0
+        yield 1
+        raise RuntimeError("the caller went away")
+
+    def answer(number: int) -> asyncio.Future[int]:
+        return asyncio.create_task(asyncio.sleep(0, number))
+
+    answers = dispatcher.answer_stream(broken(), answer)
+    assert [await anext(answers), await anext(answers)] == [0, 1]
+    with pytest.raises(RuntimeError, match="went away"):
+        await anext(answers)
+    dispatcher.close()

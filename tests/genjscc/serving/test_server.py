@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frame around a service, on real sockets with a room that obeys the test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from fake_rooms import NAME, FakeRoom, answer_of, fake_service, request_for
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
+
+from genjscc.errors import (
+    GenJSCCError,
+    InvalidInputError,
+    ModelNotFoundError,
+    OverloadedError,
+    error_from_status,
+)
+from genjscc.serving.interceptor import request_id, status_of
+from genjscc.serving.logs import JsonFormatter
+from genjscc.serving.server import Server
+from genjscc.settings import ServiceSettings
+from genjscc.v1 import channel_pb2, channel_pb2_grpc
+
+pytestmark = pytest.mark.timeout(60)
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@asynccontextmanager
+async def running(room: FakeRoom, **settings: Any) -> AsyncIterator[tuple[Server, Any]]:
+    """A server and a stub."""
+    server = Server(fake_service(room), ServiceSettings(**settings))
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as connection:
+            yield server, channel_pb2_grpc.ChannelServiceStub(connection)
+    finally:
+        room.gate.set()
+        await server.stop()
+
+
+def value(server: Server, name: str, **labels: str) -> float:
+    return server.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+async def until(condition: Any) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("never happened")
+
+
+async def health(port: int, service: str) -> Any:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as connection:
+        request = health_pb2.HealthCheckRequest(service=service)
+        return (await health_pb2_grpc.HealthStub(connection).Check(request)).status
+
+
+async def test_serving_only_when_warm_and_unavailable_before() -> None:
+    loading, loaded = threading.Event(), threading.Event()
+
+    def load() -> None:
+        loading.set()
+        loaded.wait(20)
+
+    server = Server(fake_service(FakeRoom(), load), ServiceSettings())
+    starting = asyncio.create_task(server.start())
+    await asyncio.to_thread(loading.wait, 10)
+    for service in ("", NAME):
+        assert await health(server.port, service) == NOT_SERVING
+    assert value(server, "genjscc_ready") == 0
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as connection:
+        stub = channel_pb2_grpc.ChannelServiceStub(connection)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Transmit(request_for("x"))
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        loaded.set()
+        await starting
+        assert answer_of(await stub.Transmit(request_for("x"))) == "<x>"
+    for service in ("", NAME):
+        assert await health(server.port, service) == SERVING
+    assert value(server, "genjscc_ready") == 1
+    await server.stop()
+    assert value(server, "genjscc_ready") == 0
+
+
+async def test_known_errors_keep_their_status_and_text() -> None:
+    async with running(FakeRoom()) as (server, stub):
+        for text in ("refuse", "reject"):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.Transmit(request_for(text))
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert caught.value.details() == f"text: got '{text}'"
+        counted = {"method": "Transmit", "code": "INVALID_ARGUMENT"}
+        assert value(server, "genjscc_requests_total", **counted) == 2
+
+
+@pytest.mark.parametrize("text", ["crash", "crash-early", "end", "lose"])
+async def test_unforeseen_errors_tell_the_request_id_and_nothing_else(
+    text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(FakeRoom()) as (server, stub):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Transmit(request_for(text), metadata=(("x-request-id", "my-id"),))
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+        details = caught.value.details() or ""
+        assert "my-id" in details
+        assert "secret" not in details
+        assert "Error" not in details
+        logged = [r for r in caplog.records if r.message == "unexpected error"]
+        assert len(logged) == 1
+        assert logged[0].exc_info is not None
+        assert answer_of(await stub.Transmit(request_for("x"))) == "<x>"
+        counted = {"method": "Transmit", "code": "INTERNAL"}
+        assert value(server, "genjscc_requests_total", **counted) == 1
+
+
+def all_errors(base: type[GenJSCCError] = GenJSCCError) -> list[type[GenJSCCError]]:
+    return [base, *(e for child in base.__subclasses__() for e in all_errors(child))]
+
+
+@pytest.mark.parametrize("kind", all_errors())
+def test_every_error_crosses_the_wire(kind: type[GenJSCCError]) -> None:
+    error = kind("field", "problem") if kind is InvalidInputError else kind("field: problem")
+    code, text = status_of(error)
+    assert (code.value[0], code.name) == kind.code
+    back = error_from_status(code.value[0], text)
+    assert str(back) == str(error) == "field: problem"
+    if code is not grpc.StatusCode.INTERNAL:
+        assert type(back) is kind
+
+
+def test_status_texts_fit_into_a_header() -> None:
+    code, text = status_of(ModelNotFoundError("x" * 100_000))
+    assert code is grpc.StatusCode.NOT_FOUND
+    assert len(text) <= 2000
+
+
+class Lines(logging.Handler):
+    """Formats while the call is alive, as the real handler does."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.formatter = JsonFormatter("fake")
+        self.entries: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.entries.append(json.loads(self.format(record)))
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("abc-123", True), ("", False), ("x" * 65, False)],
+)
+async def test_request_ids_reach_the_log_if_they_are_fit_for_it(given: str, kept: bool) -> None:
+    lines, logger = Lines(), logging.getLogger("genjscc")
+    logger.addHandler(lines)
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    try:
+        async with running(FakeRoom()) as (_, stub):
+            metadata = (("x-request-id", given),)
+            await stub.Transmit(request_for("x"), metadata=metadata)
+            stream = stub.TransmitStream(items("a", "crash"), metadata=metadata)
+            assert [a.item_id async for a in stream] == [0, 1]
+    finally:
+        logger.removeHandler(lines)
+        logger.setLevel(level)
+    calls = [e for e in lines.entries if e["message"] in ("call", "unexpected error")]
+    assert [e.get("method") for e in calls] == ["Transmit", None, "TransmitStream"]
+    for entry in calls:
+        assert (entry["request_id"] == given) is kept
+        assert 0 < len(entry["request_id"]) <= 64
+    assert calls[1]["request_id"] == calls[2]["request_id"]
+    assert "secret of run" in calls[1]["exception"]
+    assert request_id.get() == "-"
+
+
+async def items(*texts: str) -> AsyncIterator[channel_pb2.TransmitStreamRequest]:
+    for index, text in enumerate(texts):
+        yield channel_pb2.TransmitStreamRequest(item_id=index, request=request_for(text))
+
+
+async def test_a_streams_failing_items_leave_the_others() -> None:
+    async with running(FakeRoom(), stream_window=4) as (server, stub):
+        texts = ["a", "crash", "b", "refuse", "c", "end", "d"]
+        answers = [a async for a in stub.TransmitStream(items(*texts))]
+        assert [a.item_id for a in answers] == list(range(7))
+        for text, answer in zip(texts, answers, strict=True):
+            if len(text) == 1:
+                assert answer_of(answer.response) == f"<{text}>"
+            else:
+                assert answer.error.code == (3 if text == "refuse" else 13)
+                assert "secret" not in answer.error.message
+        for code, count in (("OK", 4), ("INTERNAL", 2), ("INVALID_ARGUMENT", 1)):
+            labels = {"method": "TransmitStream", "code": code}
+            assert value(server, "genjscc_stream_items_total", **labels) == count
+        counted = {"method": "TransmitStream", "code": "OK"}
+        await until(lambda: value(server, "genjscc_requests_total", **counted) == 1)
+
+
+@pytest.mark.parametrize("moment", ["computing", "answering", "idle"])
+async def test_a_cancelled_stream_stops_and_is_counted(moment: str) -> None:
+    room = FakeRoom()
+    if moment == "computing":
+        room.gate.clear()
+    async with running(room, stream_window=4) as (server, stub):
+
+        async def source() -> AsyncIterator[channel_pb2.TransmitStreamRequest]:
+            count = 0
+            while moment != "idle" or count < 3:
+                yield channel_pb2.TransmitStreamRequest(item_id=count, request=request_for("x"))
+                count += 1
+            await asyncio.sleep(3600)
+
+        stream = stub.TransmitStream(source())
+        if moment == "computing":
+            await asyncio.to_thread(room.entered.wait, 10)
+        else:
+            for _ in range(3):
+                await stream.read()
+        stream.cancel()
+        room.gate.set()
+        labels = {"method": "TransmitStream"}
+        await until(lambda: value(server, "genjscc_in_flight_requests", **labels) == 0)
+
+        def finished(*codes: str) -> float:
+            return sum(value(server, "genjscc_requests_total", **labels, code=c) for c in codes)
+
+        # Where nothing was under way, gRPC may report the end of the requests before the end of
+        # the call: that one looks like a caller who was done.
+        await until(lambda: finished("CANCELLED", *(["OK"] if moment == "idle" else [])) == 1)
+        batches = len(room.batches)
+        await asyncio.sleep(0.05)
+        assert len(room.batches) == batches
+        assert answer_of(await stub.Transmit(request_for("x"))) == "<x>"
+
+
+async def test_a_passed_deadline_takes_its_item_out_of_the_queue() -> None:
+    room = FakeRoom()
+    room.gate.clear()
+    async with running(room) as (server, stub):
+        first = stub.Transmit(request_for("first"))
+        await asyncio.to_thread(room.entered.wait, 10)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Transmit(request_for("late"), timeout=0.2)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(lambda: len(server.dispatcher._queue) == 0)
+        room.gate.set()
+        await first
+        assert room.batches == [["first"]]
+
+
+async def test_overload_has_its_own_status() -> None:
+    room = FakeRoom()
+    room.gate.clear()
+    async with running(room, queue_size=2) as (server, stub):
+        first = stub.Transmit(request_for("first"))
+        await asyncio.to_thread(room.entered.wait, 10)
+        waiting = [stub.Transmit(request_for(t)) for t in "ab"]
+        await until(lambda: len(server.dispatcher._queue) == 2)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Transmit(request_for("c"))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        back = error_from_status(8, caught.value.details() or "")
+        assert isinstance(back, OverloadedError)
+        room.gate.set()
+        await asyncio.gather(first, *waiting)
+
+
+async def test_a_stream_waits_for_its_turn_instead_of_failing() -> None:
+    # Flow control is what a stream has: a full queue slows it down.
+    async with running(FakeRoom(), queue_size=2, stream_window=16) as (_, stub):
+        texts = [f"x{i}:{i % 5}" for i in range(40)]
+        streams = [stub.TransmitStream(items(*texts)) for _ in range(3)]
+
+        async def collect(stream: Any) -> list[str]:
+            return [answer_of(a.response) async for a in stream]
+
+        for got in await asyncio.gather(*(collect(s) for s in streams)):
+            assert got == [f"<{t}>" for t in texts]
+
+
+async def test_metrics_page_counts_what_happened() -> None:
+    async with running(FakeRoom()) as (server, stub):
+        for text in ("a", "b", "crash"):
+            await asyncio.gather(stub.Transmit(request_for(text)), return_exceptions=True)
+        url = f"http://127.0.0.1:{server.metrics_port}/metrics"
+        page = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())
+        samples = {
+            (s.name, *sorted(s.labels.values())): s.value
+            for family in text_string_to_metric_families(page)
+            for s in family.samples
+        }
+        assert samples["genjscc_requests_total", "OK", "Transmit"] == 2
+        assert samples["genjscc_requests_total", "INTERNAL", "Transmit"] == 1
+        assert samples["genjscc_request_seconds_count", "Transmit"] == 3
+        assert samples["genjscc_batch_size_count",] == 3
+        assert samples["genjscc_in_flight_requests", "Transmit"] == 0
+        assert samples["genjscc_ready",] == 1
+
+
+async def test_stopping_lets_accepted_calls_end_and_refuses_new_ones() -> None:
+    room = FakeRoom()
+    room.gate.clear()
+    server = Server(fake_service(room), ServiceSettings(grace_s=20.0))
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as connection:
+        stub = channel_pb2_grpc.ChannelServiceStub(connection)
+        accepted = stub.Transmit(request_for("accepted"))
+        await asyncio.to_thread(room.entered.wait, 10)
+        stopping = asyncio.create_task(server.stop())
+        await asyncio.sleep(0.1)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Transmit(request_for("new"), timeout=5)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        room.gate.set()
+        assert answer_of(await accepted) == "<accepted>"
+        await asyncio.wait_for(stopping, 10)
+
+
+async def test_a_watched_health_does_not_hold_up_the_stop() -> None:
+    server = Server(fake_service(FakeRoom()), ServiceSettings(grace_s=3600.0))
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as connection:
+        watching = health_pb2_grpc.HealthStub(connection).Watch(health_pb2.HealthCheckRequest())
+        assert (await watching.read()).status == SERVING
+        stopping = asyncio.create_task(server.stop())
+        assert (await watching.read()).status == NOT_SERVING
+        await asyncio.wait_for(stopping, 20)
+
+
+async def test_a_second_server_on_a_port_is_refused_in_one_line() -> None:
+    async with running(FakeRoom()) as (server, _):
+        second = Server(fake_service(FakeRoom()), ServiceSettings(port=server.port))
+        with pytest.raises(GenJSCCError, match=rf"cannot listen on 127.0.0.1:{server.port}"):
+            await second.start()
+        await second.stop()
+        busy = ServiceSettings(metrics_port=server.metrics_port)
+        third = Server(fake_service(FakeRoom()), busy)
+        with pytest.raises(GenJSCCError, match=rf"metrics port {server.metrics_port}"):
+            await third.start()
+        await third.stop()
