@@ -25,9 +25,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the console script."""
-    from genjscc.cli import demo, models, send, serve, train, up
+    from genjscc.cli import demo, evaluate, models, send, serve, train, up
 
-    for command in (demo, send, models, up, serve, train):
+    for command in (demo, send, models, up, serve, evaluate, train):
         command.register(app)
     try:
         app()

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`genjscc evaluate`: measure models over rates and SNRs; write results/*.json."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from genjscc.cli.console import err, out
+from genjscc.cli.options import ChannelAddress, Receiver, Transmitter
+from genjscc.cli.send import scheme_name
+from genjscc.client.link import Link
+from genjscc.client.local import LocalLink
+from genjscc.client.options import ModelInfo
+from genjscc.errors import InvalidInputError, MissingExtraError, ModelNotFoundError
+from genjscc.settings import REPOSITORY
+from genjscc.wire.ratios import parse_ratio
+
+if TYPE_CHECKING:
+    from genjscc.evaluation.records import Record
+    from genjscc.evaluation.statistics import Mean
+    from genjscc.evaluation.sweep import Dataset, Meter
+
+_PERCEPTUAL = {"st_lpips_vgg": "st-lpips-vgg", "st_lpips_alex": "st-lpips-alex"}
+_SNRS = "-5,-4,-3,-2,-1,0,1,2,3,4,5"
+_KLT_IMAGES = 12_000
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="Folder of test images.")],
+    results: Annotated[Path, typer.Argument(help="JSON file to write, as results/mine.json.")],
+    model: Annotated[
+        list[str] | None, typer.Option(help="Model; repeat for more. Default: all on offer.")
+    ] = None,
+    rate: Annotated[
+        list[str] | None, typer.Option(help="Bandwidth ratio; repeat. Default: all of the model.")
+    ] = None,
+    snr_db: Annotated[str, typer.Option("--snr-db", help="SNRs in dB, with commas.")] = _SNRS,
+    told_snr_db: Annotated[
+        float | None, typer.Option("--told-snr-db", help="What the networks believe instead.")
+    ] = None,
+    scheme: Annotated[str, typer.Option(help="deepjscc, generative or inverse.")] = "deepjscc",
+    num: Annotated[int, typer.Option(help="Images, evenly spaced over the folder; 0: all.")] = 1000,
+    size: Annotated[int, typer.Option(help="Central squares of that side; 0: as they are.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the noise; image number i has SEED + i.")] = 0,
+    linear: Annotated[
+        Path | None,
+        typer.Option(help="Also the linear baseline, fitted on this folder of training images."),
+    ] = None,
+    perceptual: Annotated[bool, typer.Option(help="Measure ST-LPIPS (VGG and Alex).")] = True,
+    frechet: Annotated[bool, typer.Option(help="Measure FD-EffLite0.")] = True,
+    dataset: Annotated[str, typer.Option(help="Its name; default: the folder's parent.")] = "",
+    split: Annotated[str, typer.Option(help="Its split; default: the folder's name.")] = "",
+    notes: Annotated[str, typer.Option(help="A remark for the file.")] = "",
+    bundles: Annotated[Path | None, typer.Option(help="Folder of the trained models.")] = None,
+    device: Annotated[str, typer.Option(help="PyTorch device of the networks.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    remote: Annotated[bool, typer.Option(help="Use running services, not this process.")] = False,
+    transmitter: Transmitter = None,
+    channel: ChannelAddress = None,
+    receiver: Receiver = None,
+) -> None:
+    """Measure models over bandwidth ratios and SNRs.
+
+    PSNR, MS-SSIM, ST-LPIPS and FD-EffLite0 with 95 % intervals, in this process or through
+    running services (--remote); the results are the same.
+    """
+    try:
+        import torch
+
+        from genjscc.evaluation.records import ResultFile, write_results
+        from genjscc.evaluation.sweep import Cell, evaluate_cell
+    except ImportError as error:
+        raise MissingExtraError(
+            f"evaluation needs {error.name!r}: pip install 'genjscc[train]'"
+        ) from error
+    torch.set_num_threads(threads)
+    snrs = parse_snrs(snr_db)
+    images = load_dataset(data, num, size, dataset, split)
+    meter = make_meter(perceptual=perceptual, frechet=frechet)
+    wanted = scheme_name(scheme)
+    if wanted is None:
+        raise InvalidInputError("scheme", "is missing")
+    records: list[Record] = []
+    link: Any
+    with open_link(remote, bundles, device, threads, (transmitter, channel, receiver)) as link:
+        models = choose_models(link.models(), model)
+        for chosen in models:
+            for ratio in rate or chosen.bandwidth_ratios:
+                for snr in snrs:
+                    with progress(
+                        f"{chosen.name}, {ratio}, {snr:+g} dB", len(images.images)
+                    ) as note:
+                        record = evaluate_cell(
+                            link,
+                            chosen,
+                            images,
+                            Cell(ratio, snr, told_snr_db),
+                            meter,
+                            seed=seed,
+                            scheme=wanted,
+                            note=note,
+                        )
+                    records.append(record)
+    if linear is not None:
+        ratios = rate or sorted({r for m in models for r in m.bandwidth_ratios}, key=parse_ratio)
+        records += measure_linear(linear, images, ratios, snrs, meter, seed=seed)
+    origin = ResultFile(
+        command=shlex.join(["genjscc", *sys.argv[1:]]),
+        version=version("genjscc"),
+        commit=current_commit(),
+        notes=notes,
+        records=records,
+    )
+    write_results(results, origin)
+    out.print(table_of(records))
+    out.print(f"written: {results}", soft_wrap=True)
+
+
+def parse_snrs(text: str) -> list[float]:
+    """Numbers between commas. Raises InvalidInputError."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InvalidInputError("--snr-db", f"got {text!r}; must be numbers as -5,0,5") from error
+
+
+def load_dataset(folder: Path, num: int, size: int, name: str, split: str) -> Dataset:
+    """Evenly spaced images of a folder in the order of their names."""
+    from genjscc.client.exchange import to_rgb_array
+    from genjscc.evaluation.sweep import Dataset
+    from genjscc.photos import load_square
+    from genjscc.training.data import list_images
+
+    paths = list_images(folder)
+    count = min(num, len(paths)) if num else len(paths)
+    if count < 2:
+        raise InvalidInputError("data", f"{folder} holds {count} image; an interval needs two")
+    chosen = [paths[i * len(paths) // count] for i in range(count)]
+    images = [load_square(p, size) if size else to_rgb_array(p) for p in chosen]
+    folder = folder.resolve()
+    return Dataset(name or folder.parent.name, split or folder.name, images)
+
+
+def make_meter(*, perceptual: bool, frechet: bool) -> Meter:
+    """The metrics that were asked for."""
+    from genjscc.evaluation.frechet import EffLite0Features
+    from genjscc.evaluation.metrics import perceptual_metric
+    from genjscc.evaluation.sweep import Meter
+
+    names: dict[str, Any] = _PERCEPTUAL if perceptual else {}
+    metrics = {field: perceptual_metric(name) for field, name in names.items()}
+    return Meter(metrics, EffLite0Features() if frechet else None)
+
+
+@contextmanager
+def open_link(
+    remote: bool,
+    bundles: Path | None,
+    device: str,
+    threads: int,
+    addresses: tuple[str | None, str | None, str | None],
+) -> Iterator[Link | LocalLink]:
+    """The link to measure through."""
+    if not remote:
+        with LocalLink(bundles=bundles, device=device, threads=threads) as local:
+            yield local
+        return
+    transmitter, channel, receiver = addresses
+    with Link(transmitter=transmitter, channel=channel, receiver=receiver) as link:
+        link.wait_ready(10.0)
+        yield link
+
+
+def choose_models(offered: Sequence[ModelInfo], names: Sequence[str] | None) -> list[ModelInfo]:
+    """The models of these names, or all. Raises ModelNotFoundError."""
+    by_name = {model.name: model for model in offered}
+    for name in names or ():
+        if name not in by_name:
+            raise ModelNotFoundError(f"model: got {name!r}; there are {', '.join(by_name)}")
+    return [by_name[name] for name in names or by_name]
+
+
+def measure_linear(
+    training: Path,
+    images: Dataset,
+    ratios: Sequence[str],
+    snrs: Sequence[float],
+    meter: Meter,
+    *,
+    seed: int,
+) -> list[Record]:
+    """The linear baseline, fitted on up to 12,000 images of a folder."""
+    import torch
+
+    from genjscc.evaluation.linear import fit_linear
+    from genjscc.evaluation.sweep import Cell, evaluate_linear
+
+    height, width, _ = images.images[0].shape
+    if images.size == "mixed" or height != width:
+        raise InvalidInputError("--linear", "needs square images of one size; set --size")
+    samples = 3 * height * width
+    wanted = {ratio: int(parse_ratio(ratio) * samples) for ratio in ratios}
+    known = load_dataset(training, _KLT_IMAGES, height, "", "").images
+    flat = torch.stack([torch.from_numpy(i).permute(2, 0, 1).flatten() for i in known])
+    with err.status(f"fitting the linear baseline on {len(known)} images"):
+        code = fit_linear(flat.float() / 255, 2 * max(wanted.values()))
+    records = []
+    for ratio, k in wanted.items():
+        for snr in snrs:
+            with progress(f"linear, {ratio}, {snr:+g} dB", 1):
+                records.append(
+                    evaluate_linear(code, images, Cell(ratio, snr), meter, k=k, seed=seed)
+                )
+    return records
+
+
+@contextmanager
+def progress(text: str, total: int) -> Iterator[Any]:
+    """A bar over the images of one cell; yields what to call after each."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda _: bar.advance(task)
+
+
+def current_commit() -> str:
+    """The repository's commit, with '+' where files differ from it."""
+    try:
+        described = subprocess.run(  # noqa: S603
+            ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty=+", "--exclude=*"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return described.stdout.strip()
+
+
+def table_of(records: Sequence[Record]) -> Table:
+    """The records as people read them; scales of MS-SSIM and networks named."""
+    scales = ", ".join(sorted({str(record.ms_ssim_scales) for record in records}))
+    table = Table(
+        caption=f"SNR and PSNR in dB; MS-SSIM over M = {scales} scales; VGG, Alex: ST-LPIPS; "
+        "FD: FD-EffLite0; ± 95 % interval"
+    )
+    for name in ("scheme", "model", "rho", "SNR", "PSNR", "MS-SSIM", "VGG", "Alex", "FD"):
+        table.add_column(name, no_wrap=True)
+    ordered = sorted(records, key=lambda r: (r.scheme, Fraction(r.bandwidth_ratio), r.snr_db))
+    for record in ordered:
+        vgg, alex, distance = record.st_lpips_vgg, record.st_lpips_alex, record.fd_efflite0
+        table.add_row(
+            record.scheme,
+            record.bundle or "-",
+            record.bandwidth_ratio,
+            f"{record.snr_db:+g}",
+            interval(record.psnr_db, 2),
+            interval(record.ms_ssim, 3),
+            interval(vgg, 3),
+            interval(alex, 3),
+            "-" if distance is None else f"{distance:.0f}",
+        )
+    return table
+
+
+def interval(value: Mean | None, digits: int) -> str:
+    """A mean with its interval, or a dash."""
+    return "-" if value is None else f"{value.mean:.{digits}f}±{value.ci95:.{digits}f}"

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The linear baseline: analogue transmission of KLT coefficients, optimally powered.
+
+What SoftCast (Jakubczak and Katabi, 2011) does with a DCT: each of the 2k real channel uses
+carries one coefficient, scaled; the receiver estimates it linearly. Given the statistics of the
+training images and an average power constraint, scales and estimator are the optimal ones. No
+network, nothing to tune.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from channel.physics import awgn, noise_power
+from genjscc.errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class LinearCode:
+    """Principal components of the training images.
+
+    Attributes:
+        mean: [m], mean image.
+        components: [n, m], orthonormal, by descending variance.
+        variances: [n], of the coefficients.
+    """
+
+    mean: Tensor
+    components: Tensor
+    variances: Tensor
+
+
+def fit_linear(images: Tensor, num_components: int, *, seed: int = 0) -> LinearCode:
+    """The leading principal components of images.
+
+    Args:
+        images: [N, m] flattened training images in [0, 1].
+        num_components: how many; 2k carry k complex symbols.
+        seed: of the randomised decomposition.
+
+    Raises:
+        InvalidInputError: fewer images, or pixels, than components.
+    """
+    if num_components > min(images.shape):
+        raise InvalidInputError(
+            "linear",
+            f"got {images.shape[0]} images of {images.shape[1]} samples; "
+            f"{num_components} components need at least as many of both",
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mean = images.mean(0)
+        extra = min(32, *(size - num_components for size in images.shape))
+        _, singular, right = torch.svd_lowrank(images - mean, q=num_components + extra, niter=3)
+    variances = singular[:num_components] ** 2 / (len(images) - 1)
+    return LinearCode(mean, right[:, :num_components].T.contiguous(), variances)
+
+
+def allocate_power(variances: Tensor, total: float, noise: float) -> Tensor:
+    """Power of each coefficient that minimises the mean squared error after linear estimation.
+
+    Minimises sum_i v_i s/(p_i + s) over p_i >= 0, sum_i p_i = total: p_i = max(0, c sqrt(v_i) - s)
+    with the level c that uses the power up. `noise` s is the variance per real dimension.
+
+    Args:
+        variances: [n], descending.
+        total: sum of the powers.
+        noise: s.
+    """
+    roots = variances.clamp(min=0).sqrt()
+    counts = torch.arange(1, len(roots) + 1, dtype=roots.dtype, device=roots.device)
+    levels = (total + counts * noise) / roots.cumsum(0)
+    # The largest number of coefficients of which even the weakest gets power.
+    served = int((levels * roots - noise > 0).sum())
+    return (levels[served - 1] * roots - noise).clamp(min=0) * (counts <= served)
+
+
+def transmit_linear(
+    code: LinearCode, images: Tensor, k: int, snr_db: float, unit_noise: Tensor
+) -> Tensor:
+    """Images over k symbols of AWGN.
+
+    Args:
+        code: with at least 2k components.
+        images: [B, m] in [0, 1].
+        k: complex channel symbols for each image.
+        snr_db: in dB. The power is 1 per symbol on average over images, not for each image,
+            which favours this baseline.
+        unit_noise: complex64 [B, k] of CN(0, 1).
+
+    Returns:
+        [B, m], clamped to [0, 1].
+    """
+    components, variances = code.components[: 2 * k], code.variances[: 2 * k]
+    noise = float(noise_power(snr_db)) / 2
+    powers = allocate_power(variances, float(k), noise)
+    gains = (powers / variances.clamp(min=1e-12)).sqrt()
+    sent = ((images - code.mean) @ components.T * gains).reshape(len(images), k, 2)
+    # Not normalised for each image: the gains carry information that would be lost.
+    snrs = torch.full((len(images),), snr_db)
+    received = awgn(torch.view_as_complex(sent.contiguous()), snrs, unit_noise)
+    observed = torch.view_as_real(received).flatten(1)
+    estimate = observed * (gains * variances / (powers + noise))
+    return (estimate @ components + code.mean).clamp(0, 1)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Result files: what was measured, on what, how, and by which command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from genjscc.errors import InvalidInputError
+from genjscc.evaluation.statistics import Mean
+
+
+class Record(BaseModel):
+    """One scheme at one bandwidth ratio and one SNR, over a set of images."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scheme: Literal["deepjscc", "generative", "inverse", "linear"]
+    bundle: str | None = Field(description="name of the model; None for baselines")
+    pair_id: str | None = Field(description="digest of its weights")
+    dataset: str
+    split: str
+    n: int = Field(description="images")
+    image_size: str = Field(description="width x height, or 'mixed'")
+    bandwidth_ratio: str = Field(description="as '1/48'")
+    k: int | None = Field(description="complex symbols of each image; None where sizes differ")
+    channel: str = Field("awgn", description="kind of channel")
+    snr_db: float
+    told_snr_db: float | None = Field(None, description="what the networks believe; None: snr_db")
+    seed: int = Field(description="of the noise; image number i has seed + i")
+    psnr_db: Mean
+    ms_ssim: Mean
+    ms_ssim_scales: int = Field(description="M of MS-SSIM")
+    st_lpips_vgg: Mean | None = None
+    st_lpips_alex: Mean | None = None
+    fd_efflite0: float | None = Field(
+        None, description="Fréchet distance between received and original images"
+    )
+
+
+class ResultFile(BaseModel):
+    """Records with their origin."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    command: str = Field(description="that made this file")
+    version: str = Field(description="of genjscc")
+    commit: str = Field(description="of the repository; 'unknown' outside one")
+    notes: str = ""
+    records: list[Record]
+
+
+def write_results(path: Path, results: ResultFile) -> None:
+    """Writes a result file; numbers rounded to six digits, one record a line."""
+    head = results.model_dump(mode="json", exclude={"records"})
+    lines = [json.dumps(_rounded(record.model_dump(mode="json"))) for record in results.records]
+    opening = json.dumps(head, indent=2).rstrip("}\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    body = ",\n    ".join(lines)
+    path.write_text(f'{opening},\n  "records": [\n    {body}\n  ]\n}}\n')
+
+
+def read_results(path: Path) -> ResultFile:
+    """Reads a result file.
+
+    Raises:
+        InvalidInputError: it is missing or not valid.
+    """
+    try:
+        return ResultFile.model_validate_json(path.read_text())
+    except OSError as error:
+        raise InvalidInputError("results", f"cannot read {path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidInputError("results", f"{path}: {where}: {first['msg']}") from error
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scheme over bandwidth ratios and SNRs: send the images, measure what arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from channel.noise import unit_noise_rows
+from genjscc.client.options import Awgn, Channel, Failure, ModelInfo, Reception, SchemeName
+from genjscc.evaluation.frechet import frechet_distance, moments
+from genjscc.evaluation.linear import LinearCode, transmit_linear
+from genjscc.evaluation.metrics import Metric, ms_ssim, ms_ssim_scales, psnr
+from genjscc.evaluation.records import Record
+from genjscc.evaluation.statistics import mean_of
+
+Rgb = NDArray[np.uint8]
+_CHUNK = 32
+
+
+class SendsMany(Protocol):
+    """A link, near or far."""
+
+    def send_many(
+        self, images: Iterable[Any], *, snr_db: float, **keywords: Any
+    ) -> Iterator[Reception | Failure]:
+        """Outcomes in the order of the images."""
+        ...
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Test images, uint8 [H, W, 3]; of one size for the distances between sets."""
+
+    name: str
+    split: str
+    images: Sequence[Rgb]
+
+    @property
+    def size(self) -> str:
+        """Width x height, or 'mixed'."""
+        sizes = {image.shape[:2] for image in self.images}
+        if len(sizes) > 1:
+            return "mixed"
+        height, width = sizes.pop()
+        return f"{width}x{height}"
+
+
+@dataclass
+class Meter:
+    """Collects one value per image and metric.
+
+    Args:
+        perceptual: further metrics by record field, such as `st_lpips_vgg`.
+        features: network [B, 3, H, W] -> [B, F] of the distance between sets; None: not measured.
+    """
+
+    perceptual: dict[str, Metric]
+    features: nn.Module | None = None
+    _reference_moments: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+
+    def measure(self, originals: Sequence[Rgb], received: Sequence[Rgb]) -> dict[str, Any]:
+        """The metric fields of a record."""
+        metrics: dict[str, Metric] = {"psnr_db": psnr, "ms_ssim": ms_ssim, **self.perceptual}
+        values: dict[str, list[float]] = {name: [] for name in metrics}
+        for x, x_hat in zip(_batches(originals), _batches(received), strict=True):
+            for name, metric in metrics.items():
+                values[name] += metric(x, x_hat).tolist()
+        fields: dict[str, Any] = {name: mean_of(list_) for name, list_ in values.items()}
+        fields["ms_ssim_scales"] = ms_ssim_scales(min(originals[0].shape[:2]))
+        if self.features is not None:
+            if self._reference_moments is None:
+                self._reference_moments = moments(self._extract(originals))
+            fields["fd_efflite0"] = frechet_distance(
+                *moments(self._extract(received)), *self._reference_moments
+            )
+        return fields
+
+    def _extract(self, images: Sequence[Rgb]) -> Tensor:
+        if self.features is None:
+            raise RuntimeError("no feature network")
+        return torch.cat([self.features(batch) for batch in _batches(images)])
+
+
+def _batches(images: Sequence[Rgb]) -> Iterator[Tensor]:
+    """[B, 3, H, W] in [0, 1]; a batch ends where the size changes."""
+    start = 0
+    while start < len(images):
+        end = start + 1
+        while end < min(start + _CHUNK, len(images)) and images[end].shape == images[start].shape:
+            end += 1
+        stacked = np.stack(images[start:end])
+        yield torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
+        start = end
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of a sweep."""
+
+    bandwidth_ratio: str
+    snr_db: float
+    told_snr_db: float | None = None
+
+
+def evaluate_cell(
+    link: SendsMany,
+    model: ModelInfo,
+    dataset: Dataset,
+    cell: Cell,
+    meter: Meter,
+    *,
+    seed: int,
+    scheme: SchemeName,
+    channel: Channel | None = None,
+    note: Callable[[Reception], None] = lambda _: None,
+) -> Record:
+    """Sends all images of a data set over a link and measures.
+
+    Args:
+        link: near or far.
+        model: that the link offers.
+        dataset: the images.
+        cell: ratio and SNR.
+        meter: the metrics.
+        seed: image number i travels with seed + i.
+        scheme: how to decode.
+        channel: None: AWGN.
+        note: called with each reception.
+
+    Raises:
+        GenJSCCError: an image did not arrive; a mean over the others would mislead.
+    """
+    kind = channel or Awgn()
+    received: list[Rgb] = []
+    symbols: set[int] = set()
+    outcomes = link.send_many(
+        dataset.images,
+        snr_db=cell.snr_db,
+        told_snr_db=cell.told_snr_db,
+        rate=cell.bandwidth_ratio,
+        model=model.name,
+        scheme=scheme,
+        seed=seed,
+        channel=kind,
+    )
+    for outcome in outcomes:
+        if isinstance(outcome, Failure):
+            raise outcome.error
+        received.append(outcome.image)
+        symbols.add(outcome.codeword.k)
+        note(outcome)
+    return Record(
+        scheme=scheme,
+        bundle=model.name,
+        pair_id=model.pair_id,
+        dataset=dataset.name,
+        split=dataset.split,
+        n=len(received),
+        image_size=dataset.size,
+        bandwidth_ratio=cell.bandwidth_ratio,
+        k=symbols.pop() if len(symbols) == 1 else None,
+        channel=type(kind).__name__.lower(),
+        snr_db=cell.snr_db,
+        told_snr_db=cell.told_snr_db,
+        seed=seed,
+        **meter.measure(dataset.images, received),
+    )
+
+
+def evaluate_linear(
+    code: LinearCode, dataset: Dataset, cell: Cell, meter: Meter, *, k: int, seed: int
+) -> Record:
+    """The linear baseline on the same images with the same noise."""
+    height, width, _ = dataset.images[0].shape
+    flat = torch.cat([batch.flatten(1) for batch in _batches(dataset.images)])
+    noise = torch.from_numpy(unit_noise_rows(range(seed, seed + len(flat)), k))
+    x_hat = transmit_linear(code, flat, k, cell.snr_db, noise)
+    pixels = (x_hat * 255).round().to(torch.uint8).reshape(-1, 3, height, width)
+    received = list(pixels.permute(0, 2, 3, 1).numpy())
+    return Record(
+        scheme="linear",
+        bundle=None,
+        pair_id=None,
+        dataset=dataset.name,
+        split=dataset.split,
+        n=len(received),
+        image_size=dataset.size,
+        bandwidth_ratio=cell.bandwidth_ratio,
+        k=k,
+        snr_db=cell.snr_db,
+        seed=seed,
+        **meter.measure(dataset.images, received),
+    )

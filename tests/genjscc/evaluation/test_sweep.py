@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from photo_folders import write_photos
+from real_services import Services
+
+from genjscc import Link, LocalLink
+from genjscc.cli.evaluate import load_dataset, parse_snrs
+from genjscc.errors import InvalidInputError
+from genjscc.evaluation.linear import fit_linear
+from genjscc.evaluation.records import ResultFile, read_results, write_results
+from genjscc.evaluation.sweep import Cell, Dataset, Meter, evaluate_cell, evaluate_linear
+from genjscc.settings import REPOSITORY
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("set") / "test"
+    write_photos(folder, 7, size=(48, 40))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(photos: Path) -> Dataset:
+    return load_dataset(photos, 6, 32, "pictures", "")
+
+
+def test_near_and_far_give_one_record(services: Services, bundles: Path, dataset: Dataset) -> None:
+    meter, cell = Meter({}), Cell("1/192", 2.0)
+    with LocalLink(bundles=bundles) as near, Link(**services.addresses) as far:
+        model = near.models()[0]
+        records = [
+            evaluate_cell(link, model, dataset, cell, meter, seed=3, scheme="deepjscc")
+            for link in (near, far)
+        ]
+    first, second = records
+    # Batches differ between the two, so a pixel may round to its neighbour.
+    assert first.psnr_db.mean == pytest.approx(second.psnr_db.mean, abs=1e-3)
+    same = {"psnr_db", "ms_ssim"}
+    assert first.model_dump(exclude=same) == second.model_dump(exclude=same)
+    assert (first.n, first.image_size, first.k, first.split) == (6, "32x32", 16, "test")
+
+
+def test_a_told_snr_reaches_the_networks(bundles: Path, dataset: Dataset) -> None:
+    with LocalLink(bundles=bundles) as link:
+        model = link.models()[0]
+        true, told = (
+            evaluate_cell(
+                link, model, dataset, Cell("1/192", 0.0, t), Meter({}), seed=0, scheme="deepjscc"
+            )
+            for t in (None, 20.0)
+        )
+    assert told.told_snr_db == 20.0
+    assert told.psnr_db.mean != true.psnr_db.mean
+
+
+def test_a_failing_image_fails_the_record(bundles: Path, dataset: Dataset) -> None:
+    broken = Dataset("x", "y", [*dataset.images, np.zeros((0, 4, 3), np.uint8)])
+    with LocalLink(bundles=bundles) as link, pytest.raises(InvalidInputError, match="no pixel"):
+        evaluate_cell(
+            link, link.models()[0], broken, Cell("1/192", 0), Meter({}), seed=0, scheme="deepjscc"
+        )
+
+
+def test_the_distance_between_sets_is_measured_on_features(
+    bundles: Path, dataset: Dataset
+) -> None:
+    features = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    meter = Meter({}, features)
+    fields = meter.measure(dataset.images, dataset.images)
+    assert fields["fd_efflite0"] == pytest.approx(0, abs=1e-6)
+    darker = [image // 2 for image in dataset.images]
+    assert meter.measure(dataset.images, darker)["fd_efflite0"] > 1e-3
+
+
+def test_the_linear_baseline_improves_with_snr_and_rate(dataset: Dataset) -> None:
+    flat = torch.stack([torch.from_numpy(i).permute(2, 0, 1).flatten() for i in dataset.images])
+    code = fit_linear(flat.float() / 255, 5)
+    psnrs = [
+        evaluate_linear(code, dataset, Cell("1/768", snr), Meter({}), k=k, seed=0).psnr_db.mean
+        for k, snr in ((1, -5.0), (1, 5.0), (2, 5.0), (2, 20.0))
+    ]
+    assert psnrs == sorted(psnrs)
+
+
+def test_results_survive_the_disk(bundles: Path, dataset: Dataset, tmp_path: Path) -> None:
+    with LocalLink(bundles=bundles) as link:
+        record = evaluate_cell(
+            link, link.models()[0], dataset, Cell("1/48", 1.0), Meter({}), seed=0, scheme="deepjscc"
+        )
+    path = tmp_path / "new" / "results.json"
+    write_results(path, ResultFile(command="c", version="v", commit="d", records=[record, record]))
+    (read, _) = read_results(path).records
+    assert read.psnr_db.mean == pytest.approx(record.psnr_db.mean, rel=1e-5)
+    assert read.model_dump(exclude={"psnr_db", "ms_ssim"}) == record.model_dump(
+        exclude={"psnr_db", "ms_ssim"}
+    )
+
+
+@pytest.mark.parametrize("text", ["{}", "not json", '{"format": 2}'])
+def test_a_file_that_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    with pytest.raises(InvalidInputError, match=r"r\.json"):
+        read_results(path)
+
+
+def test_images_are_evenly_spaced_and_keep_their_size(photos: Path) -> None:
+    every_other = load_dataset(photos, 3, 0, "", "")
+    assert every_other.size == "48x40"
+    assert (every_other.name, every_other.split) == (photos.parent.name, "test")
+    whole = load_dataset(photos, 0, 0, "", "")
+    assert len(whole.images) == 7
+    for position, image in zip((0, 2, 4), every_other.images, strict=True):
+        np.testing.assert_array_equal(image, whole.images[position])
+
+
+def test_snrs_are_numbers_between_commas() -> None:
+    assert parse_snrs("-5,0,2.5") == [-5.0, 0.0, 2.5]
+    with pytest.raises(InvalidInputError, match="--snr-db"):
+        parse_snrs("-5;0")
+
+
+def test_the_command_writes_what_it_shows(bundles: Path, photos: Path, tmp_path: Path) -> None:
+    write_photos(tmp_path / "train", 40)
+    path = tmp_path / "r.json"
+    flags = ["--bundles", str(bundles), "--rate", "1/192", "--snr-db=-5,5", "--size", "32"]
+    flags += ["--no-perceptual", "--no-frechet", "--linear", str(tmp_path / "train")]
+    command = [sys.executable, "-m", "genjscc", "evaluate", str(photos), str(path), *flags]
+    subprocess.run(command, check=True, cwd=REPOSITORY, capture_output=True, timeout=100)
+    content = json.loads(path.read_text())
+    schemes = {(r["scheme"], r["bundle"], r["snr_db"]) for r in content["records"]}
+    assert len(schemes) == len(content["records"]) == 2 * 3
+    assert "evaluate" in content["command"]
