@@ -18,12 +18,13 @@ from torch import Tensor
 from genjscc.bundles.store import read_config
 from genjscc.errors import InvalidInputError
 from genjscc.settings import REPOSITORY
-from genjscc.training.config import DeepJSCCConfig
+from genjscc.training.config import DeepJSCCConfig, load_config
 from genjscc.training.deepjscc import DeepJSCCTraining, fit, learning_rate_at
 from genjscc.training.export import export_run
-from genjscc.training.losses import mse, perceptual
 from transmitter.encoder import encode
 from transmitter.models import load_encoder
+
+SHIPPED = sorted((REPOSITORY / "configs" / "train").glob("deepjscc_*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -210,26 +211,24 @@ def test_a_run_becomes_a_bundle_that_computes_the_same(photos: Path, tmp_path: P
     assert (found - expected).abs().max() < 1e-2  # float16 weights
 
 
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_files_start_on_a_small_folder(photos: Path, tmp_path: Path, path: Path) -> None:
+    small: dict[str, object] = {
+        "train": photos / "train",
+        "val": photos / "val",
+        "image_size": 16,
+        "width": 8,
+        "perceptual": None,
+        "batch_size": 4,
+        "images": 8,
+        "validate_every": 8,
+        "workers": 0,
+    }
+    training = fit(load_config(path, small), tmp_path, one_process())
+    assert training.finished
+    assert losses(tmp_path)
+
+
 def test_exporting_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="holds no checkpoint"):
         export_run(tmp_path / "no", tmp_path, name="x", domain="", licence="")
-
-
-@pytest.mark.parametrize("name", ["st-lpips-alex", "st-lpips-vgg"])
-def test_perceptual_distances_order_degradations(name: str) -> None:
-    distance = perceptual(name)  # type: ignore[arg-type]
-    x = torch.rand(1, 3, 4, 4)
-    x = torch.nn.functional.interpolate(x, size=(64, 64), mode="bicubic").clamp(0, 1)
-    noise = torch.randn_like(x)
-    with torch.no_grad():
-        same, slight, strong = (
-            float(distance(x, (x + s * noise).clamp(0, 1))) for s in (0.0, 0.02, 0.3)
-        )
-    assert same == pytest.approx(0, abs=1e-6)
-    assert same < slight < strong
-
-
-def test_mse_is_per_image() -> None:
-    x, y = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
-    y[1] = 0.5
-    assert mse(x, y).tolist() == [0.0, 0.25]
