@@ -46,7 +46,7 @@ class AsyncLink:
         transmitter: address as host:port; None: GENJSCC_TRANSMITTER or 127.0.0.1:50051.
         channel: None: GENJSCC_CHANNEL or 127.0.0.1:50052.
         receiver: None: GENJSCC_RECEIVER or 127.0.0.1:50053.
-        timeout_s: time for one image over all hops.
+        timeout_s: time for one image over all hops; for `send_many`, time without any answer.
 
     Use it as `async with AsyncLink() as link: ...`, on one event loop.
 
@@ -145,9 +145,10 @@ class AsyncLink:
         Raises:
             UnavailableError: a service went away; the images under way have been answered
                 with failures before.
+            DeadlineError: no service answered for `timeout_s`; likewise.
 
         """
-        pipeline = Pipeline(self._transport)
+        pipeline = Pipeline(self._transport, self.timeout_s)
         each = options_for_each(snr_db, keywords)
         async for outcome in pipeline.run(images, each):
             yield outcome

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import fields, replace
 from typing import TypedDict, cast
 
@@ -51,7 +51,7 @@ def options_for_each(
 
     def options(index: int) -> Options:
         own = snr_db
-        if isinstance(own, Sequence):
+        if isinstance(own, Sized) and not isinstance(own, str):  # an array as well
             if index >= len(own):
                 raise InvalidInputError("snr_db", f"got {len(own)} values for more images")
             own = own[index]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -16,6 +17,7 @@ from genjscc.client.aio import DEFAULT_TIMEOUT_S, AsyncLink
 from genjscc.client.exchange import ImageInput
 from genjscc.client.keywords import CommonKeywords, SendKeywords
 from genjscc.client.options import Failure, ModelInfo, Reception, Transmission
+from genjscc.errors import CancelledCallError
 from genjscc.wire.codewords import Codeword
 
 T = TypeVar("T")
@@ -57,13 +59,22 @@ class Link:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections; a second call does nothing."""
+        """Closes the connections and cancels calls under way; a second call does nothing."""
         if self._loop.is_closed():
             return
-        self._wait(self._link.aclose())
+        self._wait(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _end(self) -> None:
+        await self._link.aclose()
+        # Calls of other threads end now, and do not wait for a loop that stands still.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -102,7 +113,8 @@ class Link:
             while (outcome := self._wait(next_outcome())) is not None:
                 yield outcome
         finally:
-            self._wait(close())
+            if not self._loop.is_closed():
+                self._wait(close())
 
     def encode(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Codeword:
         """The transmitter alone: an image's codeword."""
@@ -119,9 +131,14 @@ class Link:
         return self._wait(self._link.decode(transmission, **keywords))
 
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if self._loop.is_closed():
+            coroutine.close()
+            raise CancelledCallError("the link is closed")
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
+        except CancelledError as error:
+            raise CancelledCallError("the link was closed during the call") from error
         except BaseException:
             # Ctrl-C must stop the call, not only the waiting.
             future.cancel()

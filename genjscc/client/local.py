@@ -122,8 +122,19 @@ class LocalLink:
         """Many images, batched; see `AsyncLink.send_many`."""
         each = options_for_each(snr_db, keywords)
         numbered = enumerate(images)
-        while chunk := list(islice(numbered, _CHUNK)):
-            yield from self._send_chunk([(i, image, each) for i, image in chunk])
+        broken: Exception | None = None
+        while broken is None:
+            chunk: list[tuple[int, ImageInput, Any]] = []
+            try:
+                for index, image in islice(numbered, _CHUNK):
+                    chunk.append((index, image, each))
+            except Exception as error:  # noqa: BLE001 (raised after the outcomes of those before)
+                broken = error
+            yield from self._send_chunk(chunk)
+            if len(chunk) < _CHUNK:
+                break
+        if broken is not None:
+            raise broken
 
     def _send_chunk(self, chunk: list[tuple[int, ImageInput, Any]]) -> list[Reception | Failure]:
         outcomes: dict[int, Reception | Failure] = {}

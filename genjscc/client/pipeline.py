@@ -8,6 +8,7 @@ way, so that an endless source is read only as fast as the link carries it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
@@ -16,7 +17,7 @@ import grpc
 from genjscc.client.exchange import ImageInput, Journey
 from genjscc.client.options import Failure, Hop, Options, Reception
 from genjscc.client.transport import ROLES, Transport, from_rpc_error, new_request_metadata
-from genjscc.errors import GenJSCCError, RemoteError, error_from_status
+from genjscc.errors import DeadlineError, GenJSCCError, RemoteError, error_from_status
 from genjscc.v1 import channel_pb2, receiver_pb2, transmitter_pb2
 
 WINDOW = 64
@@ -28,12 +29,13 @@ _END = object()
 class Pipeline:
     """One use of the three streams."""
 
-    def __init__(self, transport: Transport, window: int = WINDOW) -> None:
-        self._transport = transport
+    def __init__(self, transport: Transport, timeout_s: float, window: int = WINDOW) -> None:
+        self._transport, self._timeout_s = transport, timeout_s
+        self._heard_at = 0.0
         self._free = asyncio.Semaphore(window)
         self._outcomes: asyncio.Queue[tuple[int, Outcome] | None] = asyncio.Queue()
         self._journeys: dict[int, Journey] = {}
-        self._broken: GenJSCCError | None = None
+        self._broken: Exception | None = None
 
     async def run(
         self, images: Iterable[ImageInput], options: Callable[[int], Options]
@@ -41,7 +43,9 @@ class Pipeline:
         """The outcomes in the order of the images.
 
         Raises:
-            GenJSCCError: a stream broke; what was under way has been yielded as failures.
+            GenJSCCError: a stream broke, or no service answered for `timeout_s`; what was under
+                way has been yielded as failures.
+            Exception: what the source of the images raised, after the outcomes of those before.
 
         """
         metadata = new_request_metadata()
@@ -63,7 +67,7 @@ class Pipeline:
     async def _in_order(self) -> AsyncIterator[Outcome]:
         due = 0
         early: dict[int, Outcome] = {}
-        while (arrived := await self._outcomes.get()) is not None:
+        while (arrived := await self._next_outcome()) is not None:
             index, outcome = arrived
             early[index] = outcome
             while due in early:
@@ -71,9 +75,26 @@ class Pipeline:
                 self._free.release()
                 due += 1
         # The streams are over. What has no outcome by now was lost with a broken one.
-        reason = self._broken or RemoteError("the service ended the stream without an answer")
+        reason: GenJSCCError = RemoteError("the service ended the stream without an answer")
+        if isinstance(self._broken, GenJSCCError):
+            reason = self._broken
         for index in sorted(self._journeys.keys() | early.keys()):
             yield early.get(index) or Failure(index, reason)
+
+    async def _next_outcome(self) -> tuple[int, Outcome] | None:
+        """None at the end, or where images are under way and nothing is heard of them."""
+        while True:
+            silent = time.monotonic() - self._heard_at if self._journeys else 0.0
+            if silent >= self._timeout_s:
+                waiting = len(self._journeys)
+                self._break(
+                    DeadlineError(f"no answer for {self._timeout_s:g} s, {waiting} images waiting")
+                )
+                return None
+            try:
+                return await asyncio.wait_for(self._outcomes.get(), self._timeout_s - silent)
+            except TimeoutError:
+                continue
 
     def _settle(self, index: int, outcome: Outcome) -> None:
         self._journeys.pop(index, None)
@@ -86,16 +107,21 @@ class Pipeline:
         index = 0
         while self._broken is None:
             await self._free.acquire()
-            # The source may read files or wait: not on the event loop.
-            image: Any = await asyncio.to_thread(next, source, _END)
-            if image is _END:
-                return
             try:
-                journey = self._journeys[index] = Journey(options(index))
+                # The source may read files or wait: not on the event loop.
+                image: Any = await asyncio.to_thread(next, source, _END)
+                if image is _END:
+                    return
+                journey = Journey(options(index))
                 request = journey.first(image)
             except GenJSCCError as error:
                 self._settle(index, Failure(index, error))
+            except Exception as error:  # noqa: BLE001 (raised to the caller at the end)
+                self._break(error)
+                return
             else:
+                self._journeys[index] = journey
+                self._heard_at = time.monotonic()
                 yield transmitter_pb2.EncodeStreamRequest(item_id=index, request=request)
             index += 1
 
@@ -122,19 +148,23 @@ class Pipeline:
                 self._settle(index, reception)
         self._outcomes.put_nowait(None)
 
+    # gRPC consumes the generators above and would swallow what they raise: nothing may escape.
     def _next(self, index: int, step: Callable[[Journey, Any], Any], response: Any) -> Any:
         """The journey's next request, or None where it cannot go on."""
         try:
             return step(self._journeys[index], response)
         except GenJSCCError as error:
             self._settle(index, Failure(index, error))
-            return None
+        except Exception as error:  # noqa: BLE001 (raised to the caller at the end)
+            self._break(error)
+        return None
 
     async def _answers(self, call: Any, hop: Hop) -> AsyncIterator[tuple[int, Any]]:
         """Good answers of a stream; bad ones are settled. Ends quietly if the stream breaks."""
         try:
             async for answer in call:
                 index = answer.item_id
+                self._heard_at = time.monotonic()
                 if index not in self._journeys:
                     raise RemoteError(f"{ROLES[hop]} answered item {index}, which is not open")
                 if answer.WhichOneof("result") == "error":
@@ -148,6 +178,6 @@ class Pipeline:
         except RemoteError as error:
             self._break(error)
 
-    def _break(self, error: GenJSCCError) -> None:
+    def _break(self, error: Exception) -> None:
         if self._broken is None:
             self._broken = error

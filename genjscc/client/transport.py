@@ -44,8 +44,8 @@ def translated(role: str, address: str) -> Iterator[None]:
 def from_rpc_error(error: grpc.aio.AioRpcError, role: str, address: str) -> GenJSCCError:
     """The error that a gRPC failure stands for; one of reachability names the service."""
     code, details = error.code(), error.details() or ""
-    if code is grpc.StatusCode.UNAVAILABLE:
-        return UnavailableError(f"{role} at {address}: {details}")
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        details = f"{role} at {address}: {details}"
     return error_from_status(code.value[0], details)
 
 
