@@ -14,6 +14,9 @@ else:
     _HealthServicer = health.aio.HealthServicer
 
 
+_LAST_WORD_S = 0.2
+
+
 class Health(_HealthServicer):  # type: ignore[misc]
     """Ends the watches at shutdown: an open one would hold the server for its whole grace."""
 
@@ -26,13 +29,12 @@ class Health(_HealthServicer):  # type: ignore[misc]
         closing = asyncio.ensure_future(self._closing.wait())
         try:
             await asyncio.wait({watching, closing}, return_when=asyncio.FIRST_COMPLETED)
+            # Time to write the last status: two writers at once would break the call.
+            await asyncio.wait({watching}, timeout=_LAST_WORD_S)
         finally:
             watching.cancel()
             closing.cancel()
             await asyncio.gather(watching, closing, return_exceptions=True)
-        if self._closing.is_set():
-            last = health_pb2.HealthCheckResponse.NOT_SERVING
-            await context.write(health_pb2.HealthCheckResponse(status=last))
 
     async def enter_graceful_shutdown(self) -> None:
         """Reports NOT_SERVING from now on and ends the watches with it."""

@@ -13,8 +13,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from genjscc.errors import GenJSCCError
+from genjscc.errors import GenJSCCError, InvalidInputError
 from genjscc.serving.metrics import Metrics
 
 REQUEST_ID = "x-request-id"
@@ -46,6 +47,20 @@ def _accept_request_id(context: grpc.aio.ServicerContext[Any, Any]) -> None:
     request_id.set(given if fit else uuid.uuid4().hex)
 
 
+def _parser(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Bytes to message. gRPC's own answer to garbage is UNKNOWN with the name of a class."""
+
+    def parse(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError as error:
+            raise InvalidInputError(
+                "request", f"got {len(data)} bytes that are not a message of this call"
+            ) from error
+
+    return parse
+
+
 if TYPE_CHECKING:  # generic for type checkers only
     _ServerInterceptor = grpc.aio.ServerInterceptor[Any, Any]
 else:
@@ -68,35 +83,40 @@ class CallInterceptor(_ServerInterceptor):
         if handler is None or not method.startswith(_PREFIX):
             return handler
         name = method.rpartition("/")[2]
-        codecs = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
+        parse = _parser(handler.request_deserializer)
+        codecs = {"response_serializer": handler.response_serializer}
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(
-                self._stream(name, handler.stream_stream), **codecs
+                self._stream(name, handler.stream_stream, parse), **codecs
             )
-        return grpc.unary_unary_rpc_method_handler(self._unary(name, handler.unary_unary), **codecs)
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(name, handler.unary_unary, parse), **codecs
+        )
 
-    def _unary(self, name: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
-        async def wrapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+    def _unary(
+        self, name: str, call: Callable[..., Awaitable[Any]], parse: Callable[[bytes], Any]
+    ) -> Callable[..., Any]:
+        async def wrapped(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             _accept_request_id(context)
             with self._observed(name) as outcome:
                 try:
-                    return await call(request, context)
+                    return await call(parse(request), context)
                 except Exception as error:  # noqa: BLE001 (whatever it is becomes a status)
                     await self._abort(context, error, outcome)
 
         return wrapped
 
-    def _stream(self, name: str, call: Callable[..., AsyncIterator[Any]]) -> Callable[..., Any]:
+    def _stream(
+        self, name: str, call: Callable[..., AsyncIterator[Any]], parse: Callable[[bytes], Any]
+    ) -> Callable[..., Any]:
         async def wrapped(
-            requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]
+            requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
         ) -> AsyncIterator[Any]:
             _accept_request_id(context)
             with self._observed(name) as outcome:
                 try:
-                    async for response in call(requests, context):
+                    messages = (parse(request) async for request in requests)
+                    async for response in call(messages, context):
                         yield response
                 except Exception as error:  # noqa: BLE001 (whatever it is becomes a status)
                     await self._abort(context, error, outcome)

@@ -15,7 +15,6 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from genjscc.errors import GenJSCCError
@@ -24,6 +23,7 @@ from genjscc.serving.health import Health
 from genjscc.serving.interceptor import CallInterceptor
 from genjscc.serving.logs import set_up_logging
 from genjscc.serving.metrics import Metrics
+from genjscc.serving.reflection import enable_reflection
 from genjscc.serving.room import Room
 from genjscc.settings import ServiceSettings
 
@@ -76,8 +76,7 @@ class Server:
         server = self._server = self._make_server()
         service.register(self.dispatcher, self.metrics, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = (service.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        enable_reflection((service.full_name, health.SERVICE_NAME), server)
         await self._report(_NOT_SERVING)
         address = f"{settings.host}:{settings.port}"
         try:
