@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator relies on: health, reflection, metrics, logs, drain, exit codes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from pictures import gradient
+from prometheus_client.parser import text_string_to_metric_families
+from real_services import REPOSITORY, ServiceProcess, Services
+
+from genjscc import Link
+from genjscc.v1 import channel_pb2, channel_pb2_grpc, codeword_pb2
+from genjscc.wire.tensors import complex_to_message
+
+pytestmark = pytest.mark.timeout(90)
+ROLES = ("transmitter", "channel", "receiver")
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+def full_name(role: str) -> str:
+    return f"genjscc.v1.{role.capitalize()}Service"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_standard_health_probe(role: str, services: Services) -> None:
+    with getattr(services, role).connect() as connection:
+        stub = health_pb2_grpc.HealthStub(connection)
+        for name in ("", full_name(role)):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
+            assert answer.status == SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Check(health_pb2.HealthCheckRequest(service="no.such.Service"), timeout=10)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def buf(*arguments: str) -> str:
+    program = shutil.which("buf") or shutil.which("buf", path=str(Path(sys.executable).parent))
+    if program is None:
+        pytest.skip("buf is not installed; it comes with the dev extra")
+    command = [program, "curl", "--protocol", "grpc", "--http2-prior-knowledge", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_reflection_lists_the_calls(role: str, services: Services) -> None:
+    listed = buf("--list-methods", f"http://{getattr(services, role).address}").split()
+    own = {"transmitter": "Encode", "channel": "Transmit", "receiver": "Decode"}[role]
+    assert {f"{full_name(role)}/{own}", f"{full_name(role)}/{own}Stream"} <= set(listed)
+    assert "grpc.health.v1.Health/Check" in listed
+
+
+def test_calling_through_reflection(services: Services) -> None:
+    url = f"http://{services.transmitter.address}/{full_name('transmitter')}/ListModels"
+    models = json.loads(buf("--data", "{}", url))["models"]
+    assert [model["name"] for model in models] == ["tiny-multi", "tiny-single"]
+
+
+def metrics_page(service: ServiceProcess) -> str:
+    with urllib.request.urlopen(service.metrics_url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def sample(service: ServiceProcess, name: str, **labels: str) -> float:
+    for family in text_string_to_metric_families(metrics_page(service)):
+        for one in family.samples:
+            if one.name == name and one.labels == labels:
+                return float(one.value)
+    return 0.0
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_metrics_page(role: str, services: Services, link: Link) -> None:
+    link.send(gradient(), seed=1)
+    list(link.send_many([gradient()] * 2, seed=1))
+    service: ServiceProcess = getattr(services, role)
+    families = {f.name: f for f in text_string_to_metric_families(metrics_page(service))}
+    ours = {name: f for name, f in families.items() if name.startswith("genjscc_")}
+    assert all(family.documentation.endswith(".") for family in ours.values())
+    (build,) = families["genjscc_build_info"].samples
+    assert build.labels["role"] == role
+    method = {"transmitter": "Encode", "channel": "Transmit", "receiver": "Decode"}[role]
+    assert sample(service, "genjscc_requests_total", method=method, code="OK") >= 1
+    items = {"method": f"{method}Stream", "code": "OK"}
+    assert sample(service, "genjscc_stream_items_total", **items) >= 2
+    assert sample(service, "genjscc_ready") == 1
+    assert sample(service, "genjscc_queue_depth") == 0
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_metrics_follow_the_conventions(role: str, services: Services) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed; it comes with Prometheus")
+    done = subprocess.run(
+        [promtool, "check", "metrics"],
+        input=metrics_page(getattr(services, role)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def big_request() -> channel_pb2.TransmitRequest:
+    """Half a second of work."""
+    symbols = complex_to_message(np.ones(4 * 1024 * 1024, np.complex64))
+    codeword = codeword_pb2.Codeword(symbols=symbols)
+    return channel_pb2.TransmitRequest(codeword=codeword, snr_db=0.0, seed=1)
+
+
+@pytest.fixture
+def channel(tmp_path: Path) -> Iterator[ServiceProcess]:
+    with ServiceProcess("channel", log=tmp_path / "channel.log") as service:
+        yield service
+
+
+def test_sigterm_lets_the_call_in_flight_end(channel: ServiceProcess) -> None:
+    in_flight = {"method": "Transmit"}
+    with channel.connect() as connection:
+        stub = channel_pb2_grpc.ChannelServiceStub(connection)
+        accepted = stub.Transmit.future(big_request(), timeout=60)
+        while not sample(channel, "genjscc_in_flight_requests", **in_flight):
+            assert not accepted.done(), "too fast to be caught in flight"
+        channel.process.send_signal(signal.SIGTERM)
+        while not any(entry["message"] == "draining" for entry in channel.entries()):
+            time.sleep(0.01)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Transmit(big_request(), timeout=30)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert accepted.result().seed == 1
+    assert channel.wait() == 0
+    assert channel.entries()[-1]["message"] == "stopped"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_idle_services_end_at_once_and_well(channel: ServiceProcess, number: int) -> None:
+    with channel.connect() as connection:
+        stub = health_pb2_grpc.HealthStub(connection)
+        watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(watching).status == SERVING
+        started = time.monotonic()
+        channel.process.send_signal(number)
+        assert channel.wait() == 0
+        assert time.monotonic() - started < 9  # less than the grace, in spite of the watch
+
+
+def test_an_open_stream_does_not_outlast_the_grace(tmp_path: Path) -> None:
+    hold = threading.Event()
+
+    def silent() -> Iterator[Any]:
+        hold.wait(60)
+        yield from ()
+
+    with (
+        ServiceProcess("channel", "--grace-s", "1", log=tmp_path / "log") as channel,
+        channel.connect() as connection,
+    ):
+        stream = channel_pb2_grpc.ChannelServiceStub(connection).TransmitStream(silent())
+        while not sample(channel, "genjscc_in_flight_requests", method="TransmitStream"):
+            time.sleep(0.01)
+        assert channel.terminate() == 0
+        with pytest.raises(grpc.RpcError):
+            next(stream)
+        hold.set()
+
+
+def test_one_request_id_joins_the_logs_of_all_hops(tmp_path: Path, bundles: Path) -> None:
+    flags = ("--log-level", "DEBUG")
+    models = ("--bundles", str(bundles))
+    with (
+        ServiceProcess("transmitter", *flags, *models, log=tmp_path / "t") as transmitter,
+        ServiceProcess("channel", *flags, log=tmp_path / "c") as channel,
+        ServiceProcess("receiver", *flags, *models, log=tmp_path / "r") as receiver,
+    ):
+        services = Services(transmitter, channel, receiver)
+        with Link(**services.addresses) as link:
+            link.send(gradient())
+            link.send(gradient())
+        ids = []
+        for service in (transmitter, channel, receiver):
+            assert service.terminate() == 0
+            entries = service.entries()
+            assert {entry["role"] for entry in entries} == {service.role}
+            calls = [entry for entry in entries if entry["message"] == "call"]
+            assert [call["code"] for call in calls] == ["OK", "OK"]
+            ids.append([call["request_id"] for call in calls])
+            # Every line is JSON: nothing writes past the log.
+            assert len(entries) == len(service.log.read_text().splitlines())
+    assert ids[0] == ids[1] == ids[2]
+    assert ids[0][0] != ids[0][1]
+
+
+def start(role: str, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", role, *flags],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=REPOSITORY,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+def test_a_taken_port_is_told_in_one_line(services: Services) -> None:
+    port = services.channel.address.rpartition(":")[2]
+    done = start("channel", "--port", port)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert f"cannot listen on 127.0.0.1:{port}" in line
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("role", "flags", "told"),
+    [
+        ("channel", ("--port", "99999"), "error: port: got '99999'"),
+        ("channel", ("--log-level", "LOUD"), "LOUD"),
+        ("transmitter", ("--bundles", "/nowhere"), "error: no bundle"),
+        ("receiver", ("--bundles", "/nowhere"), "error: no bundle"),
+        ("receiver", ("--device", "abacus"), "error: device: got 'abacus'"),
+        ("channel", ("--surprise", "1"), "surprise"),
+    ],
+)
+def test_wrong_flags_are_told_without_a_stack_trace(
+    role: str, flags: tuple[str, ...], told: str
+) -> None:
+    done = start(role, *flags)
+    assert done.returncode != 0
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_environment_and_flags(tmp_path: Path) -> None:
+    done = start("channel", GENJSCC_MAX_BATCH="0")
+    assert "max_batch: got '0'" in done.stderr
+    assert start("channel", "--help").stdout.count("--max-batch") >= 1
+    with ServiceProcess("channel", "--metrics-port", "-1", log=tmp_path / "log") as channel:
+        assert channel.metrics_url == ""
