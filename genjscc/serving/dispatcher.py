@@ -53,6 +53,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._running: asyncio.Task[None] | None = None
         self._space = asyncio.Event()
+        self._checking = 0
         self.stream_window = settings.stream_window
 
     async def start(self) -> None:
@@ -85,7 +86,14 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
 
         """
         room, loop = self.room, asyncio.get_running_loop()
-        job = await loop.run_in_executor(self._pool, room.prepare, request)
+        if not patient:
+            # Before any work: a flood must not pile up in front of the queue either.
+            self._queue.refuse_if_full(self._checking)
+        self._checking += 1
+        try:
+            job = await loop.run_in_executor(self._pool, room.prepare, request)
+        finally:
+            self._checking -= 1
         while patient and self._queue.full:
             self._space.clear()
             await self._space.wait()

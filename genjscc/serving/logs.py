@@ -39,3 +39,4 @@ def set_up_logging(role: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(role))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(True)

@@ -43,6 +43,11 @@ class BatchQueue(Generic[T]):
         """True while nothing more may wait."""
         return len(self._waiting) >= self.size
 
+    def refuse_if_full(self, coming: int = 0) -> None:
+        """Raises OverloadedError where the queue is full, or will be once `coming` are in."""
+        if len(self._waiting) + coming >= self.size:
+            raise OverloadedError(f"{self.size} items are waiting already; try again later")
+
     def put(self, key: Hashable, item: T) -> None:
         """Adds an item.
 
@@ -50,8 +55,7 @@ class BatchQueue(Generic[T]):
             OverloadedError: the queue is full.
 
         """
-        if self.full:
-            raise OverloadedError(f"{self.size} items are waiting already; try again later")
+        self.refuse_if_full()
         self._waiting.append(_Entry(key, item))
 
     def discard(self, item: T) -> None:

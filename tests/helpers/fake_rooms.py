@@ -32,6 +32,8 @@ class FakeRoom:
         text = str(request if isinstance(request, str) else request.codeword.header.pair_id)
         if text.startswith("refuse"):
             raise InvalidInputError("text", f"got {text!r}")
+        if text.startswith("slow-check"):
+            self.gate.wait(20)
         if text.startswith("crash-early"):
             raise RuntimeError("secret of prepare")
         return text

@@ -145,6 +145,20 @@ async def test_a_full_queue_refuses_and_recovers() -> None:
     dispatcher.close()
 
 
+async def test_a_flood_is_refused_before_it_is_checked() -> None:
+    room = FakeRoom()
+    dispatcher = await started(room, queue_size=3)
+    room.gate.clear()
+    checked = [asyncio.create_task(dispatcher.answer("slow-check")) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError):
+        await dispatcher.answer("d")
+    room.gate.set()
+    assert [answer_of(r) for r in await asyncio.gather(*checked)] == ["<slow-check>"] * 3
+    assert answer_of(await dispatcher.answer("d")) == "<d>"
+    dispatcher.close()
+
+
 async def numbers(count: int) -> AsyncIterator[int]:
     for number in range(count):
         yield number
