@@ -20,6 +20,8 @@ ROLES: dict[Hop, str] = {"encode": "transmitter", "transmit": "channel", "decode
 DEFAULT_PORTS: dict[str, int] = {"transmitter": 50051, "channel": 50052, "receiver": 50053}
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 REQUEST_ID = "x-request-id"
+# What grpc.aio says, with INTERNAL, where a write meets a connection that is just breaking.
+_WRITE_FAILED = "Internal error from Core"
 
 
 def default_address(role: str) -> str:
@@ -44,6 +46,8 @@ def translated(role: str, address: str) -> Iterator[None]:
 def from_rpc_error(error: grpc.aio.AioRpcError, role: str, address: str) -> GenJSCCError:
     """The error that a gRPC failure stands for; one of reachability names the service."""
     code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.INTERNAL and details == _WRITE_FAILED:
+        return UnavailableError(f"{role} at {address}: the connection was lost")
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         details = f"{role} at {address}: {details}"
     return error_from_status(code.value[0], details)
