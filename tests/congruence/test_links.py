@@ -185,6 +185,19 @@ def test_hops_one_by_one_are_the_whole(local: LocalLink, remote: Any) -> None:
         np.testing.assert_array_equal(link.decode(transmission, **options), whole.image)
 
 
+def test_who_equalises_makes_no_difference_to_the_image(local: LocalLink, remote: Any) -> None:
+    for link in (local, remote):
+        at_channel, at_receiver = (
+            link.send(gradient(), seed=4, channel=Fading(block_length=8, equalize_at=place))
+            for place in ("channel", "receiver")
+        )
+        assert np.abs(at_channel.image.astype(int) - at_receiver.image).max() <= 1
+        sent_on = (r.transmission.received.symbols for r in (at_channel, at_receiver))
+        assert not np.allclose(*sent_on, atol=0.1)
+        assert at_channel.transmission.gains is None
+        assert at_receiver.transmission.gains is not None
+
+
 def test_models_are_the_same(local: LocalLink, remote: Any) -> None:
     assert remote.models() == local.models()
     assert [m.name for m in local.models()] == [MULTI, SINGLE]
