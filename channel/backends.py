@@ -28,7 +28,6 @@ def make_backend(library: Literal["numpy", "torch"], device: str) -> Backend:
     Raises:
         MissingExtraError: torch is asked for and not installed.
         InvalidInputError: no such device.
-
     """
     if library == "numpy":
         return Backend(put=lambda array: array, get=lambda array: array)

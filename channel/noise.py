@@ -33,7 +33,6 @@ def unit_complex_gaussian(
         seed: 0..2^63-1.
         count: how many; a longer draw begins with the shorter one.
         stream: which of the seed's independent streams.
-
     """
     bits = np.random.Philox(key=np.array([seed, int(stream)], dtype=np.uint64))
     raw = bits.random_raw(2 * count).reshape(count, 2)

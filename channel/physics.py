@@ -45,7 +45,6 @@ def normalize_power(z_tilde: Array, power: float = 1.0) -> Array:
 
     Raises:
         InvalidInputError: a row is all zero, so no scale can give it power P.
-
     """
     xp = array_namespace(z_tilde)
     row_energy = energy(z_tilde)
@@ -69,7 +68,6 @@ def awgn(z: Array, snr_db: Array, unit_noise: Array, power: float = 1.0) -> Arra
         unit_noise: [B, k] draws of CN(0, 1): variance 1 per complex symbol, 1/2 per real
             dimension.
         power: P.
-
     """
     xp = array_namespace(z)
     sigma = xp.sqrt(noise_power(snr_db, power))[..., None]
@@ -96,7 +94,6 @@ def zero_force(received: Array, spread: Array) -> Array:
 
     Raises:
         InvalidInputError: a gain is zero.
-
     """
     xp = array_namespace(received)
     if bool(xp.any(spread == 0)):

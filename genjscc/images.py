@@ -25,7 +25,6 @@ def checked_padded_size(
 
     Raises:
         InvalidInputError: it holds more than `max_pixels`.
-
     """
     rows, columns = padded_size(size)
     if rows * columns > max_pixels:

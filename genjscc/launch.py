@@ -39,7 +39,6 @@ class LocalServices:
     Raises (on entering):
         UnavailableError: one of them ended or was too slow; its last words are in the text.
         MissingExtraError: the services' code is not here.
-
     """
 
     def __init__(

@@ -20,7 +20,6 @@ class Limits:
             pixel at width 64, so the default asks for about 5 GB.
         max_symbols: complex symbols of a codeword.
         max_encoded_bytes: of an image file.
-
     """
 
     max_pixels: int = 4 * 1024 * 1024

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from genjscc.errors import InvalidInputError
+from genjscc.wire.images import rgb_from_pil
 
 
 def load_square(path: Path, size: int) -> NDArray[np.uint8]:
@@ -18,11 +19,10 @@ def load_square(path: Path, size: int) -> NDArray[np.uint8]:
 
     Raises:
         InvalidInputError: the file is missing, damaged or not an image.
-
     """
     try:
         with Image.open(path) as image:
-            rgb = ImageOps.exif_transpose(image).convert("RGB")
+            rgb = Image.fromarray(rgb_from_pil(image))
     except UnidentifiedImageError as error:
         raise InvalidInputError("photo", f"{path} is not an image") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

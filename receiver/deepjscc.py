@@ -62,7 +62,6 @@ class Decoder(nn.Module):
 
         Returns:
             float [B, 3, H, W] in [0, 1].
-
         """
         bottleneck, channels = bottleneck_from_symbols(symbols, self.symbol_channels, size)
         x_hat = self.blocks(bottleneck, condition(snr_db, channels, self.channel_steps))

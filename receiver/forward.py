@@ -34,7 +34,6 @@ class ForwardOperator(nn.Module):
 
         Returns:
             [B, 3, H, W] in [0, 1].
-
         """
         z = encode(self.encoder, images, snr_db, channels)
         z_hat = awgn(z, snr_db, unit_noise[:, : z.shape[1]])

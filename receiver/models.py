@@ -15,7 +15,6 @@ def load_decoder(root: Path, config: BundleConfig) -> Decoder:
 
     Raises:
         BundleError: its file is missing, altered or of another network.
-
     """
     decoder = Decoder(config.width, config.symbol_channels, config.channel_steps)
     return fill(decoder, root / config.name / DECODER, config)

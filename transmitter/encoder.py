@@ -29,7 +29,6 @@ class Encoder(nn.Module):
         symbol_channels: C_out, real channels of the bottleneck: rho = C_out/1536. Even.
         channel_steps: bottleneck channels that may be sent, when one network serves several
             bandwidth ratios (always a prefix); empty for the paper's network, one rate.
-
     """
 
     def __init__(
@@ -72,7 +71,6 @@ class Encoder(nn.Module):
         Returns:
             complex64 [B, k], k = channels * H * W / 512, in the order channel, row, column,
             two neighbouring reals forming one symbol (I, Q).
-
         """
         sent = self.symbol_channels if channels is None else channels
         bottleneck = self.blocks(images, condition(snr_db, sent, self.channel_steps))

@@ -15,7 +15,6 @@ def load_encoder(root: Path, config: BundleConfig) -> Encoder:
 
     Raises:
         BundleError: its file is missing, altered or of another network.
-
     """
     encoder = Encoder(config.width, config.symbol_channels, config.channel_steps)
     return fill(encoder, root / config.name / ENCODER, config)

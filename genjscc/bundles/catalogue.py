@@ -43,7 +43,6 @@ class LoadedModel(Generic[N]):
         Raises:
             InvalidInputError: not a ratio.
             ModelNotFoundError: not one that this model offers.
-
         """
         offered = self.config.channels_by_ratio
         ratio = parse_ratio(text) if text else max(offered)
@@ -60,7 +59,6 @@ class Catalogue(Generic[N]):
 
     Raises:
         BundleError: no bundle, a broken one, or a default that is not there.
-
     """
 
     def __init__(self, settings: ModelSettings, load: Callable[[Path, BundleConfig], N]) -> None:
@@ -81,14 +79,20 @@ class Catalogue(Generic[N]):
                 f"default model {self._default!r} is not in {settings.bundles}; "
                 f"there: {', '.join(self._models)}"
             )
-        self._by_pair = {model.config.pair_id: model for model in self._models.values()}
+        self._by_pair: dict[str, LoadedModel[N]] = {}
+        for model in self._models.values():
+            twin = self._by_pair.setdefault(model.config.pair_id, model)
+            if twin is not model:
+                raise BundleError(
+                    f"bundles {twin.name!r} and {model.name!r} in {settings.bundles} hold the same "
+                    "pair; remove one"
+                )
 
     def by_name(self, name: str) -> LoadedModel[N]:
         """The model of that name; "" is the default one.
 
         Raises:
             ModelNotFoundError: there is none.
-
         """
         try:
             return self._models[name or self._default]

@@ -34,7 +34,6 @@ def read_config(folder: Path) -> BundleConfig:
 
     Raises:
         BundleError: it is missing, not valid, or not of this folder.
-
     """
     path = folder / CONFIG
     try:
@@ -55,7 +54,6 @@ def find_bundles(root: Path) -> dict[str, BundleConfig]:
 
     Raises:
         BundleError: there is none, or one is broken.
-
     """
     folders = sorted(path.parent for path in root.glob(f"*/{CONFIG}"))
     if not folders:
@@ -74,7 +72,6 @@ def fill(module: _M, path: Path, config: BundleConfig) -> _M:
 
     Raises:
         BundleError: the file is missing, altered, not safetensors or of another network.
-
     """
     try:
         data = path.read_bytes()
@@ -113,7 +110,6 @@ def write_bundle(
         declared: the fields of `BundleConfig` but pair_id and files, which follow from the
             weights.
         dtype: how weights are stored.
-
     """
     folder = root / str(declared["name"])
     folder.mkdir(parents=True, exist_ok=True)

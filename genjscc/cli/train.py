@@ -77,7 +77,6 @@ def parse_overrides(pairs: list[str]) -> dict[str, object]:
 
     Raises:
         InvalidInputError: not of that form.
-
     """
     import yaml
 

@@ -49,7 +49,6 @@ class AsyncLink:
         timeout_s: time for one image over all hops; for `send_many`, time without any answer.
 
     Use it as `async with AsyncLink() as link: ...`, on one event loop.
-
     """
 
     def __init__(
@@ -112,7 +111,6 @@ class AsyncLink:
 
         Raises:
             GenJSCCError: see `genjscc.errors`.
-
         """
         steps = send_steps(image, options_for(keywords))
         metadata, until = new_request_metadata(), time.monotonic() + self.timeout_s
@@ -146,7 +144,6 @@ class AsyncLink:
             UnavailableError: a service went away; the images under way have been answered
                 with failures before.
             DeadlineError: no service answered for `timeout_s`; likewise.
-
         """
         pipeline = Pipeline(self._transport, self.timeout_s)
         each = options_for_each(snr_db, keywords)

@@ -68,7 +68,6 @@ def image_to_message(image: ImageInput) -> tensor_pb2.Image:
 
     Raises:
         InvalidInputError: none of these, or a file that cannot be read.
-
     """
     if isinstance(image, str | Path):
         try:

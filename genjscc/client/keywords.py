@@ -33,7 +33,6 @@ def options_for(keywords: SendKeywords) -> Options:
 
     Raises:
         InvalidInputError: a keyword that there is not.
-
     """
     known_keys = [field.name for field in fields(Options)]
     unknown = set(keywords) - set(known_keys)

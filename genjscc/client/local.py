@@ -45,7 +45,6 @@ class LocalLink:
     Raises:
         MissingExtraError: torch or the services' code is not installed.
         BundleError: there is no usable model.
-
     """
 
     def __init__(

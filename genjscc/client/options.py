@@ -34,7 +34,6 @@ class Fading:
         block_length: symbols that share a gain; 0: the whole codeword.
         equalize_at: who divides by the gains, which are known without error: the channel
             service or the receiver.
-
     """
 
     k_factor: float = 0.0
@@ -62,7 +61,6 @@ class Options:
         seed: of noise and fading; None: the channel draws one and tells it.
         channel: the kind of channel.
         told_snr_db: what encoder and decoder believe the SNR to be; None: the truth.
-
     """
 
     snr_db: float = 0.0
@@ -85,7 +83,6 @@ class Transmission:
         seed: that gives the same noise again.
         measured_power: average power of the symbols sent, linear.
         measured_snr_db: signal over noise at the receiver, in dB; inf without noise.
-
     """
 
     received: Codeword
@@ -107,7 +104,6 @@ class Reception:
         model: name of the model.
         seconds: time of each hop as the caller saw it.
         compute_seconds: the part of it in network or channel.
-
     """
 
     image: NDArray[np.uint8]

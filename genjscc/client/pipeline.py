@@ -46,7 +46,6 @@ class Pipeline:
             GenJSCCError: a stream broke, or no service answered for `timeout_s`; what was under
                 way has been yielded as failures.
             Exception: what the source of the images raised, after the outcomes of those before.
-
         """
         metadata = new_request_metadata()
         streams = self._transport.streams

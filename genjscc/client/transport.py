@@ -95,7 +95,6 @@ class Transport:
 
         Raises:
             UnavailableError: one does not within the time.
-
         """
         for role in (ROLES[hop] for hop in HOPS):
             stub = health_pb2_grpc.HealthStub(self._channels[role])

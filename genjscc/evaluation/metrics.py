@@ -46,7 +46,9 @@ def ms_ssim(reference: Tensor, image: Tensor) -> Tensor:
             multiscale_structural_similarity_index_measure as multiscale,
         )
     except ImportError as error:
-        raise MissingExtraError("MS-SSIM needs torchmetrics: pip install 'genjscc[train]'") from error
+        raise MissingExtraError(
+            "MS-SSIM needs torchmetrics: pip install 'genjscc[train]'"
+        ) from error
     scales = ms_ssim_scales(min(reference.shape[-2:]))
     weights = _MS_SSIM_WEIGHTS[:scales]
     betas = tuple(weight / sum(weights) for weight in weights)

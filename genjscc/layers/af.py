@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_OPEN = 2.0
+
 
 class AFModule(nn.Module):
     """Scales each channel by a factor in (0, 1) learned from its mean and from the channel state.
@@ -19,6 +21,10 @@ class AFModule(nn.Module):
         super().__init__()
         self.fc1 = nn.Linear(channels + num_conditions, channels)
         self.fc2 = nn.Linear(channels, channels)
+        # Eight modules in a row that begin at sigmoid(0) = 1/2 would let 1/256 of the signal
+        # through. They begin open, and the same for every SNR.
+        nn.init.zeros_(self.fc2.weight)
+        nn.init.constant_(self.fc2.bias, _OPEN)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         context = torch.cat([x.mean((2, 3)), condition.to(x.dtype)], dim=1)  # [B, C + conditions]

@@ -41,7 +41,6 @@ def bottleneck_from_symbols(
 
     Raises:
         ValueError: k does not fit an image of this size.
-
     """
     rows, columns = size[0] // STRIDE, size[1] // STRIDE
     reals = torch.view_as_real(symbols).flatten(1)  # [B, 2k]

@@ -21,7 +21,6 @@ def condition(snr_db: Tensor, channels: int, channel_steps: tuple[int, ...]) -> 
 
     Raises:
         ValueError: `channels` is not one of the steps that the network was trained for.
-
     """
     snr = snr_db.float()[:, None]
     if not channel_steps:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,7 +15,17 @@ def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 
 
 def _subpixel3x3(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(_conv3x3(in_channels, 4 * out_channels), nn.PixelShuffle(2))
+    """Doubles rows and columns; starts as a convolution after nearest-neighbour scaling.
+
+    With independent weights for the four pixels of a square, the output starts as a
+    checkerboard that training has to remove first (Aitken et al., 2017).
+    """
+    conv = _conv3x3(in_channels, 4 * out_channels)
+    with torch.no_grad():
+        for parameter in (conv.weight, conv.bias):
+            if parameter is not None:
+                parameter.copy_(parameter[::4].repeat_interleave(4, dim=0))
+    return nn.Sequential(conv, nn.PixelShuffle(2))
 
 
 class ResidualBlock(nn.Module):

@@ -67,7 +67,6 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
 
         Raises:
             UnavailableError: it is still loading.
-
         """
         if self._room is None:
             raise UnavailableError("the service is still loading its models; try again later")
@@ -83,7 +82,6 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
 
         Raises:
             GenJSCCError: what is wrong; OverloadedError where the queue is full.
-
         """
         room, loop = self.room, asyncio.get_running_loop()
         if not patient:

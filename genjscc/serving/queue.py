@@ -28,7 +28,6 @@ class BatchQueue(Generic[T]):
     Args:
         size: how many items may wait.
         max_batch: how many may leave together.
-
     """
 
     def __init__(self, *, size: int, max_batch: int) -> None:
@@ -53,7 +52,6 @@ class BatchQueue(Generic[T]):
 
         Raises:
             OverloadedError: the queue is full.
-
         """
         self.refuse_if_full()
         self._waiting.append(_Entry(key, item))

@@ -41,7 +41,6 @@ class Service:
         full_name: of the gRPC service.
         load: makes the room, loaded and warm; called once, on the device's thread.
         register: adds the servicer to a server.
-
     """
 
     role: str
@@ -70,7 +69,6 @@ class Server:
 
         Raises:
             GenJSCCError: the address is taken, or a model cannot be loaded.
-
         """
         settings, service = self._settings, self._service
         server = self._server = self._make_server()

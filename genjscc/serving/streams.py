@@ -30,7 +30,6 @@ async def answer_stream(
         method: name of the streaming call.
         requests: messages with `item_id` and `request`.
         make_answer: the answer's message class, with `item_id`, `response` and `error`.
-
     """
 
     async def answer_item(item: Any) -> Answer:

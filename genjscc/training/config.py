@@ -99,7 +99,6 @@ def load_config(path: Path, overrides: dict[str, object]) -> DeepJSCCConfig:
 
     Raises:
         InvalidInputError: naming each field that is wrong.
-
     """
     try:
         fields = yaml.safe_load(path.read_text())

@@ -22,7 +22,6 @@ def list_images(folder: Path) -> list[Path]:
 
     Raises:
         InvalidInputError: the folder is missing or holds none.
-
     """
     if not folder.is_dir():
         raise InvalidInputError("data", f"{folder} is not a folder")

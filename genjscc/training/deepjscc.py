@@ -252,7 +252,6 @@ def fit(
         fabric: launched; says device, precision and processes.
         report: called on every process after each step with the loss terms, and after each
             validation with its means.
-
     """
     training = DeepJSCCTraining(config, folder, fabric)
     stop = StopOnSignal()

@@ -40,7 +40,6 @@ def draw_batch(
         snr_db: range of the uniformly drawn SNR in dB.
         k: noise values for each.
         device: where they go.
-
     """
     low, high = snr_db
     uniforms = np.stack([np.random.default_rng([seed, n]).random(2) for n in samples])

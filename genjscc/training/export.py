@@ -41,7 +41,6 @@ def export_run(
 
     Raises:
         InvalidInputError: the run has no checkpoint.
-
     """
     state = RunFolder(run).load() if run.is_dir() else None
     if state is None:

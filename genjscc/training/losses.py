@@ -49,7 +49,6 @@ class LPIPS(nn.Module):
 
     Raises:
         MissingExtraError: lpips is not installed, or the trunk's weights cannot be fetched.
-
     """
 
     def __init__(self, trunk: Literal["alex", "vgg", "squeeze"]) -> None:

@@ -29,7 +29,6 @@ class Codeword:
         bandwidth_ratio: rho = k/m, complex symbols per real source sample.
         image_size: height and width of the image in pixels.
         snr_db: the SNR in dB that the encoder was told, if any.
-
     """
 
     symbols: NDArray[np.complex64]
@@ -70,7 +69,6 @@ def symbols_from_message(
 
     Raises:
         InvalidInputError: as `complex_from_message`, or not one-dimensional.
-
     """
     name = f"{field}.symbols"
     symbols = complex_from_message(message.symbols, field=name, max_size=limits.max_symbols)
@@ -88,7 +86,6 @@ def codeword_from_message(
 
     Raises:
         InvalidInputError: a field of header or symbols is missing, wrong or above the limits.
-
     """
     symbols = symbols_from_message(message, limits=limits, field=field)
     header, name = message.header, f"{field}.header"
@@ -120,7 +117,6 @@ def gains_from_message(
 
     Raises:
         InvalidInputError: their number does not fit k symbols.
-
     """
     gains = complex_from_message(
         message.gains, field=f"{field}.gains", max_size=limits.max_symbols

@@ -25,7 +25,6 @@ def rgb_to_message(
 
     Raises:
         UnsupportedError: a format that this version does not write.
-
     """
     if format_ == tensor_pb2.IMAGE_FORMAT_RAW:
         height, width, _ = rgb.shape
@@ -45,7 +44,6 @@ def rgb_from_message(
 
     Raises:
         InvalidInputError: no image, not an image, damaged, or above the limits.
-
     """
     content = message.WhichOneof("content")
     if content == "raw":
@@ -98,7 +96,6 @@ def decode_file(data: bytes, *, limits: Limits, field: str) -> NDArray[np.uint8]
 
     Raises:
         InvalidInputError: not such a file, damaged, or above the limits.
-
     """
     if not data:
         raise InvalidInputError(field, "is empty; must be the bytes of a PNG, JPEG or WebP file")

@@ -14,7 +14,6 @@ def checked_snr_db(value: float, *, field: str = "snr_db") -> float:
 
     Raises:
         InvalidInputError: not finite, or outside [-30, 60] dB.
-
     """
     try:
         good = math.isfinite(value) and MIN_SNR_DB <= value <= MAX_SNR_DB
@@ -32,7 +31,6 @@ def checked_seed(value: int, *, field: str = "seed") -> int:
 
     Raises:
         InvalidInputError: outside 0..2^63-1.
-
     """
     if not 0 <= value <= MAX_SEED:
         raise InvalidInputError(field, f"got {value}; must be from 0 to {MAX_SEED} (2^63-1)")

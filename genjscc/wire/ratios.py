@@ -17,7 +17,6 @@ def parse_ratio(text: str, *, field: str = "bandwidth_ratio") -> Fraction:
 
     Raises:
         InvalidInputError: not a number in (0, 1].
-
     """
     if not _RATIO.fullmatch(text):
         raise InvalidInputError(field, f"got {quoted(text)}; must be a fraction such as '1/48'")

@@ -35,7 +35,6 @@ def complex_from_message(
     Raises:
         InvalidInputError: wrong type, empty, too large, a length that does not fit the shape,
             or a value that is not finite.
-
     """
     if message.dtype != DTYPE:
         raise InvalidInputError(f"{field}.dtype", f"got {quoted(message.dtype)}; must be {DTYPE!r}")

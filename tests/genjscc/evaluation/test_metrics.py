@@ -37,7 +37,19 @@ def test_both_forms_of_psnr_agree_and_equal_images_are_finite_for_means() -> Non
 
 @pytest.mark.parametrize(
     ("side", "scales"),
-    [(11, 1), (20, 1), (21, 2), (40, 2), (41, 3), (64, 3), (80, 3), (81, 4), (160, 4), (161, 5), (512, 5)],
+    [
+        (11, 1),
+        (20, 1),
+        (21, 2),
+        (40, 2),
+        (41, 3),
+        (64, 3),
+        (80, 3),
+        (81, 4),
+        (160, 4),
+        (161, 5),
+        (512, 5),
+    ],
 )
 def test_ms_ssim_uses_as_many_scales_as_fit(side: int, scales: int) -> None:
     assert ms_ssim_scales(side) == scales

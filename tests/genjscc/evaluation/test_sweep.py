@@ -70,9 +70,7 @@ def test_a_failing_image_fails_the_record(bundles: Path, dataset: Dataset) -> No
         )
 
 
-def test_the_distance_between_sets_is_measured_on_features(
-    bundles: Path, dataset: Dataset
-) -> None:
+def test_the_distance_between_sets_is_measured_on_features(bundles: Path, dataset: Dataset) -> None:
     features = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     meter = Meter({}, features)
     fields = meter.measure(dataset.images, dataset.images)
