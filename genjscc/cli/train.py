@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
@@ -14,7 +16,10 @@ from genjscc.cli.console import err, out
 from genjscc.errors import InvalidInputError, MissingExtraError
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from genjscc.training.deepjscc import DeepJSCCTraining
+    from genjscc.training.stylegan2 import StyleGAN2Training
 
 train_app = typer.Typer(help="Train a scheme on a folder of images.", no_args_is_help=True)
 
@@ -25,55 +30,120 @@ def register(app: typer.Typer) -> None:
     app.command()(export)
 
 
+Config = Annotated[Path, typer.Argument(help="YAML file; configs/train/ has some.")]
+Run = Annotated[Path, typer.Argument(help="Folder of the run; one with a checkpoint goes on.")]
+Data = Annotated[
+    Path | None, typer.Option(help="Folder with train/ and val/, in place of the file's.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="FIELD=VALUE in place of the file's.")
+]
+Devices = Annotated[int, typer.Option(help="Processes, one device each.")]
+Accelerator = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
+Precision = Annotated[str, typer.Option(help="32-true or bf16-mixed.")]
+Threads = Annotated[
+    int, typer.Option(help="CPU threads of each process; 0: the cores divided among them.")
+]
+
+
 @train_app.command()
 def deepjscc(
-    config: Annotated[Path, typer.Argument(help="YAML file; configs/train/ has some.")],
-    run: Annotated[Path, typer.Argument(help="Folder of the run; one with a checkpoint goes on.")],
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with train/ and val/, in place of the file's.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="FIELD=VALUE in place of the file's.")
-    ] = None,
-    devices: Annotated[int, typer.Option(help="Processes, one device each.")] = 1,
-    accelerator: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
-    precision: Annotated[str, typer.Option(help="32-true or bf16-mixed.")] = "bf16-mixed",
-    threads: Annotated[
-        int, typer.Option(help="CPU threads of each process; 0: the cores divided among them.")
-    ] = 0,
+    config: Config,
+    run: Run,
+    data: Data = None,
+    set_: Overrides = None,
+    devices: Devices = 1,
+    accelerator: Accelerator = "auto",
+    precision: Precision = "bf16-mixed",
+    threads: Threads = 0,
 ) -> None:
     """Train a DeepJSCC pair; Ctrl-C saves, the same command goes on.
 
     On small CPUs several single-thread processes (--devices 2 --accelerator cpu) are faster
     than one with many threads. torchrun starts the same command on many machines.
     """
-    try:
-        import torch
-        from lightning_fabric import Fabric
-
-        from genjscc.training.config import load_config
+    with needed_for_training():
+        from genjscc.training.config import DeepJSCCConfig, load_config
         from genjscc.training.deepjscc import fit
+    settings = load_config(DeepJSCCConfig, config, parse_overrides(set_ or [], data))
+    fabric = launch(devices, accelerator, precision, threads)
+    with ProgressDisplay(settings.images, shown=fabric.is_global_zero) as display:
+
+        def report(training: DeepJSCCTraining, values: dict[str, float]) -> None:
+            if "mse" in values:
+                display.step(training.images, values)
+            else:
+                psnr = {name[5:]: v for name, v in values.items() if name.startswith("psnr_")}
+                display.note(training.images, {"validation loss": values["loss"]} | psnr)
+
+        training = fit(settings, run, fabric, report)
+    finish(fabric, run, training.images, training.finished)
+
+
+@train_app.command()
+def stylegan2(
+    config: Config,
+    run: Run,
+    data: Data = None,
+    set_: Overrides = None,
+    devices: Devices = 1,
+    accelerator: Accelerator = "auto",
+    precision: Precision = "bf16-mixed",
+    threads: Threads = 0,
+) -> None:
+    """Train a StyleGAN2 generator; Ctrl-C saves, the same command goes on.
+
+    Resume with as many processes as it was started with: they count the images.
+    """
+    with needed_for_training():
+        from genjscc.training.config import load_config
+        from genjscc.training.stylegan2 import fit
+        from genjscc.training.stylegan2_config import StyleGAN2Config
+    settings = load_config(StyleGAN2Config, config, parse_overrides(set_ or [], data))
+    fabric = launch(devices, accelerator, precision, threads)
+    with ProgressDisplay(settings.images, shown=fabric.is_global_zero) as display:
+
+        def report(training: StyleGAN2Training, values: dict[str, float]) -> None:
+            if "fd_efflite0" in values:
+                display.note(training.images, values)
+            else:
+                display.step(training.images, values)
+
+        training = fit(settings, run, fabric, report)
+    finish(fabric, run, training.images, training.finished)
+
+
+@contextmanager
+def needed_for_training() -> Iterator[None]:
+    """Turns a failed import inside into the extra that brings it."""
+    try:
+        yield
     except ImportError as error:
         raise MissingExtraError(
             f"training needs {error.name!r}: pip install 'genjscc[train]'"
         ) from error
-    overrides = parse_overrides(set_ or [])
-    if data is not None:
-        overrides |= {"train": str(data / "train"), "val": str(data / "val")}
-    settings = load_config(config, overrides)
+
+
+def launch(devices: int, accelerator: str, precision: str, threads: int) -> Fabric:
+    """Starts the processes of a run; each returns from here."""
+    with needed_for_training():
+        import torch
+        from lightning_fabric import Fabric
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // devices))
     fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # type: ignore[arg-type]
     fabric.launch()
-    display = ProgressDisplay(shown=fabric.is_global_zero)
-    with display:
-        training = fit(settings, run, fabric, display.update)
+    return fabric
+
+
+def finish(fabric: Fabric, run: Path, images: int, finished: bool) -> None:
+    """Says, on the first process, how a run ended."""
     if fabric.is_global_zero:
-        state = "finished" if training.finished else "stopped; the same command goes on"
-        out.print(f"{state}: {training.images} images, checkpoint in {run}", soft_wrap=True)
+        state = "finished" if finished else "stopped; the same command goes on"
+        out.print(f"{state}: {images} images, checkpoint in {run}", soft_wrap=True)
 
 
-def parse_overrides(pairs: list[str]) -> dict[str, object]:
-    """FIELD=VALUE pairs; values as YAML reads them.
+def parse_overrides(pairs: list[str], data: Path | None = None) -> dict[str, object]:
+    """FIELD=VALUE pairs, values as YAML reads them; `data` sets the two folders.
 
     Raises:
         InvalidInputError: not of that form.
@@ -81,6 +151,8 @@ def parse_overrides(pairs: list[str]) -> dict[str, object]:
     import yaml
 
     overrides: dict[str, object] = {}
+    if data is not None:
+        overrides = {"train": str(data / "train"), "val": str(data / "val")}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
@@ -90,9 +162,9 @@ def parse_overrides(pairs: list[str]) -> dict[str, object]:
 
 
 class ProgressDisplay:
-    """A bar with images/s, time left and the loss terms; validation as lines above it."""
+    """A bar with images/s, time left and the loss terms; validations as lines above it."""
 
-    def __init__(self, *, shown: bool) -> None:
+    def __init__(self, images: int, *, shown: bool) -> None:
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -101,6 +173,7 @@ class ProgressDisplay:
             TimeRemainingColumn,
         )
 
+        self._shown = shown
         self._progress = Progress(
             BarColumn(),
             MofNCompleteColumn(),
@@ -110,37 +183,36 @@ class ProgressDisplay:
             console=err,
             disable=not shown,
         )
-        self._task = self._progress.add_task("train", total=None, speed=0.0, terms="")
+        self._task = self._progress.add_task("train", total=images, speed=0.0, terms="")
         self._first: tuple[int, float] | None = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._progress.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def update(self, training: DeepJSCCTraining, values: dict[str, float]) -> None:
-        """Called after each step with the loss terms, and after each validation."""
-        if self._progress.disable:
-            return
-        if "mse" not in values:
-            psnr = "  ".join(
-                f"{name[5:]} {value:.2f}" for name, value in values.items() if name[:5] == "psnr_"
-            )
-            self._progress.console.print(
-                f"{training.images} images: validation loss {values['loss']:.4f}; PSNR/dB {psnr}"
-            )
-            return
-        now = (training.images, time.monotonic())
-        first = self._first = self._first or now
-        elapsed = now[1] - first[1]
+    def step(self, images: int, terms: dict[str, float]) -> None:
+        """After a step: where the run is, and the terms of its loss."""
+        now = time.monotonic()
+        first = self._first = self._first or (images, now)
+        elapsed = now - first[1]
         self._progress.update(
             self._task,
-            total=training.config.images,
-            completed=training.images,
-            speed=(now[0] - first[0]) / elapsed if elapsed else 0.0,
-            terms="  ".join(f"{name} {value:.4f}" for name, value in values.items()),
+            completed=images,
+            speed=(images - first[0]) / elapsed if elapsed else 0.0,
+            terms=_listed(terms),
         )
+
+    def note(self, images: int, values: dict[str, float]) -> None:
+        """After a validation: what it found."""
+        if self._shown:
+            self._progress.console.print(f"{images} images: {_listed(values)}")
+
+
+def _listed(values: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def export(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -48,6 +48,9 @@ class DeepJSCCConfig(BaseModel):
     images: int = Field(1_000_000, ge=1, description="training images in all, repeats included")
     learning_rate: float = Field(1e-4, gt=0, description="Adam's, at its peak")
     betas: tuple[float, float] = Field((0.9, 0.99), description="Adam's")
+    clip_norm: float = Field(
+        0.0, ge=0, description="longest gradient; 0: any. Holds large learning rates together"
+    )
     warmup_images: int = Field(0, ge=0, description="images over which the rate rises from 0")
     schedule: Literal["plateau", "cosine"] = Field(
         "plateau",
@@ -94,11 +97,19 @@ class DeepJSCCConfig(BaseModel):
         return self.channel_steps or (None,)
 
 
-def load_config(path: Path, overrides: dict[str, object]) -> DeepJSCCConfig:
+C = TypeVar("C", bound=BaseModel)
+
+
+def load_config(kind: type[C], path: Path, overrides: dict[str, object]) -> C:
     """A YAML file's fields, replaced by those that the command line gives.
 
+    Args:
+        kind: the class of the run's configuration.
+        path: the file.
+        overrides: fields by name.
+
     Raises:
-        InvalidInputError: naming each field that is wrong.
+        InvalidInputError: naming the first field that is wrong.
     """
     try:
         fields = yaml.safe_load(path.read_text())
@@ -107,7 +118,7 @@ def load_config(path: Path, overrides: dict[str, object]) -> DeepJSCCConfig:
     if not isinstance(fields, dict):
         raise InvalidInputError("config", f"{path} holds no fields")
     try:
-        return DeepJSCCConfig(**{**fields, **overrides})
+        return kind(**{**fields, **overrides})
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "config"

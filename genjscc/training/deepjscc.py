@@ -12,13 +12,14 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from genjscc.training.collective import sum_over_processes
 from genjscc.training.config import DeepJSCCConfig
 from genjscc.training.data import ImageFolder, StepSampler
 from genjscc.training.draws import VALIDATION, draw_batch, draw_rate
@@ -137,6 +138,8 @@ class DeepJSCCTraining:
         terms = self._terms(images, x_hat)
         self.optimizer.zero_grad()
         self.fabric.backward(terms["loss"])
+        if self.config.clip_norm:
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip_norm)
         self.optimizer.step()
         self.step += 1
         if self.average is not None:
@@ -202,7 +205,7 @@ class DeepJSCCTraining:
             for snr in VALIDATION_SNRS_DB
         ]
         packed = torch.tensor([sums.get(key, 0.0) for key in keys], device=self.fabric.device)
-        total = _sum_over_processes(self.fabric, packed)
+        total = sum_over_processes(self.fabric, packed)
         return dict(zip(keys, total.tolist(), strict=True))
 
     def _note_plateau(self, loss: float) -> None:
@@ -270,7 +273,3 @@ def fit(
             saved_at = time.monotonic()
     training.save()
     return training
-
-
-def _sum_over_processes(fabric: Fabric, values: Tensor) -> Tensor:
-    return cast("Tensor", fabric.all_reduce(values, reduce_op="sum"))

