@@ -83,6 +83,7 @@ def evaluate(
     try:
         import torch
 
+        from genjscc.evaluation.figures import describe, plot_against_snr
         from genjscc.evaluation.records import ResultFile, write_results
         from genjscc.evaluation.sweep import Cell, evaluate_cell
     except ImportError as error:
@@ -129,6 +130,9 @@ def evaluate(
     )
     write_results(results, origin)
     out.print(table_of(records))
+    picture = results.with_suffix(".png")
+    plot_against_snr(records, describe(records)).savefig(picture, dpi=120)
+    out.print(f"picture: {picture}", soft_wrap=True)
     out.print(f"written: {results}", soft_wrap=True)
 
 

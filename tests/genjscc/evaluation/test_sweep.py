@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from photo_folders import write_photos
+from PIL import Image
 from real_services import Services
 
 from genjscc import Link, LocalLink
@@ -138,3 +139,5 @@ def test_the_command_writes_what_it_shows(bundles: Path, photos: Path, tmp_path:
     schemes = {(r["scheme"], r["bundle"], r["snr_db"]) for r in content["records"]}
     assert len(schemes) == len(content["records"]) == 2 * 3
     assert "evaluate" in content["command"]
+    with Image.open(path.with_suffix(".png")) as picture:
+        assert picture.width > picture.height > 200
