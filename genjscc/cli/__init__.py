@@ -25,9 +25,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the console script."""
-    from genjscc.cli import convert, demo, evaluate, models, send, serve, train, up
+    from genjscc.cli import convert, demo, evaluate, invert, models, send, serve, train, up
 
-    for command in (demo, send, models, up, serve, evaluate, train, convert):
+    for command in (demo, send, models, up, serve, evaluate, invert, train, convert):
         command.register(app)
     try:
         app()

@@ -3,13 +3,9 @@
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,12 +14,12 @@ from rich.table import Table
 
 from genjscc.cli.console import err, out
 from genjscc.cli.options import ChannelAddress, Receiver, Transmitter
+from genjscc.cli.origin import origin
 from genjscc.cli.send import scheme_name
 from genjscc.client.link import Link
 from genjscc.client.local import LocalLink
 from genjscc.client.options import ModelInfo
 from genjscc.errors import InvalidInputError, MissingExtraError, ModelNotFoundError
-from genjscc.settings import REPOSITORY
 from genjscc.wire.ratios import parse_ratio
 
 if TYPE_CHECKING:
@@ -121,14 +117,7 @@ def evaluate(
     if linear is not None:
         ratios = rate or sorted({r for m in models for r in m.bandwidth_ratios}, key=parse_ratio)
         records += measure_linear(linear, images, ratios, snrs, meter, seed=seed)
-    origin = ResultFile(
-        command=shlex.join(["genjscc", *sys.argv[1:]]),
-        version=version("genjscc"),
-        commit=current_commit(),
-        notes=notes,
-        records=records,
-    )
-    write_results(results, origin)
+    write_results(results, ResultFile(**origin(), notes=notes, records=records))
     out.print(table_of(records))
     picture = results.with_suffix(".png")
     plot_against_snr(records, describe(records)).savefig(picture, dpi=120)
@@ -243,20 +232,6 @@ def progress(text: str, total: int) -> Iterator[Any]:
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda _: bar.advance(task)
-
-
-def current_commit() -> str:
-    """The repository's commit, with '+' where files differ from it."""
-    try:
-        described = subprocess.run(  # noqa: S603
-            ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty=+", "--exclude=*"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return described.stdout.strip()
 
 
 def table_of(records: Sequence[Record]) -> Table:

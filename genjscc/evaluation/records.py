@@ -41,6 +41,22 @@ class Record(BaseModel):
     )
 
 
+class InversionRecord(BaseModel):
+    """How well a generator shows a set of images, without any channel."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    generator: str
+    dataset: str
+    split: str
+    n: int
+    image_size: str
+    steps: int
+    psnr_db: Mean
+    st_lpips_vgg: Mean = Field(description="part of what was optimised")
+    st_lpips_alex: Mean
+
+
 class ResultFile(BaseModel):
     """Records with their origin."""
 
@@ -51,17 +67,22 @@ class ResultFile(BaseModel):
     version: str = Field(description="of genjscc")
     commit: str = Field(description="of the repository; 'unknown' outside one")
     notes: str = ""
-    records: list[Record]
+    records: list[Record] = []
+    inversions: list[InversionRecord] = []
 
 
 def write_results(path: Path, results: ResultFile) -> None:
     """Writes a result file; numbers rounded to six digits, one record a line."""
-    head = results.model_dump(mode="json", exclude={"records"})
-    lines = [json.dumps(_rounded(record.model_dump(mode="json"))) for record in results.records]
-    opening = json.dumps(head, indent=2).rstrip("}\n")
+    content = results.model_dump(mode="json")
+    parts = []
+    for name, value in content.items():
+        text = json.dumps(value)
+        if isinstance(value, list):
+            lines = ",\n    ".join(json.dumps(_rounded(record)) for record in value)
+            text = f"[\n    {lines}\n  ]" if value else "[]"
+        parts.append(f'  "{name}": {text}')
     path.parent.mkdir(parents=True, exist_ok=True)
-    body = ",\n    ".join(lines)
-    path.write_text(f'{opening},\n  "records": [\n    {body}\n  ]\n}}\n')
+    path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
 
 
 def read_results(path: Path) -> ResultFile:

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`genjscc invert`: the ceiling of what a generator can show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from genjscc.cli.console import out
+from genjscc.cli.evaluate import interval, load_dataset, progress
+from genjscc.cli.origin import origin
+from genjscc.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from genjscc.evaluation.inversion import Inversion
+
+_BATCH = 16
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(invert)
+
+
+def invert(
+    generator: Annotated[Path, typer.Argument(help="Bundle folder or checkpoint.")],
+    data: Annotated[Path, typer.Argument(help="Folder of test images.")],
+    results: Annotated[Path, typer.Argument(help="JSON file to write; a picture goes beside it.")],
+    num: Annotated[int, typer.Option(help="Images, evenly spaced over the folder.")] = 64,
+    steps: Annotated[int, typer.Option(help="Of the optimisation.")] = 300,
+    device: Annotated[str, typer.Option(help="PyTorch device.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    notes: Annotated[str, typer.Option(help="A remark for the file.")] = "",
+) -> None:
+    """Fit latents and noise maps to images, without a channel.
+
+    What comes out is the best that InverseJSCC and GenerativeJSCC can reach with the generator.
+    """
+    try:
+        import torch
+
+        from genjscc.evaluation.inversion import InversionOptions
+        from genjscc.evaluation.inversion import invert as fit_latents
+        from genjscc.evaluation.records import InversionRecord, ResultFile, write_results
+        from genjscc.evaluation.statistics import mean_of
+        from receiver.stylegan2_checkpoints import load_generator
+    except ImportError as error:
+        raise MissingExtraError(
+            f"inversion needs {error.name!r}: pip install -e '.[train]' in the repository"
+        ) from error
+    torch.set_num_threads(threads)
+    network = load_generator(generator).to(device).requires_grad_(False)
+    images = load_dataset(data, num, network.size, "", "")
+    targets = torch.stack([torch.from_numpy(i).permute(2, 0, 1) for i in images.images])
+    targets = targets.to(device).float() / 255
+    found: list[Inversion] = []
+    for start in range(0, len(targets), _BATCH):
+        batch = targets[start : start + _BATCH]
+        with progress(f"images {start + 1} to {start + len(batch)}", steps) as note:
+            found.append(
+                fit_latents(network, batch, InversionOptions(steps=steps), lambda s, _: note(s))
+            )
+    fields = {
+        name: mean_of(torch.cat([getattr(part, name) for part in found]).tolist())
+        for name in ("psnr_db", "st_lpips_vgg", "st_lpips_alex")
+    }
+    record = InversionRecord(
+        generator=generator.name,
+        dataset=images.name,
+        split=images.split,
+        n=len(targets),
+        image_size=images.size,
+        steps=steps,
+        **fields,
+    )
+    write_results(results, ResultFile(**origin(), notes=notes, inversions=[record]))
+    picture = results.with_suffix(".png")
+    save_pairs(picture, targets, torch.cat([part.images for part in found]))
+    table = Table("generator", "images", "PSNR / dB", "ST-LPIPS VGG", "ST-LPIPS Alex")
+    quality = (interval(fields[name], 3) for name in fields)
+    table.add_row(generator.name, str(len(targets)), *quality)
+    out.print(table)
+    out.print(f"written: {results}, {picture}", soft_wrap=True)
+
+
+def save_pairs(path: Path, targets: Tensor, found: Tensor) -> None:
+    """Rows of originals, each above its row of inversions. Both [N, 3, S, S] in [0, 1]."""
+    import torch
+    from torchvision.utils import save_image
+
+    columns = min(_BATCH, len(targets))
+    rows: list[Tensor] = []
+    for start in range(0, len(targets), columns):
+        for images in (targets[start : start + columns], found[start : start + columns]):
+            white = torch.ones(columns - len(images), *images.shape[1:], device=images.device)
+            rows += [images, white]
+    save_image(torch.cat(rows), path, nrow=columns, padding=0)
