@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.table import Table
@@ -47,6 +48,9 @@ def up(
 @contextmanager
 def started(flags: dict[str, list[str]], *, logs: bool = False) -> Iterator[LocalServices]:
     """The three services, with a spinner while they start."""
+    # Without this a SIGTERM or a closed terminal would leave the services behind.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     services = LocalServices(flags, echo_logs=logs)
     with err.status("starting transmitter, channel and receiver ..."):
         services.__enter__()
@@ -54,6 +58,10 @@ def started(flags: dict[str, list[str]], *, logs: bool = False) -> Iterator[Loca
         yield services
     finally:
         services.stop()
+
+
+def _end(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def service_flags(role: str, free_ports: bool, bundles: Path | None, device: str) -> list[str]:

@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -159,7 +162,10 @@ def test_services_that_cannot_start_say_why(tmp_path: Path) -> None:
     assert str(tmp_path) in result.stderr.replace("\n", "")
 
 
-def test_up_announces_its_services_and_ends_on_ctrl_c(bundles: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_up_announces_its_services_and_takes_them_along(
+    bundles: Path, number: int, code: int
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "genjscc", "up", "--free-ports", "--bundles", str(bundles)],
         stdout=subprocess.PIPE,
@@ -171,10 +177,13 @@ def test_up_announces_its_services_and_ends_on_ctrl_c(bundles: Path) -> None:
     for line in process.stderr:
         if line.startswith("ready"):
             break
-    process.send_signal(2)
+    process.send_signal(number)
     out, _ = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert all(role in out for role in ALL)
+    for port in re.findall(r"127\.0\.0\.1:(\d+) ", out):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", int(port)), timeout=5)
 
 
 @pytest.mark.parametrize(
