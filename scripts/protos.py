@@ -7,6 +7,7 @@ python scripts/protos.py --check   exit 1 and name the files that differ
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from importlib import resources
@@ -20,6 +21,8 @@ GENERATED = Path("genjscc", "v1")
 
 
 def generate(target: Path) -> None:
+    # protoc finds its plugins on the path; they stand beside this Python.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     sources = sorted(PROTOS.rglob("*.proto"))
     services = [source for source in sources if "\nservice " in source.read_text()]
     run_protoc(sources, {"python": str(target), "mypy": f"quiet:{target}"})
