@@ -22,6 +22,9 @@ class DeepJSCCConfig(BaseModel):
     train: Path = Field(description="folder of training images, searched recursively")
     val: Path = Field(description="folder of validation images")
     image_size: int = Field(64, multiple_of=16, ge=16, description="side of the training squares")
+    initial_bundle: Path | None = Field(
+        None, description="folder of a bundle whose weights a new run starts from; none: random"
+    )
 
     width: int = Field(256, ge=2, multiple_of=2, description="c, channels of the networks")
     symbol_channels: int = Field(

@@ -19,6 +19,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from genjscc.bundles.store import read_config
+from genjscc.errors import InvalidInputError
 from genjscc.training.collective import sum_over_processes
 from genjscc.training.config import DeepJSCCConfig
 from genjscc.training.data import ImageFolder, StepSampler
@@ -28,7 +30,9 @@ from genjscc.training.run import RunFolder
 from genjscc.training.stopping import StopOnSignal, any_process
 from receiver.deepjscc import Decoder
 from receiver.forward import ForwardOperator
+from receiver.models import load_decoder
 from transmitter.encoder import Encoder
+from transmitter.models import load_encoder
 
 VALIDATION_SNRS_DB = (-5.0, 0.0, 5.0)
 _PLATEAU_EPOCHS, _PLATEAU_FACTOR = 4, 0.8
@@ -40,6 +44,24 @@ def build_pair(config: DeepJSCCConfig) -> ForwardOperator:
     torch.manual_seed(config.seed)
     sizes = (config.width, config.symbol_channels, config.channel_steps)
     return ForwardOperator(Encoder(*sizes), Decoder(*sizes))
+
+
+def load_initial(pair: ForwardOperator, config: DeepJSCCConfig, bundle: Path) -> None:
+    """Gives a pair the weights of a bundle.
+
+    Raises:
+        BundleError: the bundle is missing or broken.
+        InvalidInputError: it holds networks of another size.
+    """
+    declared = read_config(bundle)
+    for field in ("width", "symbol_channels", "channel_steps"):
+        found, wanted = getattr(declared, field), getattr(config, field)
+        if found != wanted:
+            raise InvalidInputError(
+                "initial_bundle", f"{bundle} has {field} {found}; this run has {wanted}"
+            )
+    pair.encoder.load_state_dict(load_encoder(bundle.parent, declared).state_dict())
+    pair.decoder.load_state_dict(load_decoder(bundle.parent, declared).state_dict())
 
 
 def learning_rate_at(config: DeepJSCCConfig, images: int, plateau_factor: float) -> float:
@@ -73,7 +95,11 @@ class DeepJSCCTraining:
     def __init__(self, config: DeepJSCCConfig, folder: Path, fabric: Fabric) -> None:
         self.config, self.fabric = config, fabric
         self.run = RunFolder(folder)
-        pair = build_pair(config).to(memory_format=torch.channels_last)
+        state = self.run.load()
+        pair = build_pair(config)
+        if state is None and config.initial_bundle is not None:
+            load_initial(pair, config, config.initial_bundle)
+        pair = pair.to(memory_format=torch.channels_last)
         optimizer = torch.optim.Adam(
             pair.parameters(), lr=config.learning_rate, betas=config.betas, fused=True
         )
@@ -81,7 +107,6 @@ class DeepJSCCTraining:
         self.average = _Average(self.pair, config.ema_decay) if config.ema_decay else None
         self.step = 0
         self.plateau_factor, self.best, self.stale = 1.0, math.inf, 0
-        state = self.run.load()
         if state is not None:
             self._restore(state, optimizer)
         self.model, self.optimizer = fabric.setup(self.pair, optimizer)

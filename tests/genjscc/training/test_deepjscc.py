@@ -13,6 +13,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from photo_folders import write_photos
+from tiny_bundles import MULTI, SINGLE, write_both
 from torch import Tensor
 
 from genjscc.bundles.store import read_config
@@ -234,3 +235,30 @@ def test_shipped_files_start_on_a_small_folder(photos: Path, tmp_path: Path, pat
 def test_exporting_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="holds no checkpoint"):
         export_run(tmp_path / "no", tmp_path, name="x", domain="", licence="")
+
+
+def test_a_new_run_starts_from_a_bundle_and_a_resumed_one_does_not(
+    photos: Path, tmp_path: Path
+) -> None:
+    write_both(tmp_path)
+    config = tiny(
+        photos,
+        symbol_channels=32,
+        channel_steps=(2, 8, 32),
+        initial_bundle=tmp_path / MULTI,
+        images=4,
+        learning_rate=1e-12,
+    )
+    training = fit(config, tmp_path / "run", one_process())
+    bundle = load_encoder(tmp_path, read_config(tmp_path / MULTI))
+    for name, value in bundle.state_dict().items():
+        torch.testing.assert_close(training.pair.encoder.state_dict()[name], value)
+    for file in (tmp_path / MULTI).iterdir():
+        file.unlink()
+    assert fit(config, tmp_path / "run", one_process()).step == 1
+
+
+def test_an_initial_bundle_of_another_size_is_refused(photos: Path, tmp_path: Path) -> None:
+    write_both(tmp_path)
+    with pytest.raises(InvalidInputError, match=r"initial_bundle: .*channel_steps \(\); this run"):
+        fit(tiny(photos, initial_bundle=tmp_path / SINGLE), tmp_path / "run", one_process())
