@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """StyleGAN2 generators on disk: other projects' checkpoints in, our bundle in and out.
 
-A bundle is a folder with `config.json` (sizes), `generator.safetensors` (16-bit floats) and
-`card.md`. Checkpoints of other projects are read as tensors only; no pickle is ever executed.
+A bundle is a folder with `config.json` (sizes, SHA-256), `generator.safetensors` (16-bit floats)
+and `card.md`. Checkpoints of other projects are read as tensors only; no pickle is ever executed.
 """
 
 from __future__ import annotations
 
-import json
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -16,14 +15,22 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from genjscc.bundles.config import GeneratorConfig
+from genjscc.bundles.store import (
+    CONFIG,
+    GENERATOR,
+    checked_name,
+    read_generator_config,
+    read_weights,
+    write_declaration,
+    write_weights,
+)
 from genjscc.errors import BundleError
 from receiver.stylegan2 import Generator
 
-SCHEME = "stylegan2"
-CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "generator.safetensors", "card.md"
 # Rosinality and BasicSR keep the averaged generator under these keys; the last is BasicSR's
 # name when no average was kept.
 _GENERATOR_KEYS = ("g_ema", "params_ema", "params")
@@ -45,7 +52,7 @@ def load_generator(path: Path) -> Generator:
         BundleError: the file is missing, damaged, not StyleGAN2, or holds anything but tensors.
     """
     if path.is_dir():
-        return _load_bundle(path)
+        return load_bundle(path)
     if not path.is_file():
         raise BundleError(f"{path}: no such file or folder")
     if path.suffix == ".safetensors":
@@ -62,58 +69,52 @@ def load_generator(path: Path) -> Generator:
     )
 
 
+def load_bundle(folder: Path) -> Generator:
+    """The generator of a bundle folder, verified; as `load_generator`."""
+    config = read_generator_config(folder)
+    generator = Generator.from_state_dict(read_weights(folder / GENERATOR, config))
+    for key, found in _sizes(generator).items():
+        declared = getattr(config, key)
+        if declared != found:
+            raise BundleError(f"{folder}: {CONFIG} says {key} {declared}, the weights {found}")
+    return generator
+
+
 def save_bundle(
     generator: Generator, folder: Path, card: str, *, dtype: torch.dtype = torch.float16
-) -> None:
-    """Writes a generator as a bundle folder.
+) -> GeneratorConfig:
+    """Writes a generator as a bundle folder and returns its declaration.
 
     Args:
         generator: what to store.
-        folder: created; files of the same names are replaced.
+        folder: created; files of the same names are replaced. Its name is the bundle's.
         card: Markdown: training data, measurements, terms.
         dtype: stored precision. float16 keeps 11 significant bits, bfloat16 the full range.
 
     Raises:
         BundleError: a weight does not fit into the stored precision.
+        InvalidInputError: the folder's name is not one for a bundle.
     """
-    tensors = {
-        k: v.detach().to("cpu", dtype).contiguous() for k, v in generator.state_dict().items()
-    }
-    overflown = [k for k, v in tensors.items() if not v.isfinite().all()]
-    if overflown:
-        raise BundleError(f"{overflown[0]} holds values that are not finite in {dtype}")
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / WEIGHTS_FILE)
-    config = bundle_config(generator)
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-    (folder / CARD_FILE).write_text(card)
+    name = checked_name(folder.resolve().name)
+    config = GeneratorConfig.model_validate(
+        {
+            "name": name,
+            "scheme": "stylegan2",
+            "files": {GENERATOR: write_weights(generator, folder / GENERATOR, dtype)},
+            **_sizes(generator),
+        }
+    )
+    write_declaration(folder, config, card)
+    return config
 
 
-def bundle_config(generator: Generator) -> dict[str, Any]:
-    """What a generator bundle's config.json declares."""
+def _sizes(generator: Generator) -> dict[str, Any]:
     return {
-        "scheme": SCHEME,
         "image_size": generator.size,
-        "widths": list(generator.sizes.widths),
+        "widths": generator.sizes.widths,
         "style_dim": generator.style_dim,
         "mapping_layers": generator.sizes.mapping_layers,
     }
-
-
-def _load_bundle(folder: Path) -> Generator:
-    try:
-        declared = json.loads((folder / CONFIG_FILE).read_text())
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{folder / CONFIG_FILE}: {error}") from error
-    if not isinstance(declared, dict) or declared.get("scheme") != SCHEME:
-        raise BundleError(f"{folder / CONFIG_FILE} does not declare the scheme {SCHEME}")
-    generator = Generator.from_state_dict(_read_safetensors(folder / WEIGHTS_FILE))
-    for key, found in bundle_config(generator).items():
-        if declared.get(key) != found:
-            raise BundleError(
-                f"{folder}: {CONFIG_FILE} says {key} {declared.get(key)}, the weights {found}"
-            )
-    return generator
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

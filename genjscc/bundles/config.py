@@ -11,6 +11,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from genjscc.layers.bottleneck import SOURCE_SAMPLES_PER_SYMBOL
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+BundleName = Annotated[str, Field(pattern=NAME_PATTERN)]
+
+
+class GeneratorConfig(BaseModel):
+    """A StyleGAN2 generator, which pairs and inversions refer to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = Field(1, description="version of this layout")
+    name: BundleName = Field(description="the folder's name")
+    scheme: Literal["stylegan2"] = Field(description="tells it from a pair")
+    image_size: int = Field(ge=8, description="side of its images in pixels")
+    widths: tuple[int, ...] = Field(description="channels at 4, 8, 16, ... pixels")
+    style_dim: int = Field(ge=1, description="size of z and w")
+    mapping_layers: int = Field(ge=1, description="layers from z to w")
+    files: dict[str, Sha256] = Field(description="SHA-256 of the weight file")
 
 
 class BundleConfig(BaseModel):
@@ -19,7 +36,7 @@ class BundleConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = Field(1, description="version of this layout")
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="the folder's name")
+    name: BundleName = Field(description="the folder's name")
     scheme: Literal["deepjscc"] = Field("deepjscc", description="what it was trained for")
     pair_id: str = Field(
         pattern=r"^[0-9a-f]{16}$", description="digest of the weights; shared by the pair"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,28 +17,39 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
-from genjscc.bundles.config import BundleConfig
-from genjscc.errors import BundleError
+from genjscc.bundles.config import NAME_PATTERN, BundleConfig, GeneratorConfig
+from genjscc.errors import BundleError, InvalidInputError, quoted
 
 CONFIG, CARD = "config.json", "card.md"
 ENCODER, DECODER = "encoder.safetensors", "decoder.safetensors"
+GENERATOR = "generator.safetensors"
 
 _M = TypeVar("_M", bound=nn.Module)
+_C = TypeVar("_C", BundleConfig, GeneratorConfig)
 
 _HINT = "restore the folder from where it came, or name another one with --bundles"
 
 
 def read_config(folder: Path) -> BundleConfig:
-    """The declaration of one bundle.
+    """The declaration of a pair.
 
     Raises:
         BundleError: it is missing, not valid, or not of this folder.
     """
+    return _read_declaration(folder, BundleConfig)
+
+
+def read_generator_config(folder: Path) -> GeneratorConfig:
+    """The declaration of a generator. Raises as `read_config`."""
+    return _read_declaration(folder, GeneratorConfig)
+
+
+def _read_declaration(folder: Path, kind: type[_C]) -> _C:
     path = folder / CONFIG
     try:
-        config = BundleConfig.model_validate_json(path.read_bytes())
+        config = kind.model_validate_json(path.read_bytes())
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror}; {_HINT}") from error
     except ValidationError as error:
@@ -49,16 +61,34 @@ def read_config(folder: Path) -> BundleConfig:
     return config
 
 
+def checked_name(name: str) -> str:
+    """A name that a new bundle may have. Raises InvalidInputError."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise InvalidInputError(
+            "name", f"got {quoted(name)}; a bundle's is 1 to 63 of a-z, 0-9, '.', '_' and '-'"
+        )
+    return name
+
+
 def find_bundles(root: Path) -> dict[str, BundleConfig]:
-    """All bundles directly below a folder, by name.
+    """All pairs directly below a folder, by name; generators lie there until a pair names them.
 
     Raises:
         BundleError: there is none, or one is broken.
     """
     folders = sorted(path.parent for path in root.glob(f"*/{CONFIG}"))
+    folders = [folder for folder in folders if not _is_generator(folder)]
     if not folders:
         raise BundleError(f"no bundle (a folder with {CONFIG}) in {root}; name one with --bundles")
     return {folder.name: read_config(folder) for folder in folders}
+
+
+def _is_generator(folder: Path) -> bool:
+    try:
+        declared = json.loads((folder / CONFIG).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(declared, dict) and declared.get("scheme") == "stylegan2"
 
 
 def pair_digest(encoder: bytes, decoder: bytes) -> str:
@@ -67,11 +97,11 @@ def pair_digest(encoder: bytes, decoder: bytes) -> str:
     return hashlib.sha256(parts).hexdigest()[:16]
 
 
-def fill(module: _M, path: Path, config: BundleConfig) -> _M:
-    """The module with the weights of a bundle's file, verified: float32, ready for inference.
+def read_weights(path: Path, config: BundleConfig | GeneratorConfig) -> dict[str, Tensor]:
+    """The tensors of a bundle's file, float32, verified.
 
     Raises:
-        BundleError: the file is missing, altered, not safetensors or of another network.
+        BundleError: the file is missing, altered, not safetensors or holds NaN or infinity.
     """
     try:
         data = path.read_bytes()
@@ -82,13 +112,46 @@ def fill(module: _M, path: Path, config: BundleConfig) -> _M:
         raise BundleError(f"{path}: SHA-256 is {found}, {CONFIG} says {declared}; {_HINT}")
     try:
         state = {name: tensor.float() for name, tensor in parse_safetensors(data).items()}
-        module.load_state_dict(state)
-    except (SafetensorError, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise BundleError(f"{path}: {first_line}; {_HINT}") from error
+    except SafetensorError as error:
+        raise BundleError(f"{path}: {error}; {_HINT}") from error
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise BundleError(f"{path}: a weight is not finite; {_HINT}")
+    return state
+
+
+def fill(module: _M, path: Path, config: BundleConfig) -> _M:
+    """The module with the weights of a bundle's file, verified: float32, ready for inference.
+
+    Raises:
+        BundleError: as `read_weights`, or the weights are of another network.
+    """
+    try:
+        module.load_state_dict(read_weights(path, config))
+    except RuntimeError as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise BundleError(f"{path}: {first_line}; {_HINT}") from error
     return module.eval().requires_grad_(False)
+
+
+def write_weights(module: nn.Module, path: Path, dtype: torch.dtype) -> str:
+    """Stores a module's tensors as safetensors in a narrower type; returns the SHA-256.
+
+    Raises:
+        BundleError: a value does not fit into the type.
+    """
+    stored = {k: v.detach().to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
+    for name, tensor in stored.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise BundleError(f"{path.name}: {name} does not fit into {dtype}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(stored, path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_declaration(folder: Path, config: BundleConfig | GeneratorConfig, card: str) -> None:
+    """Writes config.json and card.md."""
+    (folder / CONFIG).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+    (folder / CARD).write_text(card)
 
 
 def write_bundle(
@@ -111,20 +174,13 @@ def write_bundle(
             weights.
         dtype: how weights are stored.
     """
-    folder = root / str(declared["name"])
-    folder.mkdir(parents=True, exist_ok=True)
-    for module, name in ((encoder, ENCODER), (decoder, DECODER)):
-        stored = {k: v.detach().to(dtype).contiguous() for k, v in module.state_dict().items()}
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in stored.values()):
-            raise BundleError(f"{name}: a weight does not fit {dtype}")
-        save_file(stored, folder / name)
-    halves = {name: (folder / name).read_bytes() for name in (ENCODER, DECODER)}
-    fields: dict[str, object] = {
-        "pair_id": pair_digest(*halves.values()),
-        "files": {name: hashlib.sha256(data).hexdigest() for name, data in halves.items()},
-        **declared,
+    folder = root / checked_name(str(declared["name"]))
+    files = {
+        name: write_weights(module, folder / name, dtype)
+        for module, name in ((encoder, ENCODER), (decoder, DECODER))
     }
+    pair_id = pair_digest(*((folder / name).read_bytes() for name in (ENCODER, DECODER)))
+    fields: dict[str, object] = {"pair_id": pair_id, "files": files, **declared}
     config = BundleConfig.model_validate(fields)
-    (folder / CONFIG).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-    (folder / CARD).write_text(card)
+    write_declaration(folder, config, card)
     return config

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_generators import basicsr_names, reference_state, reference_values, tiny_generator
 
-from genjscc.errors import BundleError
+from genjscc.errors import BundleError, InvalidInputError
 from receiver.stylegan2 import Generator
 from receiver.stylegan2_checkpoints import load_generator, save_bundle
 
@@ -83,6 +83,28 @@ def test_bundle_round_trip(generator: Generator, tmp_path: Path) -> None:
     assert (tmp_path / "faces" / "card.md").read_text() == "# Faces\n"
 
 
+def test_an_altered_generator_is_refused(generator: Generator, tmp_path: Path) -> None:
+    save_bundle(generator, tmp_path / "faces", "")
+    weights = tmp_path / "faces" / "generator.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(BundleError, match=r"generator\.safetensors: SHA-256 is"):
+        load_generator(tmp_path / "faces")
+
+
+def test_a_generators_folder_needs_the_name_of_a_bundle(
+    generator: Generator, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInputError, match="name: got 'My Faces'"):
+        save_bundle(generator, tmp_path / "My Faces", "")
+    assert not (tmp_path / "My Faces").exists()
+    save_bundle(generator, tmp_path / "faces", "")
+    (tmp_path / "faces").rename(tmp_path / "others")
+    with pytest.raises(BundleError, match="name is 'faces', the folder's is 'others'"):
+        load_generator(tmp_path / "others")
+
+
 def test_a_bundle_stores_what_fits_or_says_so(generator: Generator, tmp_path: Path) -> None:
     with torch.no_grad():
         generator.conv1.activate.bias[0] = 1e6
@@ -150,14 +172,14 @@ def test_broken_and_foreign_files(generator: Generator, tmp_path: Path) -> None:
         load_generator(save({"g_ema": {"weight": torch.zeros(2)}}, tmp_path / "other.pt"))
     with pytest.raises(BundleError, match="no state dict"):
         load_generator(save([torch.zeros(2)], tmp_path / "list.pt"))
-    with pytest.raises(BundleError, match="declare"):
+    with pytest.raises(BundleError, match="scheme: Input should be 'stylegan2'"):
         load_generator(tmp_path_without_config(tmp_path))
 
 
 def tmp_path_without_config(tmp_path: Path) -> Path:
     folder = tmp_path / "folder"
     folder.mkdir()
-    (folder / "config.json").write_text('{"scheme": "deepjscc"}')
+    (folder / "config.json").write_text('{"name": "folder", "scheme": "deepjscc"}')
     return folder
 
 
