@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from genjscc.evaluation.statistics import Mean
     from genjscc.evaluation.sweep import Dataset, Meter
 
-_PERCEPTUAL = {"st_lpips_vgg": "st-lpips-vgg", "st_lpips_alex": "st-lpips-alex"}
 _SNRS = "-5,-4,-3,-2,-1,0,1,2,3,4,5"
 _KLT_IMAGES = 12_000
 
@@ -48,7 +48,11 @@ def evaluate(
     ] = None,
     snr_db: Annotated[str, typer.Option("--snr-db", help="SNRs in dB, with commas.")] = _SNRS,
     told_snr_db: Annotated[
-        float | None, typer.Option("--told-snr-db", help="What the networks believe instead.")
+        str | None,
+        typer.Option(
+            "--told-snr-db",
+            help="What the networks believe instead; with commas: one after the other.",
+        ),
     ] = None,
     scheme: Annotated[str, typer.Option(help="deepjscc, generative or inverse.")] = "deepjscc",
     num: Annotated[int, typer.Option(help="Images, evenly spaced over the folder; 0: all.")] = 1000,
@@ -58,8 +62,15 @@ def evaluate(
         Path | None,
         typer.Option(help="Also the linear baseline, fitted on this folder of training images."),
     ] = None,
-    perceptual: Annotated[bool, typer.Option(help="Measure ST-LPIPS (VGG and Alex).")] = True,
+    perceptual: Annotated[
+        str,
+        typer.Option(
+            help="Perceptual distances with commas (st-lpips-vgg, st-lpips-alex, lpips-vgg, "
+            "lpips-alex, lpips-squeeze), or none. auto: those that need no download."
+        ),
+    ] = "auto",
     frechet: Annotated[bool, typer.Option(help="Measure FD-EffLite0.")] = True,
+    fid: Annotated[bool, typer.Option(help="Measure FID; fetches Inception v3 once.")] = False,
     dataset: Annotated[str, typer.Option(help="Its name; default: the folder's parent.")] = "",
     split: Annotated[str, typer.Option(help="Its split; default: the folder's name.")] = "",
     notes: Annotated[str, typer.Option(help="A remark for the file.")] = "",
@@ -87,9 +98,12 @@ def evaluate(
             f"evaluation needs {error.name!r}: pip install 'genjscc[train]'"
         ) from error
     torch.set_num_threads(threads)
-    snrs = parse_snrs(snr_db)
+    snrs = parse_snrs(snr_db, "--snr-db")
+    told: Sequence[float | None] = (
+        [None] if told_snr_db is None else parse_snrs(told_snr_db, "--told-snr-db")
+    )
     images = load_dataset(data, num, size, dataset, split)
-    meter = make_meter(perceptual=perceptual, frechet=frechet)
+    meter = make_meter(perceptual=perceptual, frechet=frechet, fid=fid)
     wanted = scheme_name(scheme)
     if wanted is None:
         raise InvalidInputError("scheme", "is missing")
@@ -99,15 +113,15 @@ def evaluate(
         models = choose_models(link.models(), model)
         for chosen in models:
             for ratio in rate or chosen.bandwidth_ratios:
-                for snr in snrs:
-                    with progress(
-                        f"{chosen.name}, {ratio}, {snr:+g} dB", len(images.images)
-                    ) as note:
-                        record = evaluate_cell(
+                for snr, believed in product(snrs, told):
+                    text = f"{chosen.name}, {ratio}, {snr:+g} dB"
+                    text += "" if believed is None else f", told {believed:+g} dB"
+                    with progress(text, len(images.images)) as note:
+                        record, _ = evaluate_cell(
                             link,
                             chosen,
                             images,
-                            Cell(ratio, snr, told_snr_db),
+                            Cell(ratio, snr, believed),
                             meter,
                             seed=seed,
                             scheme=wanted,
@@ -125,12 +139,12 @@ def evaluate(
     out.print(f"written: {results}", soft_wrap=True)
 
 
-def parse_snrs(text: str) -> list[float]:
+def parse_snrs(text: str, option: str) -> list[float]:
     """Numbers between commas. Raises InvalidInputError."""
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise InvalidInputError("--snr-db", f"got {text!r}; must be numbers as -5,0,5") from error
+        raise InvalidInputError(option, f"got {text!r}; must be numbers as -5,0,5") from error
 
 
 def load_dataset(folder: Path, num: int, size: int, name: str, split: str) -> Dataset:
@@ -150,15 +164,38 @@ def load_dataset(folder: Path, num: int, size: int, name: str, split: str) -> Da
     return Dataset(name or folder.parent.name, split or folder.name, images)
 
 
-def make_meter(*, perceptual: bool, frechet: bool) -> Meter:
-    """The metrics that were asked for."""
-    from genjscc.evaluation.frechet import EffLite0Features
-    from genjscc.evaluation.metrics import perceptual_metric
+def make_meter(*, perceptual: str, frechet: bool, fid: bool) -> Meter:
+    """The metrics that were asked for.
+
+    Raises:
+        InvalidInputError: a perceptual distance has another name.
+        MissingExtraError: a network's package or weights are missing.
+    """
+    from genjscc.evaluation.frechet import EffLite0Distance, InceptionDistance, SetDistance
+    from genjscc.evaluation.metrics import (
+        PERCEPTUAL_FIELDS,
+        available_perceptual,
+        perceptual_metric,
+    )
     from genjscc.evaluation.sweep import Meter
 
-    names: dict[str, Any] = _PERCEPTUAL if perceptual else {}
-    metrics = {field: perceptual_metric(name) for field, name in names.items()}
-    return Meter(metrics, EffLite0Features() if frechet else None)
+    names = {name: field for field, name in PERCEPTUAL_FIELDS.items()}
+    if perceptual == "auto":
+        chosen = list(available_perceptual().values())
+    else:
+        chosen = [] if perceptual == "none" else perceptual.split(",")  # type: ignore[assignment]
+    for name in chosen:
+        if name not in names:
+            raise InvalidInputError(
+                "--perceptual", f"got {name!r}; there are auto, none, {', '.join(names)}"
+            )
+    metrics = {names[name]: perceptual_metric(name) for name in chosen}
+    distances: dict[str, SetDistance] = {}
+    if frechet:
+        distances["fd_efflite0"] = EffLite0Distance()
+    if fid:
+        distances["fid"] = InceptionDistance()
+    return Meter(metrics, distances)
 
 
 @contextmanager
@@ -217,9 +254,9 @@ def measure_linear(
     for ratio, k in wanted.items():
         for snr in snrs:
             with progress(f"linear, {ratio}, {snr:+g} dB", 1):
-                records.append(
-                    evaluate_linear(code, images, Cell(ratio, snr), meter, k=k, seed=seed)
-                )
+                cell = Cell(ratio, snr)
+                record, _ = evaluate_linear(code, images, cell, meter, k=k, seed=seed)
+                records.append(record)
     return records
 
 
@@ -241,20 +278,21 @@ def table_of(records: Sequence[Record]) -> Table:
         caption=f"SNR and PSNR in dB; MS-SSIM over M = {scales} scales; VGG, Alex: ST-LPIPS; "
         "FD: FD-EffLite0; ± 95 % interval"
     )
-    for name in ("scheme", "model", "rho", "SNR", "PSNR", "MS-SSIM", "VGG", "Alex", "FD"):
+    for name in ("scheme", "model", "rho", "SNR", "told", "PSNR", "MS-SSIM", "VGG", "Alex", "FD"):
         table.add_column(name, no_wrap=True)
     ordered = sorted(records, key=lambda r: (r.scheme, Fraction(r.bandwidth_ratio), r.snr_db))
     for record in ordered:
-        vgg, alex, distance = record.st_lpips_vgg, record.st_lpips_alex, record.fd_efflite0
+        told, distance = record.told_snr_db, record.fd_efflite0
         table.add_row(
             record.scheme,
             record.bundle or "-",
             record.bandwidth_ratio,
             f"{record.snr_db:+g}",
+            "-" if told is None else f"{told:+g}",
             interval(record.psnr_db, 2),
             interval(record.ms_ssim, 3),
-            interval(vgg, 3),
-            interval(alex, 3),
+            interval(record.st_lpips_vgg, 3),
+            interval(record.st_lpips_alex, 3),
             "-" if distance is None else f"{distance:.0f}",
         )
     return table

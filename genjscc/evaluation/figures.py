@@ -20,7 +20,11 @@ _PANELS = {
     "ms_ssim": "MS-SSIM",
     "st_lpips_vgg": "ST-LPIPS (VGG), lower is better",
     "st_lpips_alex": "ST-LPIPS (Alex), lower is better",
+    "lpips_vgg": "LPIPS (VGG), lower is better",
+    "lpips_alex": "LPIPS (Alex), lower is better",
+    "lpips_squeeze": "LPIPS (Squeeze), lower is better",
     "fd_efflite0": "FD-EffLite0, lower is better",
+    "fid": "FID, lower is better",
 }
 _LINES = {"linear": ":", "deepjscc": "-", "inverse": "--", "generative": "-."}
 
@@ -43,8 +47,9 @@ def plot_against_snr(records: Sequence[Record], title: str) -> Figure:
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     ratios = sorted({Fraction(record.bandwidth_ratio) for record in records})
     for axis, name in zip(axes, panels, strict=True):
-        for (scheme, bundle, ratio), line in _lines(records).items():
+        for (scheme, bundle, ratio, told), line in _lines(records).items():
             label = f"{scheme}{f' ({bundle})' if bundle else ''}, {ratio}"
+            label += "" if told is None else f", told {told:+g} dB"
             colour = f"C{ratios.index(Fraction(ratio))}"
             _draw_line(axis, line, name, label, _LINES[scheme], colour)
         axis.set_xlabel("SNR / dB")
@@ -65,10 +70,13 @@ def describe(records: Sequence[Record]) -> str:
     )
 
 
-def _lines(records: Sequence[Record]) -> dict[tuple[str, str | None, str], list[Record]]:
-    lines: dict[tuple[str, str | None, str], list[Record]] = {}
+_Line = tuple[str, str | None, str, float | None]
+
+
+def _lines(records: Sequence[Record]) -> dict[_Line, list[Record]]:
+    lines: dict[_Line, list[Record]] = {}
     for record in sorted(records, key=lambda r: (r.scheme, Fraction(r.bandwidth_ratio), r.snr_db)):
-        key = (record.scheme, record.bundle, record.bandwidth_ratio)
+        key = (record.scheme, record.bundle, record.bandwidth_ratio, record.told_snr_db)
         lines.setdefault(key, []).append(record)
     return lines
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ from torch.nn import functional as F
 from genjscc.errors import InvalidInputError, MissingExtraError
 
 FEATURES = 1280
+FEATURES_OF_FID = 2048
 _SIDE = 128
 _NEIGHBOURS = 5
 
@@ -118,6 +121,80 @@ def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tenso
     if not math.isfinite(distance):
         raise InvalidInputError("features", "hold values that are not finite")
     return distance
+
+
+class SetDistance(Protocol):
+    """A distance between a set of images and a reference set."""
+
+    def set_reference(self, batches: Iterable[Tensor]) -> None:
+        """Takes the reference: batches [B, 3, H, W] in [0, 1]."""
+        ...
+
+    def to_reference(self, batches: Iterable[Tensor]) -> float:
+        """The distance of images from it."""
+        ...
+
+
+class EffLite0Distance:
+    """FD-EffLite0 between sets of images."""
+
+    def __init__(self, features: nn.Module | None = None) -> None:
+        self._features = features or EffLite0Features()
+        self._reference: tuple[Tensor, Tensor] | None = None
+
+    def set_reference(self, batches: Iterable[Tensor]) -> None:
+        self._reference = moments(extract(self._features, batches))
+
+    def to_reference(self, batches: Iterable[Tensor]) -> float:
+        if self._reference is None:
+            raise RuntimeError("no reference set")
+        return frechet_distance(*moments(extract(self._features, batches)), *self._reference)
+
+
+class InceptionDistance:
+    """FID (Heusel et al., NeurIPS 2017), as torchmetrics computes it.
+
+    Args:
+        features: network on uint8 images [B, 3, H, W] -> [B, F] with `num_features`; None:
+            Inception v3, whose weights torch-fidelity fetches on first use.
+
+    Raises:
+        MissingExtraError: torch-fidelity is not installed, or the weights cannot be fetched.
+    """
+
+    def __init__(self, features: nn.Module | None = None) -> None:
+        try:
+            from torchmetrics.image.fid import FrechetInceptionDistance
+
+            self._distance = FrechetInceptionDistance(
+                features or FEATURES_OF_FID, reset_real_features=False
+            )
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                "FID needs torchmetrics and torch-fidelity: pip install 'genjscc[fid]'"
+            ) from error
+        except OSError as error:
+            raise MissingExtraError(
+                f"FID: the weights of Inception v3 cannot be fetched ({error}); copy them to "
+                f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or use FD-EffLite0, which needs "
+                "no download"
+            ) from error
+        self._distance.set_dtype(torch.float64)
+
+    def set_reference(self, batches: Iterable[Tensor]) -> None:
+        self._distance.reset_real_features = True
+        self._distance.reset()
+        self._distance.reset_real_features = False
+        self._update(batches, real=True)
+
+    def to_reference(self, batches: Iterable[Tensor]) -> float:
+        self._distance.reset()
+        self._update(batches, real=False)
+        return float(self._distance.compute())
+
+    def _update(self, batches: Iterable[Tensor], *, real: bool) -> None:
+        for batch in batches:
+            self._distance.update((batch * 255).round().to(torch.uint8), real=real)
 
 
 def extract(features: nn.Module, batches: Iterable[Tensor]) -> Tensor:

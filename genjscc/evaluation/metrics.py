@@ -4,19 +4,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from genjscc.errors import MissingExtraError
-from genjscc.training.losses import PerceptualName, perceptual
+from genjscc.training.losses import PerceptualName, perceptual, trunk_is_here
 
 # The weights of Wang, Simoncelli and Bovik (2003) for five scales, finest first.
 _MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _WINDOW = 11
 
-Metric = Callable[[Tensor, Tensor], Tensor]
-"""(reference, image), both [B, 3, H, W] in [0, 1] from 8 bit -> [B]"""
+PERCEPTUAL_FIELDS: dict[str, PerceptualName] = {
+    "st_lpips_vgg": "st-lpips-vgg",
+    "st_lpips_alex": "st-lpips-alex",
+    "lpips_vgg": "lpips-vgg",
+    "lpips_alex": "lpips-alex",
+    "lpips_squeeze": "lpips-squeeze",
+}
+"""fields of a record and the networks that fill them"""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure for each image in two steps, so that a reference is looked at only once.
+
+    Images are [B, 3, H, W] in [0, 1], from 8 bit.
+    """
+
+    compare: Callable[[Any, Tensor], Tensor]
+    """(prepared reference, image) -> [B]"""
+    prepare: Callable[[Tensor], Any] = lambda reference: reference
 
 
 def psnr(reference: Tensor, image: Tensor) -> Tensor:
@@ -64,9 +84,17 @@ def perceptual_metric(name: PerceptualName, device: torch.device | None = None) 
     """A perceptual distance by name, in float32."""
     network = perceptual(name).to(device)
 
-    def measure(reference: Tensor, image: Tensor) -> Tensor:
-        with torch.inference_mode():
-            values: Tensor = network(image, reference)
-        return values
+    @torch.inference_mode()
+    def compare(reference: list[Tensor], image: Tensor) -> Tensor:
+        return network.distance(network.features(image), reference)
 
-    return measure
+    return Metric(compare, torch.inference_mode()(network.features))
+
+
+def available_perceptual() -> dict[str, PerceptualName]:
+    """The fields that can be measured without a download."""
+    return {
+        field: name
+        for field, name in PERCEPTUAL_FIELDS.items()
+        if name.startswith("st-") or trunk_is_here(name)
+    }

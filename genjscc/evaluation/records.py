@@ -36,9 +36,13 @@ class Record(BaseModel):
     ms_ssim_scales: int = Field(description="M of MS-SSIM")
     st_lpips_vgg: Mean | None = None
     st_lpips_alex: Mean | None = None
+    lpips_vgg: Mean | None = None
+    lpips_alex: Mean | None = None
+    lpips_squeeze: Mean | None = None
     fd_efflite0: float | None = Field(
         None, description="Fréchet distance between received and original images"
     )
+    fid: float | None = Field(None, description="the same with Inception v3: FID")
 
 
 class InversionRecord(BaseModel):

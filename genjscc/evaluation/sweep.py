@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from channel.noise import unit_noise_rows
 from genjscc.client.options import Awgn, Channel, Failure, ModelInfo, Reception, SchemeName
-from genjscc.evaluation.frechet import frechet_distance, moments
+from genjscc.evaluation.frechet import SetDistance
 from genjscc.evaluation.linear import LinearCode, transmit_linear
 from genjscc.evaluation.metrics import Metric, ms_ssim, ms_ssim_scales, psnr
 from genjscc.evaluation.records import Record
@@ -22,6 +22,7 @@ from genjscc.evaluation.statistics import mean_of
 
 Rgb = NDArray[np.uint8]
 _CHUNK = 32
+_KEPT_BYTES = 2 * 2**30
 
 
 class SendsMany(Protocol):
@@ -52,40 +53,67 @@ class Dataset:
         return f"{width}x{height}"
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured on the received images of one cell."""
+
+    values: dict[str, list[float]]
+    """by metric: one value per image"""
+    sets: dict[str, float]
+    """distances between the set of received images and the set of originals"""
+    ms_ssim_scales: int
+
+    def fields(self) -> dict[str, Any]:
+        """The metric fields of a record."""
+        means = {name: mean_of(list_) for name, list_ in self.values.items()}
+        return {**means, **self.sets, "ms_ssim_scales": self.ms_ssim_scales}
+
+
 @dataclass
 class Meter:
-    """Collects one value per image and metric.
+    """Measures received images against originals.
+
+    The halves of metrics that look at originals only are kept for the next call, up to a limit
+    of memory.
 
     Args:
         perceptual: further metrics by record field, such as `st_lpips_vgg`.
-        features: network [B, 3, H, W] -> [B, F] of the distance between sets; None: not measured.
+        distances: distances between sets, by record field.
     """
 
-    perceptual: dict[str, Metric]
-    features: nn.Module | None = None
-    _reference_moments: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+    perceptual: dict[str, Metric] = field(default_factory=dict)
+    distances: dict[str, SetDistance] = field(default_factory=dict)
+    _originals: Sequence[Rgb] = field(default=(), repr=False)
+    _kept: dict[tuple[str, int], Any] = field(default_factory=dict, repr=False)
+    _room: int = field(default=_KEPT_BYTES, repr=False)
 
-    def measure(self, originals: Sequence[Rgb], received: Sequence[Rgb]) -> dict[str, Any]:
-        """The metric fields of a record."""
-        metrics: dict[str, Metric] = {"psnr_db": psnr, "ms_ssim": ms_ssim, **self.perceptual}
+    def measure(self, originals: Sequence[Rgb], received: Sequence[Rgb]) -> Measured:
+        """One value per image and metric, and the distances between the sets."""
+        if self._originals is not originals:
+            self._originals, self._room = originals, _KEPT_BYTES
+            self._kept.clear()
+            for distance in self.distances.values():
+                distance.set_reference(_batches(originals))
+        metrics = {"psnr_db": Metric(psnr), "ms_ssim": Metric(ms_ssim), **self.perceptual}
         values: dict[str, list[float]] = {name: [] for name in metrics}
-        for x, x_hat in zip(_batches(originals), _batches(received), strict=True):
+        pairs = zip(_batches(originals), _batches(received), strict=True)
+        for number, (x, x_hat) in enumerate(pairs):
             for name, metric in metrics.items():
-                values[name] += metric(x, x_hat).tolist()
-        fields: dict[str, Any] = {name: mean_of(list_) for name, list_ in values.items()}
-        fields["ms_ssim_scales"] = ms_ssim_scales(min(originals[0].shape[:2]))
-        if self.features is not None:
-            if self._reference_moments is None:
-                self._reference_moments = moments(self._extract(originals))
-            fields["fd_efflite0"] = frechet_distance(
-                *moments(self._extract(received)), *self._reference_moments
-            )
-        return fields
+                prepared = self._prepare((name, number), metric, x)
+                values[name] += metric.compare(prepared, x_hat).tolist()
+        sets = {name: d.to_reference(_batches(received)) for name, d in self.distances.items()}
+        return Measured(values, sets, ms_ssim_scales(min(originals[0].shape[:2])))
 
-    def _extract(self, images: Sequence[Rgb]) -> Tensor:
-        if self.features is None:
-            raise RuntimeError("no feature network")
-        return torch.cat([self.features(batch) for batch in _batches(images)])
+    def _prepare(self, key: tuple[str, int], metric: Metric, reference: Tensor) -> Any:
+        if key in self._kept:
+            return self._kept[key]
+        prepared = metric.prepare(reference)
+        if isinstance(prepared, list):
+            size = sum(part.nbytes for part in prepared)
+            if size <= self._room:
+                self._kept[key] = prepared
+                self._room -= size
+        return prepared
 
 
 def _batches(images: Sequence[Rgb]) -> Iterator[Tensor]:
@@ -120,7 +148,7 @@ def evaluate_cell(
     scheme: SchemeName,
     channel: Channel | None = None,
     note: Callable[[Reception], None] = lambda _: None,
-) -> Record:
+) -> tuple[Record, Measured]:
     """Sends all images of a data set over a link and measures.
 
     Args:
@@ -156,7 +184,8 @@ def evaluate_cell(
         received.append(outcome.image)
         symbols.add(outcome.codeword.k)
         note(outcome)
-    return Record(
+    measured = meter.measure(dataset.images, received)
+    record = Record(
         scheme=scheme,
         bundle=model.name,
         pair_id=model.pair_id,
@@ -170,13 +199,14 @@ def evaluate_cell(
         snr_db=cell.snr_db,
         told_snr_db=cell.told_snr_db,
         seed=seed,
-        **meter.measure(dataset.images, received),
+        **measured.fields(),
     )
+    return record, measured
 
 
 def evaluate_linear(
     code: LinearCode, dataset: Dataset, cell: Cell, meter: Meter, *, k: int, seed: int
-) -> Record:
+) -> tuple[Record, Measured]:
     """The linear baseline on the same images with the same noise."""
     height, width, _ = dataset.images[0].shape
     flat = torch.cat([batch.flatten(1) for batch in _batches(dataset.images)])
@@ -184,7 +214,8 @@ def evaluate_linear(
     x_hat = transmit_linear(code, flat, k, cell.snr_db, noise)
     pixels = (x_hat * 255).round().to(torch.uint8).reshape(-1, 3, height, width)
     received = list(pixels.permute(0, 2, 3, 1).numpy())
-    return Record(
+    measured = meter.measure(dataset.images, received)
+    record = Record(
         scheme="linear",
         bundle=None,
         pair_id=None,
@@ -196,5 +227,6 @@ def evaluate_linear(
         k=k,
         snr_db=cell.snr_db,
         seed=seed,
-        **meter.measure(dataset.images, received),
+        **measured.fields(),
     )
+    return record, measured

@@ -6,7 +6,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,30 +19,61 @@ PerceptualName = Literal[
 PERCEPTUAL_NAMES: tuple[str, ...] = get_args(PerceptualName)
 
 
-class STLPIPS(nn.Module):
+class FeatureDistance(nn.Module):
+    """A distance between deep features as LPIPS defines it (Zhang et al., CVPR 2018, eq. 1).
+
+    `features` and `distance` are its halves, so that features of an image that is compared
+    often are computed once.
+
+    Args:
+        network: of the lpips or the stlpips package.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+        self.network.eval().requires_grad_(False)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Maps of each layer, [B, C, r, s]. Shape: [B, 3, H, W] in [0, 1]."""
+        return list(self.network.net(self.network.scaling_layer(2 * images - 1)))
+
+    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """Distance of each pair, from features. -> [B] float32."""
+        total = torch.zeros(len(a[0]), device=a[0].device)
+        for layer, x, y in zip(self.network.lins, a, b, strict=True):
+            weight = layer.model[-1].weight
+            difference = (_unit_length(x) - _unit_length(y)).square()
+            total = total + (difference * weight).sum(1).mean((1, 2))
+        return total
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Distance of each pair. Shapes: [B, 3, H, W] in [0, 1], twice -> [B]."""
+        return self.distance(self.features(x), self.features(y))
+
+
+def _unit_length(x: Tensor) -> Tensor:
+    x = x.float()
+    return x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)
+
+
+class STLPIPS(FeatureDistance):
     """Shift-tolerant LPIPS (Ghildyal and Liu, ECCV 2022), with the weights its package ships.
 
     It is in the range of LPIPS, but it is not LPIPS: figures made with it say "ST-LPIPS".
     """
 
     def __init__(self, trunk: Literal["alex", "vgg"]) -> None:
-        super().__init__()
         try:
             from stlpips_pytorch import stlpips
         except ImportError as error:
             raise MissingExtraError(
                 "ST-LPIPS needs stlpips-pytorch: pip install 'genjscc[train]'"
             ) from error
-        self.network = stlpips.LPIPS(net=trunk, variant="shift_tolerant", verbose=False)
-        self.network.eval().requires_grad_(False)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Distance of each pair. Shapes: [B, 3, H, W] in [0, 1], twice -> [B]."""
-        distance: Tensor = self.network(2 * x - 1, 2 * y - 1)
-        return distance.float().flatten()
+        super().__init__(stlpips.LPIPS(net=trunk, variant="shift_tolerant", verbose=False))
 
 
-class LPIPS(nn.Module):
+class LPIPS(FeatureDistance):
     """LPIPS (Zhang et al., CVPR 2018), the paper's perceptual distance.
 
     Its trunks are torchvision's ImageNet networks, which are fetched on first use.
@@ -52,7 +83,6 @@ class LPIPS(nn.Module):
     """
 
     def __init__(self, trunk: Literal["alex", "vgg", "squeeze"]) -> None:
-        super().__init__()
         try:
             import lpips
         except ImportError as error:
@@ -61,22 +91,17 @@ class LPIPS(nn.Module):
             with warnings.catch_warnings():
                 # lpips calls torchvision by its older names.
                 warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
-                self.network = lpips.LPIPS(net=trunk, verbose=False)
+                network = lpips.LPIPS(net=trunk, verbose=False)
         except OSError as error:
             raise MissingExtraError(
                 f"lpips-{trunk}: torchvision's weights cannot be fetched ({error}); copy them to "
                 f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or use st-lpips-alex or "
                 "st-lpips-vgg, which need no download"
             ) from error
-        self.network.eval().requires_grad_(False)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Distance of each pair. Shapes: [B, 3, H, W] in [0, 1], twice -> [B]."""
-        distance: Tensor = self.network(2 * x - 1, 2 * y - 1)
-        return distance.float().flatten()
+        super().__init__(network)
 
 
-_PERCEPTUAL: dict[str, Callable[[], nn.Module]] = {
+_PERCEPTUAL: dict[str, Callable[[], FeatureDistance]] = {
     "st-lpips-alex": lambda: STLPIPS("alex"),
     "st-lpips-vgg": lambda: STLPIPS("vgg"),
     "lpips-alex": lambda: LPIPS("alex"),
@@ -85,7 +110,22 @@ _PERCEPTUAL: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def perceptual(name: PerceptualName) -> nn.Module:
+def trunk_is_here(name: PerceptualName) -> bool:
+    """Whether torchvision's weights for an `lpips-*` are on this machine already."""
+    kinds = {
+        "lpips-alex": "AlexNet_Weights",
+        "lpips-vgg": "VGG16_Weights",
+        "lpips-squeeze": "SqueezeNet1_1_Weights",
+    }
+    try:
+        from torchvision import models
+    except ImportError:
+        return False
+    file = getattr(models, kinds[name]).DEFAULT.url.rpartition("/")[2]
+    return Path(torch.hub.get_dir(), "checkpoints", file).exists()
+
+
+def perceptual(name: PerceptualName) -> FeatureDistance:
     """The perceptual distance of that name: module(x, y) -> [B], for images in [0, 1]."""
     return _PERCEPTUAL[name]()
 

@@ -24,27 +24,17 @@ class PerceptualFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lpips = STLPIPS("alex").network
-        _replace_layers(self.lpips.net)
+        self.lpips = STLPIPS("alex")
+        _replace_layers(self.lpips.network.net)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        scaled = self.lpips.scaling_layer(images)
-        return list(self.lpips.net(scaled.contiguous(memory_format=torch.channels_last)))
+        channels_last = images.contiguous(memory_format=torch.channels_last)
+        return self.lpips.features((channels_last + 1) / 2)
 
     def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
         """ST-LPIPS of each pair, from features. -> [B] float32."""
-        total = torch.zeros(len(a[0]), device=a[0].device)
-        for level, (x, y) in enumerate(zip(a, b, strict=True)):
-            weight = self.lpips.lins[level].model[-1].weight
-            difference = (_unit_length(x) - _unit_length(y)).square()
-            total = total + (difference * weight).sum(1).mean((1, 2))
-        return total
-
-
-def _unit_length(x: Tensor) -> Tensor:
-    x = x.float()
-    return x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)
+        return self.lpips.distance(a, b)
 
 
 def _replace_layers(module: nn.Module) -> None:

@@ -14,9 +14,11 @@ from PIL import Image
 from real_services import Services
 
 from genjscc import Link, LocalLink
-from genjscc.cli.evaluate import load_dataset, parse_snrs
-from genjscc.errors import InvalidInputError
+from genjscc.cli.evaluate import load_dataset, make_meter, parse_snrs
+from genjscc.errors import InvalidInputError, MissingExtraError
+from genjscc.evaluation.frechet import EffLite0Distance, InceptionDistance
 from genjscc.evaluation.linear import fit_linear
+from genjscc.evaluation.metrics import Metric
 from genjscc.evaluation.records import ResultFile, read_results, write_results
 from genjscc.evaluation.sweep import Cell, Dataset, Meter, evaluate_cell, evaluate_linear
 from genjscc.settings import REPOSITORY
@@ -35,11 +37,11 @@ def dataset(photos: Path) -> Dataset:
 
 
 def test_near_and_far_give_one_record(services: Services, bundles: Path, dataset: Dataset) -> None:
-    meter, cell = Meter({}), Cell("1/192", 2.0)
+    meter, cell = Meter(), Cell("1/192", 2.0)
     with LocalLink(bundles=bundles) as near, Link(**services.addresses) as far:
         model = near.models()[0]
         records = [
-            evaluate_cell(link, model, dataset, cell, meter, seed=3, scheme="deepjscc")
+            evaluate_cell(link, model, dataset, cell, meter, seed=3, scheme="deepjscc")[0]
             for link in (near, far)
         ]
     first, second = records
@@ -55,8 +57,8 @@ def test_a_told_snr_reaches_the_networks(bundles: Path, dataset: Dataset) -> Non
         model = link.models()[0]
         true, told = (
             evaluate_cell(
-                link, model, dataset, Cell("1/192", 0.0, t), Meter({}), seed=0, scheme="deepjscc"
-            )
+                link, model, dataset, Cell("1/192", 0.0, t), Meter(), seed=0, scheme="deepjscc"
+            )[0]
             for t in (None, 20.0)
         )
     assert told.told_snr_db == 20.0
@@ -67,24 +69,77 @@ def test_a_failing_image_fails_the_record(bundles: Path, dataset: Dataset) -> No
     broken = Dataset("x", "y", [*dataset.images, np.zeros((0, 4, 3), np.uint8)])
     with LocalLink(bundles=bundles) as link, pytest.raises(InvalidInputError, match="no pixel"):
         evaluate_cell(
-            link, link.models()[0], broken, Cell("1/192", 0), Meter({}), seed=0, scheme="deepjscc"
+            link, link.models()[0], broken, Cell("1/192", 0), Meter(), seed=0, scheme="deepjscc"
         )
 
 
-def test_the_distance_between_sets_is_measured_on_features(bundles: Path, dataset: Dataset) -> None:
-    features = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-    meter = Meter({}, features)
-    fields = meter.measure(dataset.images, dataset.images)
+def pooled() -> torch.nn.Module:
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    network.num_features = 3  # type: ignore[assignment]
+    return network
+
+
+def test_the_distance_between_sets_is_measured_on_features(dataset: Dataset) -> None:
+    meter = Meter({}, {"fd_efflite0": EffLite0Distance(pooled())})
+    fields = meter.measure(dataset.images, dataset.images).fields()
     assert fields["fd_efflite0"] == pytest.approx(0, abs=1e-6)
     darker = [image // 2 for image in dataset.images]
-    assert meter.measure(dataset.images, darker)["fd_efflite0"] > 1e-3
+    assert meter.measure(dataset.images, darker).sets["fd_efflite0"] > 1e-3
+
+
+def test_fid_is_that_of_torchmetrics_and_follows_the_reference(dataset: Dataset) -> None:
+    class Bytes(torch.nn.Module):
+        num_features = 3
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.double().mean((2, 3)) / 255
+
+    meter = Meter({}, {"fid": InceptionDistance(Bytes()), "fd": EffLite0Distance(pooled())})
+    darker = [image // 2 for image in dataset.images]
+    for originals, received in ((dataset.images, darker), (darker, darker), (darker, darker[::-1])):
+        sets = meter.measure(originals, received).sets
+        # The means of channels are features of both; ours are float32.
+        assert sets["fid"] == pytest.approx(sets["fd"], abs=1e-5)
+
+
+def test_what_a_metric_prepared_is_used_again_and_for_its_own_images(dataset: Dataset) -> None:
+    prepared: list[int] = []
+
+    def prepare(x: torch.Tensor) -> list[torch.Tensor]:
+        prepared.append(len(x))
+        return [x]
+
+    def compare(reference: list[torch.Tensor], image: torch.Tensor) -> torch.Tensor:
+        return (reference[0] - image).abs().mean((1, 2, 3))
+
+    meter = Meter({"st_lpips_vgg": Metric(compare, prepare)})
+    darker = [image // 2 for image in dataset.images]
+    for received in (dataset.images, darker):
+        values = meter.measure(dataset.images, received).values["st_lpips_vgg"]
+        expected = [
+            np.abs(a / 255 - b / 255).mean() for a, b in zip(dataset.images, received, strict=True)
+        ]
+        np.testing.assert_allclose(values, expected, atol=1e-6)
+    assert prepared == [len(dataset.images)]
+    assert max(meter.measure(darker, darker).values["st_lpips_vgg"]) == 0
+    assert len(prepared) == 2
+
+
+def test_an_unknown_distance_is_refused_and_fid_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InvalidInputError, match="--perceptual: got 'l2'; there are auto"):
+        make_meter(perceptual="l2", frechet=False, fid=False)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    with pytest.raises(MissingExtraError, match="FID"):
+        make_meter(perceptual="none", frechet=False, fid=True)
 
 
 def test_the_linear_baseline_improves_with_snr_and_rate(dataset: Dataset) -> None:
     flat = torch.stack([torch.from_numpy(i).permute(2, 0, 1).flatten() for i in dataset.images])
     code = fit_linear(flat.float() / 255, 5)
     psnrs = [
-        evaluate_linear(code, dataset, Cell("1/768", snr), Meter({}), k=k, seed=0).psnr_db.mean
+        evaluate_linear(code, dataset, Cell("1/768", snr), Meter(), k=k, seed=0)[0].psnr_db.mean
         for k, snr in ((1, -5.0), (1, 5.0), (2, 5.0), (2, 20.0))
     ]
     assert psnrs == sorted(psnrs)
@@ -92,8 +147,8 @@ def test_the_linear_baseline_improves_with_snr_and_rate(dataset: Dataset) -> Non
 
 def test_results_survive_the_disk(bundles: Path, dataset: Dataset, tmp_path: Path) -> None:
     with LocalLink(bundles=bundles) as link:
-        record = evaluate_cell(
-            link, link.models()[0], dataset, Cell("1/48", 1.0), Meter({}), seed=0, scheme="deepjscc"
+        record, _ = evaluate_cell(
+            link, link.models()[0], dataset, Cell("1/48", 1.0), Meter(), seed=0, scheme="deepjscc"
         )
     path = tmp_path / "new" / "results.json"
     write_results(path, ResultFile(command="c", version="v", commit="d", records=[record, record]))
@@ -123,21 +178,22 @@ def test_images_are_evenly_spaced_and_keep_their_size(photos: Path) -> None:
 
 
 def test_snrs_are_numbers_between_commas() -> None:
-    assert parse_snrs("-5,0,2.5") == [-5.0, 0.0, 2.5]
+    assert parse_snrs("-5,0,2.5", "--snr-db") == [-5.0, 0.0, 2.5]
     with pytest.raises(InvalidInputError, match="--snr-db"):
-        parse_snrs("-5;0")
+        parse_snrs("-5;0", "--snr-db")
 
 
 def test_the_command_writes_what_it_shows(bundles: Path, photos: Path, tmp_path: Path) -> None:
     write_photos(tmp_path / "train", 40)
     path = tmp_path / "r.json"
     flags = ["--bundles", str(bundles), "--rate", "1/192", "--snr-db=-5,5", "--size", "32"]
-    flags += ["--no-perceptual", "--no-frechet", "--linear", str(tmp_path / "train")]
+    flags += ["--told-snr-db=-5,5"]
+    flags += ["--perceptual", "none", "--no-frechet", "--linear", str(tmp_path / "train")]
     command = [sys.executable, "-m", "genjscc", "evaluate", str(photos), str(path), *flags]
     subprocess.run(command, check=True, cwd=REPOSITORY, capture_output=True, timeout=100)
     content = json.loads(path.read_text())
-    schemes = {(r["scheme"], r["bundle"], r["snr_db"]) for r in content["records"]}
-    assert len(schemes) == len(content["records"]) == 2 * 3
+    told = [(r["scheme"], r["bundle"], r["snr_db"], r["told_snr_db"]) for r in content["records"]]
+    assert len(set(told)) == len(told) == 2 * 2 * 2 + 2
     assert "evaluate" in content["command"]
     with Image.open(path.with_suffix(".png")) as picture:
         assert picture.width > picture.height > 200

@@ -32,6 +32,15 @@ def test_st_lpips_orders_degradations(name: str) -> None:
     assert same < slight < strong
 
 
+@pytest.mark.parametrize("name", ["st-lpips-alex", "st-lpips-vgg"])
+def test_values_are_those_of_the_package(name: str) -> None:
+    distance, x = perceptual(name), picture()  # type: ignore[arg-type]
+    y = (x + 0.2 * torch.randn_like(x)).clamp(0, 1)
+    with torch.no_grad():
+        expected = distance.network(2 * x - 1, 2 * y - 1).flatten()
+        torch.testing.assert_close(distance(x, y), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_the_gradient_reaches_the_image_and_not_the_network() -> None:
     distance, x = perceptual("st-lpips-alex"), picture()
     y = (x + 0.1).requires_grad_()
