@@ -57,9 +57,17 @@ class WrongPairError(GenJSCCError):
 
 
 class OverloadedError(GenJSCCError):
-    """A bounded resource is full; try again later."""
+    """A bounded resource is full; try again later.
+
+    Attributes:
+        retry_after_s: seconds after which a new attempt makes sense; None: unknown.
+    """
 
     code = (8, "RESOURCE_EXHAUSTED")
+
+    def __init__(self, problem: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(problem)
+        self.retry_after_s = retry_after_s
 
 
 class UnavailableError(GenJSCCError):

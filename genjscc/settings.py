@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, CliSettingsSource, CliSuppress, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -35,6 +35,22 @@ class ServiceSettings(BaseSettings):
     metrics_port: int = Field(
         0, ge=-1, le=65535, description="Prometheus port; 0 picks a free one, -1 is off"
     )
+    tls_certificate: Path | None = Field(
+        None, description="PEM file of the service's certificate and its chain; none: no TLS"
+    )
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key")
+    tls_client_ca: Path | None = Field(
+        None,
+        description="PEM file of the authorities that clients' certificates must be signed by; "
+        "none: clients need no certificate",
+    )
+    token_file: Path | None = Field(
+        None,
+        description="file with the tokens that calls may carry, one a line; GENJSCC_TOKEN holds "
+        "a single one; none: calls need no token",
+    )
+    # Not shown as a flag: the arguments of a process are there for all to read.
+    token: CliSuppress[SecretStr | None] = Field(None, description="token that calls must carry")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="lowest level of the log (JSON lines on standard error)"
     )
@@ -46,9 +62,27 @@ class ServiceSettings(BaseSettings):
     )
     max_symbols: int = Field(4 * 1024 * 1024, ge=1, description="symbols of a codeword")
     max_batch: int = Field(16, ge=1, description="most items that are computed together")
-    queue_size: int = Field(256, ge=1, description="items that may wait; more are refused")
+    max_delay_ms: float = Field(
+        0.0, ge=0, description="how long an item waits for a batch to become full"
+    )
+    queue_size: int = Field(
+        256, ge=1, description="single calls that may wait or be in work; more are refused"
+    )
+    stream_queue_size: int = Field(
+        64,
+        ge=1,
+        description="items of streams that may wait or be in work, of all streams together, which "
+        "take turns; twice max_batch keeps the device busy",
+    )
     stream_window: int = Field(
-        64, ge=1, description="items of one stream that are in work at a time"
+        64, ge=1, description="items of one stream that are in work or not yet taken by its caller"
+    )
+    max_streams: int = Field(64, ge=1, description="open streams; more are refused")
+    tracing: bool = Field(
+        False, description="send OpenTelemetry spans as the OTEL_ variables say (OTLP)"
+    )
+    stop_with_parent: bool = Field(
+        False, description="drain and end when standard input closes: its other end was a parent"
     )
 
 

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a room's work on threads: the event loop never computes.
 
-Requests are checked on a small pool, wait in a bounded queue, run in batches on one thread
-(the device's), and are written out on the pool again. A batch takes what waits when the
-thread becomes free: under low load nothing waits for company.
+Requests are checked on a small pool, wait in a queue, run in batches on one thread (the
+device's), and are written out on the pool again. A batch takes what waits when the thread
+becomes free: under low load nothing waits for company, unless `max_delay_ms` asks for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from genjscc.errors import UnavailableError
+from genjscc.errors import DeadlineError, OverloadedError, UnavailableError
+from genjscc.serving.admission import Admission
+from genjscc.serving.context import deadline, has_passed
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.queue import BatchQueue
 from genjscc.serving.room import Job, Room
@@ -27,12 +31,14 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 _POOL_THREADS = 2
+_DRAINING = "the service is shutting down; another one may answer"
 
 
 @dataclass(eq=False)
 class _Waiting(Generic[Job, Result]):
     job: Job
     future: asyncio.Future[Result]
+    since: float = field(default_factory=time.monotonic)
 
 
 class Dispatcher(Generic[Request, Job, Result, Response]):
@@ -47,13 +53,19 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         self._load, self._metrics = load, metrics
         self._room: Room[Request, Job, Result, Response] | None = None
         self._queue: BatchQueue[_Waiting[Job, Result]] = BatchQueue(
-            size=settings.queue_size, max_batch=settings.max_batch
+            max_batch=settings.max_batch, max_delay_s=settings.max_delay_ms / 1000
+        )
+        self._admission = Admission(
+            calls=settings.queue_size,
+            items=settings.stream_queue_size,
+            streams=settings.max_streams,
         )
         self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="messages")
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._running: asyncio.Task[None] | None = None
-        self._space = asyncio.Event()
-        self._checking = 0
+        self._arrived = asyncio.Event()
+        self._readers: set[asyncio.Task[None]] = set()
+        self._draining = False
         self.stream_window = settings.stream_window
 
     async def start(self) -> None:
@@ -72,60 +84,101 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             raise UnavailableError("the service is still loading its models; try again later")
         return self._room
 
-    async def answer(self, request: Request, *, patient: bool = False) -> Response:
-        """The response to one request.
+    def admit(self, streaming: bool) -> None:
+        """Raises GenJSCCError where a call that has just come need not be read."""
+        if self._draining:
+            raise UnavailableError(_DRAINING)
+        try:
+            self._admission.check(streaming)
+        except OverloadedError:
+            self._metrics.rejected.labels("streams" if streaming else "queue").inc()
+            raise
 
-        Args:
-            request: what a caller sent.
-            patient: wait while the queue is full. For the items of a stream, whose sender is
-                slowed down by that; a caller of its own is told at once.
+    def drain(self) -> None:
+        """From now on nothing new is accepted; open streams end when they are answered."""
+        self._draining = True
+        for reader in self._readers:
+            reader.cancel()
+
+    async def answer(self, request: Request) -> Response:
+        """The response to a single call.
 
         Raises:
-            GenJSCCError: what is wrong; OverloadedError where the queue is full.
+            GenJSCCError: what is wrong; OverloadedError where there is no place for it.
+        """
+        place = self._admission.enter_call()
+        try:
+            return await self.answer_item(request)
+        finally:
+            place.leave()
+
+    async def answer_item(self, request: Request) -> Response:
+        """The response to a request that has been let in.
+
+        Raises:
+            GenJSCCError: what is wrong with the request; DeadlineError where its caller had
+                stopped waiting before it was computed.
         """
         room, loop = self.room, asyncio.get_running_loop()
-        if not patient:
-            # Before any work: a flood must not pile up in front of the queue either.
-            self._queue.refuse_if_full(self._checking)
-        self._checking += 1
-        try:
-            job = await loop.run_in_executor(self._pool, room.prepare, request)
-        finally:
-            self._checking -= 1
-        while patient and self._queue.full:
-            self._space.clear()
-            await self._space.wait()
-        waiting: _Waiting[Job, Result] = _Waiting(job, loop.create_future())
-        self._queue.put(room.key(job), waiting)
-        self._metrics.queue_depth.set(len(self._queue))
+        job = await loop.run_in_executor(self._pool, room.prepare, request)
+        result = await self._computed(room, job)
+        return await loop.run_in_executor(self._pool, room.finish, job, result)
+
+    async def _computed(self, room: Room[Request, Job, Result, Response], job: Job) -> Result:
+        waiting: _Waiting[Job, Result] = _Waiting(job, asyncio.get_running_loop().create_future())
+        self._queue.put(room.key(job), waiting, waiting.since, deadline.get())
+        self._queue_changed()
+        self._arrived.set()
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run_queue())
         try:
-            result = await waiting.future
-        finally:
-            if not waiting.future.done() or waiting.future.cancelled():
-                self._queue.discard(waiting)
-                self._left_queue()
-        return await loop.run_in_executor(self._pool, room.finish, job, result)
+            return await waiting.future
+        except asyncio.CancelledError:
+            if self._queue.discard(waiting):
+                # gRPC cancels a call at its deadline as well.
+                self._drop("deadline" if has_passed(deadline.get()) else "cancelled")
+            raise
 
     async def _run_queue(self) -> None:
-        while batch := self._queue.next_batch():
-            self._left_queue()
-            alive = [waiting for waiting in batch if not waiting.future.done()]
-            if alive:
-                await self._run_batch(alive)
+        while len(self._queue):
+            now = time.monotonic()
+            for late in self._queue.take_expired(now):
+                if not late.future.done():
+                    late.future.set_exception(DeadlineError("its deadline passed while it waited"))
+                self._drop("deadline")
+            if batch := self._queue.next_batch(now):
+                self._queue_changed()
+                await self._run_alive(batch, now)
+            elif (due_at := self._queue.due_at()) is not None:
+                self._arrived.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._arrived.wait(), max(0.0, due_at - now))
 
-    def _left_queue(self) -> None:
+    async def _run_alive(self, batch: list[_Waiting[Job, Result]], now: float) -> None:
+        alive = []
+        for waiting in batch:
+            if waiting.future.done():  # cancelled, and its task has had no time to say so
+                self._drop("cancelled")
+            else:
+                self._metrics.queue_wait_seconds.observe(now - waiting.since)
+                alive.append(waiting)
+        if alive:
+            await self._run_batch(alive)
+
+    def _drop(self, reason: str) -> None:
+        self._metrics.dropped.labels(reason).inc()
+        self._queue_changed()
+
+    def _queue_changed(self) -> None:
         self._metrics.queue_depth.set(len(self._queue))
-        self._space.set()
 
     async def _run_batch(self, batch: list[_Waiting[Job, Result]]) -> None:
         self._metrics.batch_size.observe(len(batch))
         loop = asyncio.get_running_loop()
         jobs = [waiting.job for waiting in batch]
+        started = time.perf_counter()
         try:
-            with self._metrics.compute_seconds.time():
-                results = await loop.run_in_executor(self._device, self.room.run, jobs)
+            results = await loop.run_in_executor(self._device, self.room.run, jobs)
             if len(results) != len(jobs):  # nobody may wait for ever
                 raise RuntimeError(f"the room gave {len(results)} results for {len(jobs)} jobs")
         except Exception as error:  # noqa: BLE001 (handed to whoever waits)
@@ -137,6 +190,10 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             for waiting in batch:
                 await self._run_batch([waiting])
             return
+        finally:
+            seconds = time.perf_counter() - started
+            self._metrics.compute_seconds.observe(seconds)
+            self._admission.note_served(len(batch), seconds)
         for waiting, result in zip(batch, results, strict=True):
             if not waiting.future.done():
                 waiting.future.set_result(result)
@@ -144,31 +201,53 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
     async def answer_stream(
         self, items: AsyncIterable[In], answer_item: Callable[[In], asyncio.Future[Out]]
     ) -> AsyncIterator[Out]:
-        """Answers in the order of the items, up to `stream_window` of them in work at a time."""
-        pending: asyncio.Queue[asyncio.Future[Out] | None] = asyncio.Queue(self.stream_window)
-        started: set[asyncio.Future[Out]] = set()
+        """Answers in the order of the items, up to `stream_window` of them in work at a time.
+
+        Args:
+            items: of the stream.
+            answer_item: starts the work on an item that has been let in.
+
+        Raises:
+            OverloadedError: too many streams are open.
+            UnavailableError: the service shuts down; what was begun has been answered before.
+            Exception: what the source of the items raised; likewise.
+        """
+        stream = self._admission.enter_stream()
+        window = asyncio.Semaphore(self.stream_window)
+        answers: asyncio.Queue[asyncio.Future[Out] | None] = asyncio.Queue()
+        begun: set[asyncio.Future[Out]] = set()
 
         async def read() -> None:
             try:
                 async for item in items:
-                    task = answer_item(item)
-                    started.add(task)
-                    await pending.put(task)
-            except Exception:
-                await pending.put(None)
-                raise
-            await pending.put(None)
+                    await window.acquire()
+                    place = await self._admission.enter_item()
+                    answer = answer_item(item)
+                    # Not for its own code to do: a task that is cancelled early never runs.
+                    answer.add_done_callback(lambda _, place=place: place.leave())  # type: ignore[misc]
+                    begun.add(answer)
+                    answers.put_nowait(answer)
+            except asyncio.CancelledError:
+                if not self._draining:
+                    raise
+                raise UnavailableError(_DRAINING) from None
+            finally:
+                answers.put_nowait(None)
 
         reader = asyncio.create_task(read())
+        self._readers.add(reader)
         try:
-            while (task := await pending.get()) is not None:
-                yield await task
-                started.discard(task)
+            while (answer := await answers.get()) is not None:
+                yield await answer
+                begun.discard(answer)
+                window.release()
             await reader
         finally:
+            self._readers.discard(reader)
             reader.cancel()
-            for task in started:
-                task.cancel()
+            for answer in begun:
+                answer.cancel()
+            stream.leave()
 
     def close(self) -> None:
         """Ends the threads once they are idle."""

@@ -8,7 +8,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from genjscc.serving.interceptor import request_id
+from genjscc.serving.context import request_id
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 

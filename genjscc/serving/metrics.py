@@ -3,9 +3,34 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+)
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SECONDS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+    30,
+    60,
+    120,
+    300,
+)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 _DECIBEL = tuple(float(edge) for edge in range(-10, 45, 5))
 
@@ -15,6 +40,7 @@ class Metrics:
 
     def __init__(self, role: str, version: str) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         info = Info("genjscc_build", "Role and version of the service.", registry=self.registry)
         info.info({"role": role, "version": version})
         self.requests = Counter(
@@ -42,8 +68,40 @@ class Metrics:
             ["method", "code"],
             registry=self.registry,
         )
+        self.received_bytes = Counter(
+            "genjscc_received_bytes",
+            "Length of the messages received, by method, without the framing of gRPC.",
+            ["method"],
+            registry=self.registry,
+        )
+        self.sent_bytes = Counter(
+            "genjscc_sent_bytes",
+            "Length of the messages sent, by method, without the framing of gRPC.",
+            ["method"],
+            registry=self.registry,
+        )
+        self.rejected = Counter(
+            "genjscc_rejected_requests",
+            "Calls refused before their content was read, by reason: queue, streams, token.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.queue_depth = Gauge(
-            "genjscc_queue_depth", "Items that wait for the model.", registry=self.registry
+            "genjscc_queue_depth",
+            "Items that wait for the model, checked and ready to be computed.",
+            registry=self.registry,
+        )
+        self.queue_wait_seconds = Histogram(
+            "genjscc_queue_wait_seconds",
+            "Time that an item waited in the queue until its batch began.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.dropped = Counter(
+            "genjscc_dropped_items",
+            "Items that left the queue without being computed, by reason: cancelled, deadline.",
+            ["reason"],
+            registry=self.registry,
         )
         self.batch_size = Histogram(
             "genjscc_batch_size",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -25,11 +26,21 @@ from genjscc.serving.logs import set_up_logging
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.reflection import enable_reflection
 from genjscc.serving.room import Room
+from genjscc.serving.security import (
+    TokenGuard,
+    accepted_tokens,
+    is_loopback,
+    server_credentials,
+)
+from genjscc.serving.tracing import make_tracer
 from genjscc.settings import ServiceSettings
 
 log = logging.getLogger("genjscc")
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+# A peer that is gone without a word is noticed after the two together.
+_KEEPALIVE_MS, _KEEPALIVE_TIMEOUT_MS = 60_000, 20_000
+_SHORTEST_PING_MS = 5_000
 
 
 @dataclass(frozen=True)
@@ -71,14 +82,18 @@ class Server:
             GenJSCCError: the address is taken, or a model cannot be loaded.
         """
         settings, service = self._settings, self._service
-        server = self._server = self._make_server()
+        credentials, tokens = server_credentials(settings), accepted_tokens(settings)
+        server = self._server = self._make_server(tokens)
         service.register(self.dispatcher, self.metrics, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         enable_reflection((service.full_name, health.SERVICE_NAME), server)
         await self._report(_NOT_SERVING)
         address = f"{settings.host}:{settings.port}"
         try:
-            self.port = server.add_insecure_port(address)
+            if credentials is None:
+                self.port = server.add_insecure_port(address)
+            else:
+                self.port = server.add_secure_port(address, credentials)
             if settings.metrics_port >= 0:
                 self._metrics_server, _ = start_http_server(
                     settings.metrics_port, settings.host, registry=self.metrics.registry
@@ -89,19 +104,35 @@ class Server:
                 f"cannot listen on {address} or metrics port {settings.metrics_port}: {error}; "
                 "another process may have it, 0 picks a free port"
             ) from error
+        if not is_loopback(settings.host) and (credentials is None or not tokens):
+            log.warning(
+                "open to other machines",
+                extra={"tls": credentials is not None, "token": bool(tokens)},
+            )
         await server.start()
         await self.dispatcher.start()
         await self._report(_SERVING)
 
-    def _make_server(self) -> grpc.aio.Server:
+    def _make_server(self, tokens: tuple[bytes, ...]) -> grpc.aio.Server:
         longest = self._settings.max_message_bytes
+        interceptor = CallInterceptor(
+            self.metrics,
+            TokenGuard(tokens),
+            self.dispatcher.admit,
+            make_tracer(self._service.role, enabled=self._settings.tracing),
+        )
         return grpc.aio.server(
-            interceptors=[CallInterceptor(self.metrics)],
+            interceptors=[interceptor],
             options=[
                 ("grpc.max_receive_message_length", longest),
                 ("grpc.max_send_message_length", longest),
                 # Two servers on one port would each get a part of the calls.
                 ("grpc.so_reuseport", 0),
+                # Clients look after idle connections; gRPC would take that for an attack.
+                ("grpc.http2.min_ping_interval_without_data_ms", _SHORTEST_PING_MS),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
             ],
         )
 
@@ -114,6 +145,7 @@ class Server:
         """Turns health to NOT_SERVING, lets accepted calls end within the grace, then closes."""
         self.metrics.ready.set(0)
         await self._health.enter_graceful_shutdown()
+        self.dispatcher.drain()
         if self._server is not None:
             await self._server.stop(self._settings.grace_s)
         self.dispatcher.close()
@@ -127,6 +159,8 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
+        if self._settings.stop_with_parent:
+            loop.add_reader(sys.stdin.fileno(), _read_parent, stopping.set)
         starting = asyncio.create_task(self.start())
         waiting = asyncio.create_task(stopping.wait())
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -150,6 +184,14 @@ class Server:
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
         log.info("serving", extra=ready)
+
+
+def _read_parent(stop: Callable[[], object]) -> None:
+    """Standard input has something to say: its end is that of the parent."""
+    number = sys.stdin.fileno()
+    if not os.read(number, 4096):
+        asyncio.get_running_loop().remove_reader(number)
+        stop()
 
 
 def run_process(service: Service, settings: ServiceSettings) -> None:

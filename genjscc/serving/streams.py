@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
 from genjscc.serving.dispatcher import Dispatcher
-from genjscc.serving.interceptor import status_of
 from genjscc.serving.metrics import Metrics
+from genjscc.serving.status import status_of
 from genjscc.v1 import codeword_pb2
 
 Answer = TypeVar("Answer")
@@ -34,7 +34,7 @@ async def answer_stream(
 
     async def answer_item(item: Any) -> Answer:
         try:
-            response = await dispatcher.answer(item.request, patient=True)
+            response = await dispatcher.answer_item(item.request)
         except Exception as error:  # noqa: BLE001 (an item's failure is that item's answer)
             code, text = status_of(error)
             metrics.items.labels(method, code.name).inc()

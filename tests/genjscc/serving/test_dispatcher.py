@@ -104,7 +104,7 @@ async def test_a_request_that_fails_its_check_never_waits(bad: str) -> None:
 
 async def test_a_cancelled_item_leaves_the_queue_and_is_not_computed() -> None:
     room = FakeRoom()
-    dispatcher = await started(room, queue_size=2)
+    dispatcher = await started(room, queue_size=3)
     first = await hold(room, dispatcher)
     leaving, staying = await put(dispatcher, "leaving", "staying")
     leaving.cancel()
@@ -134,11 +134,12 @@ async def test_cancelling_what_runs_leaves_its_neighbours_alone() -> None:
 
 async def test_a_full_queue_refuses_and_recovers() -> None:
     room = FakeRoom()
-    dispatcher = await started(room, queue_size=3)
+    dispatcher = await started(room, queue_size=4)
     first = await hold(room, dispatcher)
     waiting = await put(dispatcher, "a", "b", "c")
-    with pytest.raises(OverloadedError, match="3 items are waiting"):
+    with pytest.raises(OverloadedError, match="4 calls are waiting") as caught:
         await dispatcher.answer("d")
+    assert 0 < (caught.value.retry_after_s or 0) < 20
     room.gate.set()
     await asyncio.gather(first, *waiting)
     assert answer_of(await dispatcher.answer("d")) == "<d>"

@@ -1,67 +1,84 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue that forms batches: order, keys, bounds, whatever is done to it."""
+"""The queue that forms batches: order, keys, deadlines, delay, whatever is done to it."""
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genjscc.errors import OverloadedError
 from genjscc.serving.queue import BatchQueue
 
 
 class Item:
-    """Has its own identity and its key."""
+    """Has its own identity, its key and its deadline."""
 
-    def __init__(self, key: int) -> None:
-        self.key = key
+    def __init__(self, key: int, deadline: int | None) -> None:
+        self.key, self.deadline = key, deadline
 
 
-# A key puts an item, "next" takes a batch, ("drop", i) discards the i-th item of all so far.
+# (key, deadline after so many ticks) puts an item, "next" takes a batch, "expire" the late ones,
+# ("drop", i) discards the i-th item of all so far. Each action takes one tick.
 actions = st.lists(
-    st.integers(0, 2) | st.just("next") | st.tuples(st.just("drop"), st.integers(0, 30)),
+    st.tuples(st.integers(0, 2), st.none() | st.integers(0, 20))
+    | st.sampled_from(["next", "expire"])
+    | st.tuples(st.just("drop"), st.integers(0, 30)),
     max_size=60,
 )
 
 
-@given(actions, st.integers(1, 6), st.integers(1, 4))
-def test_like_a_plain_list(script: list[object], size: int, max_batch: int) -> None:
-    queue: BatchQueue[Item] = BatchQueue(size=size, max_batch=max_batch)
+@given(actions, st.integers(1, 4))
+def test_like_a_plain_list(script: list[object], max_batch: int) -> None:
+    queue: BatchQueue[Item] = BatchQueue(max_batch=max_batch)
     model: list[Item] = []
     everything: list[Item] = []
-    for action in script:
-        if isinstance(action, int):
-            item = Item(action)
-            everything.append(item)
-            if len(model) < size:
-                queue.put(item.key, item)
-                model.append(item)
-            else:
-                with pytest.raises(OverloadedError, match=f"{size} items are waiting"):
-                    queue.put(item.key, item)
-        elif action == "next":
+    for now, action in enumerate(script):
+        if action == "next":
             alike = [item for item in model if item.key == model[0].key][:max_batch]
-            assert queue.next_batch() == alike
+            assert queue.next_batch(now) == alike
             model = [item for item in model if item not in alike]
+        elif action == "expire":
+            late = [i for i in model if i.deadline is not None and i.deadline <= now]
+            assert queue.take_expired(now) == late
+            model = [item for item in model if item not in late]
+        elif isinstance(action, tuple) and action[0] == "drop":
+            for item in everything[action[1] : action[1] + 1]:
+                assert queue.discard(item) is (item in model)
+                model = [other for other in model if other is not item]
         else:
             assert isinstance(action, tuple)
-            for item in everything[action[1] : action[1] + 1]:
-                queue.discard(item)
-                model = [other for other in model if other is not item]
-        assert len(queue) == len(model) <= size
+            key, ticks = action
+            item = Item(key, None if ticks is None else now + ticks)
+            everything.append(item)
+            queue.put(key, item, now, item.deadline)
+            model.append(item)
+        assert len(queue) == len(model)
     # Whatever happened, all that is left comes out, oldest first.
-    while batch := queue.next_batch():
+    while batch := queue.next_batch(len(script)):
         assert batch[0] is model[0]
         model = [item for item in model if item not in batch]
     assert model == []
 
 
 def test_discarding_goes_by_identity() -> None:
-    queue: BatchQueue[list[str]] = BatchQueue(size=2, max_batch=2)
+    queue: BatchQueue[list[str]] = BatchQueue(max_batch=2)
     one, two = ["x"], ["x"]
-    queue.put(0, one)
-    queue.put(0, two)
+    queue.put(0, one, 0)
+    queue.put(0, two, 0)
     queue.discard(one)
-    (left,) = queue.next_batch()
+    (left,) = queue.next_batch(0)
     assert left is two
+
+
+def test_an_item_waits_for_company_until_the_batch_is_full_or_it_is_due() -> None:
+    queue: BatchQueue[str] = BatchQueue(max_batch=3, max_delay_s=1.0)
+    assert queue.due_at() is None
+    queue.put("key", "a", 10.0)
+    queue.put("other", "x", 10.1)
+    queue.put("key", "b", 10.2)
+    assert queue.next_batch(10.9) == []
+    assert queue.due_at() == 11.0
+    queue.put("key", "c", 10.95)
+    assert queue.next_batch(10.95) == ["a", "b", "c"]
+    assert queue.next_batch(11.0) == []
+    assert queue.next_batch(11.1) == ["x"]
+    assert len(queue) == 0

@@ -25,9 +25,10 @@ from genjscc.errors import (
     OverloadedError,
     error_from_status,
 )
-from genjscc.serving.interceptor import request_id, status_of
+from genjscc.serving.context import request_id
 from genjscc.serving.logs import JsonFormatter
 from genjscc.serving.server import Server
+from genjscc.serving.status import status_of
 from genjscc.settings import ServiceSettings
 from genjscc.v1 import channel_pb2, channel_pb2_grpc
 
@@ -265,7 +266,7 @@ async def test_a_passed_deadline_takes_its_item_out_of_the_queue() -> None:
 async def test_overload_has_its_own_status() -> None:
     room = FakeRoom()
     room.gate.clear()
-    async with running(room, queue_size=2) as (server, stub):
+    async with running(room, queue_size=3) as (server, stub):
         first = stub.Transmit(request_for("first"))
         await asyncio.to_thread(room.entered.wait, 10)
         waiting = [stub.Transmit(request_for(t)) for t in "ab"]
@@ -281,7 +282,7 @@ async def test_overload_has_its_own_status() -> None:
 
 async def test_a_stream_waits_for_its_turn_instead_of_failing() -> None:
     # Flow control is what a stream has: a full queue slows it down.
-    async with running(FakeRoom(), queue_size=2, stream_window=16) as (_, stub):
+    async with running(FakeRoom(), stream_queue_size=2, stream_window=16) as (_, stub):
         texts = [f"x{i}:{i % 5}" for i in range(40)]
         streams = [stub.TransmitStream(items(*texts)) for _ in range(3)]
 

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of the call that the running code serves. Tasks inherit it, threads do not."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+"""The caller's, or one made here; "-" outside a call."""
+
+deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+"""time.monotonic() at which the caller stops waiting; None: it waits for ever."""
+
+
+def has_passed(moment: float | None) -> bool:
+    """Whether a deadline is over."""
+    return moment is not None and time.monotonic() >= moment

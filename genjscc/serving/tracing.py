@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenTelemetry spans of the calls that a service answers, where they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.metadata import version
+from typing import Any
+
+from genjscc.errors import MissingExtraError
+from genjscc.serving.context import request_id
+
+Span = Callable[[str, Mapping[str, Any], list[str]], AbstractContextManager[None]]
+"""From a method, the metadata of a call and the list that holds the name of its status at the
+end, to a context around the call."""
+
+
+def no_span(*_: object) -> AbstractContextManager[None]:
+    """A call without a span."""
+    return nullcontext()
+
+
+class OpenTelemetryTracer:
+    """Spans below that of the caller (W3C Trace Context), through the API's global provider."""
+
+    def __init__(self) -> None:
+        from opentelemetry import propagate, trace
+
+        self._extract, self._kind = propagate.extract, trace.SpanKind.SERVER
+        self._error = trace.Status(trace.StatusCode.ERROR)
+        self._tracer = trace.get_tracer("genjscc", version("genjscc"))
+
+    @contextmanager
+    def span(self, method: str, metadata: Mapping[str, Any], outcome: list[str]) -> Iterator[None]:
+        service, _, name = method.strip("/").partition("/")
+        span = self._tracer.start_span(
+            f"{service}/{name}",
+            context=self._extract({k: v for k, v in metadata.items() if isinstance(v, str)}),
+            kind=self._kind,
+            attributes={
+                "rpc.system": "grpc",
+                "rpc.service": service,
+                "rpc.method": name,
+                "genjscc.request_id": request_id.get(),
+            },
+        )
+        try:
+            yield
+        finally:
+            # A call that is cancelled does not reach the place that notes it.
+            span.set_attribute("genjscc.status", outcome[0])
+            if outcome[0] != "OK":
+                span.set_status(self._error)
+            span.end()
+
+
+def make_tracer(role: str, *, enabled: bool) -> Span:
+    """Makes the spans of a service's process; sends spans as the OTEL_ variables say (OTLP, gRPC).
+
+    Raises:
+        MissingExtraError: OpenTelemetry is not installed.
+    """
+    if not enabled:
+        return no_span
+    try:
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise MissingExtraError(
+            f"traces need {error.name!r}: pip install 'genjscc[tracing]'"
+        ) from error
+    resource = Resource.create({"service.name": f"genjscc-{role}"})
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return OpenTelemetryTracer().span
