@@ -27,7 +27,12 @@ class Decoder(nn.Module):
     """g: received symbols and SNR to images. Arguments as `transmitter.encoder.Encoder`."""
 
     def __init__(
-        self, width: int, symbol_channels: int, channel_steps: tuple[int, ...] = ()
+        self,
+        width: int,
+        symbol_channels: int,
+        channel_steps: tuple[int, ...] = (),
+        *,
+        af: bool = True,
     ) -> None:
         super().__init__()
         self.symbol_channels = symbol_channels
@@ -49,7 +54,8 @@ class Decoder(nn.Module):
                 ResidualBlock(c, c),
                 ResidualBlockUpsample(c, 3),
                 AFModule(3, n),
-            ]
+            ],
+            af=af,
         )
 
     def forward(self, symbols: Tensor, snr_db: Tensor, size: tuple[int, int]) -> Tensor:

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from genjscc.bundles.config import BundleConfig
+from torch import nn
+
+from genjscc.bundles.config import BundleConfig, GenerativeConfig
 from genjscc.bundles.store import DECODER, GENERATOR, fill, read_generator_config
 from genjscc.errors import BundleError
 from receiver.deepjscc import Decoder
+from receiver.generative import GenerativeDecoder, LatentDecoder
 from receiver.stylegan2 import Generator
 from receiver.stylegan2_checkpoints import load_bundle
 
@@ -45,11 +49,71 @@ class Generators:
         return self._loaded[name]
 
 
-def load_decoder(root: Path, config: BundleConfig) -> Decoder:
+def load_decoder(
+    root: Path, config: BundleConfig, generators: Generators | None = None
+) -> nn.Module:
     """The decoder of a bundle, ready for inference.
 
+    Args:
+        root: the folder of bundles.
+        config: which of them.
+        generators: of that folder, to share them among decoders.
+
+    Returns:
+        `receiver.deepjscc.Decoder` or, for the scheme generative,
+        `receiver.generative.GenerativeDecoder`; both map symbols [B, k], SNRs [B] and the size
+        to images.
+
     Raises:
-        BundleError: its file is missing, altered or of another network.
+        BundleError: its file or its generator is missing, altered or of another network.
     """
-    decoder = Decoder(config.width, config.symbol_channels, config.channel_steps)
+    return _LOADERS[config.scheme](root, config, generators or Generators(root))
+
+
+def load_deepjscc(root: Path, config: BundleConfig) -> Decoder:
+    """As `load_decoder`, for the scheme deepjscc."""
+    decoder = Decoder(config.width, config.symbol_channels, config.channel_steps, af=config.af)
     return fill(decoder, root / config.name / DECODER, config)
+
+
+def load_latents(root: Path, config: BundleConfig) -> LatentDecoder:
+    """The trained part of a GenerativeJSCC decoder, which is what the bundle holds."""
+    part = _generative_part(root, config)
+    try:
+        latents = LatentDecoder(
+            config.width,
+            config.symbol_channels,
+            config.channel_steps,
+            size=config.image_size,
+            style_dim=part.style_dim,
+            latent=part.latent,
+            latent_layers=part.latent_layers,
+            latent_grid=part.latent_grid,
+            noise=part.noise,
+            af=config.af,
+        )
+    except ValueError as error:
+        raise BundleError(f"{root / config.name}: {error}") from error
+    return fill(latents, root / config.name / DECODER, config)
+
+
+def load_generative(root: Path, config: BundleConfig, generators: Generators) -> GenerativeDecoder:
+    """As `load_decoder`, for the scheme generative."""
+    part = _generative_part(root, config)
+    generator = generators.load(part.generator, part.generator_sha256)
+    try:
+        return GenerativeDecoder(load_latents(root, config), generator)
+    except ValueError as error:
+        raise BundleError(f"{root / config.name}: {error}") from error
+
+
+def _generative_part(root: Path, config: BundleConfig) -> GenerativeConfig:
+    if config.generative is None:
+        raise BundleError(f"{root / config.name}: is of the scheme {config.scheme!r}")
+    return config.generative
+
+
+_LOADERS: dict[str, Callable[[Path, BundleConfig, Generators], nn.Module]] = {
+    "deepjscc": lambda root, config, _: load_deepjscc(root, config),
+    "generative": load_generative,
+}

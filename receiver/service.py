@@ -4,20 +4,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import grpc
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from channel.physics import spread_gains, zero_force
-from genjscc.bundles.catalogue import Catalogue
+from genjscc.bundles.catalogue import Catalogue, LoadedModel
+from genjscc.bundles.config import BundleConfig
 from genjscc.errors import InvalidInputError, UnsupportedError, WrongPairError
-from genjscc.images import checked_padded_size, images_per_pass, padded_size, to_rgb
-from genjscc.layers.bottleneck import STRIDE, num_symbols
+from genjscc.images import images_per_pass, padded_size, to_rgb
+from genjscc.layers.bottleneck import num_symbols
 from genjscc.limits import Limits
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
@@ -28,8 +31,8 @@ from genjscc.v1 import model_pb2, receiver_pb2, receiver_pb2_grpc, tensor_pb2
 from genjscc.wire.codewords import codeword_from_message, gains_from_message
 from genjscc.wire.images import rgb_to_message
 from genjscc.wire.numbers import checked_snr_db
-from receiver.deepjscc import Decoder
-from receiver.models import load_decoder
+from genjscc.wire.schemes import SCHEMES, scheme_label
+from receiver.models import Generators, load_decoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,7 @@ class DecodeJob:
     """A checked request: equalised symbols complex64 [k] and what to make of them."""
 
     model: str
+    scheme: model_pb2.Scheme.ValueType
     snr_db: float
     size: tuple[int, int]
     symbols: NDArray[np.complex64]
@@ -51,19 +55,29 @@ class DecodeResult:
     seconds: float
 
 
+Reconstruct = Callable[[torch.Tensor, torch.Tensor, tuple[int, int]], torch.Tensor]
+"""(symbols [B, k], SNRs [B] in dB, padded size) -> images [B, 3, H', W'] in [0, 1]"""
+Schemes = dict[model_pb2.Scheme.ValueType, Reconstruct]
+
+
 class ReceiverRoom:
     """The decoders of a folder of bundles."""
 
     def __init__(self, settings: ReceiverSettings) -> None:
         torch.set_num_threads(settings.threads)
-        self.catalogue: Catalogue[Decoder] = Catalogue(settings, load_decoder)
+        generators = Generators(settings.bundles)
+
+        def load(root: Path, config: BundleConfig) -> nn.Module:
+            return load_decoder(root, config, generators)
+
+        self.catalogue: Catalogue[nn.Module] = Catalogue(settings, load)
         self._limits = Limits(settings.max_pixels, settings.max_symbols)
 
+    def schemes(self, model: LoadedModel[nn.Module]) -> Schemes:
+        """How a model's symbols can be decoded, by `Scheme`; its own scheme comes first."""
+        return {SCHEMES[model.config.scheme]: model.network}
+
     def prepare(self, request: receiver_pb2.DecodeRequest) -> DecodeJob:
-        if request.scheme not in (model_pb2.SCHEME_UNSPECIFIED, model_pb2.SCHEME_DEEP_JSCC):
-            known = model_pb2.Scheme.DESCRIPTOR.values_by_number.get(request.scheme)
-            name = known.name if known else request.scheme
-            raise UnsupportedError(f"scheme: got {name}; offered here: SCHEME_DEEP_JSCC")
         codeword = codeword_from_message(request.received, limits=self._limits, field="received")
         model = self.catalogue.by_pair(codeword.pair_id)
         if model is None:
@@ -72,6 +86,13 @@ class ReceiverRoom:
                 f"received.header.pair_id: got {codeword.pair_id!r}; "
                 f"the decoders here understand {pairs}"
             )
+        offered = self.schemes(model)
+        scheme = request.scheme or next(iter(offered))
+        if scheme not in offered:
+            names = ", ".join(scheme_label(number) for number in offered)
+            raise UnsupportedError(
+                f"scheme: got {scheme_label(scheme)}; model {model.name!r} offers {names}"
+            )
         channels = model.config.channels_by_ratio.get(codeword.bandwidth_ratio)
         if channels is None:
             raise WrongPairError(
@@ -79,7 +100,7 @@ class ReceiverRoom:
                 f"got {request.received.header.bandwidth_ratio!r}; "
                 f"model {model.name!r} was not trained for it"
             )
-        padded = checked_padded_size(
+        padded = model.padded_size(
             codeword.image_size,
             max_pixels=self._limits.max_pixels,
             field="received.header.image_height",
@@ -107,15 +128,16 @@ class ReceiverRoom:
             snr_db = codeword.snr_db
         else:
             raise InvalidInputError("snr_db", "is missing here and in received.header.snr_db")
-        return DecodeJob(model.name, snr_db, codeword.image_size, symbols, request.format)
+        return DecodeJob(model.name, scheme, snr_db, codeword.image_size, symbols, request.format)
 
     def key(self, job: DecodeJob) -> Hashable:
-        return job.model, len(job.symbols), padded_size(job.size)
+        return job.model, job.scheme, len(job.symbols), padded_size(job.size)
 
     def run(self, jobs: Sequence[DecodeJob]) -> list[DecodeResult]:
         started = time.perf_counter()
         first = jobs[0]
-        network, device = self.catalogue.by_name(first.model).network, self.catalogue.device
+        reconstruct = self.schemes(self.catalogue.by_name(first.model))[first.scheme]
+        device = self.catalogue.device
         size = padded_size(first.size)
         step = images_per_pass(size, max_pixels=self._limits.max_pixels)
         images: list[torch.Tensor] = []
@@ -124,7 +146,7 @@ class ReceiverRoom:
             symbols = torch.from_numpy(np.stack([job.symbols for job in part])).to(device)
             snr_db = torch.tensor([job.snr_db for job in part], device=device)
             with torch.inference_mode(), self.catalogue.precision():
-                images.extend(network(symbols, snr_db, size).cpu())
+                images.extend(reconstruct(symbols, snr_db, size).cpu())
         seconds = time.perf_counter() - started
         return [DecodeResult(image, seconds) for image in images]
 
@@ -138,26 +160,19 @@ class ReceiverRoom:
         return receiver_pb2.DecodeResponse(
             image=rgb_to_message(rgb, job.format),
             model=job.model,
-            scheme=model_pb2.SCHEME_DEEP_JSCC,
+            scheme=job.scheme,
             compute_seconds=result.seconds,
         )
 
     def warm_up(self) -> None:
         """Runs each decoder once."""
-        size = (STRIDE, STRIDE)
-        self.catalogue.warm_up(
-            lambda model: self.run(
-                [
-                    DecodeJob(
-                        model.name,
-                        0.0,
-                        size,
-                        np.ones(num_symbols(model.config.symbol_channels, size), np.complex64),
-                        tensor_pb2.IMAGE_FORMAT_RAW,
-                    )
-                ]
-            )
-        )
+        self.catalogue.warm_up(lambda model: self.run([self._any_job(model)]))
+
+    def _any_job(self, model: LoadedModel[nn.Module]) -> DecodeJob:
+        size = model.smallest_size
+        symbols = np.ones(num_symbols(model.config.symbol_channels, size), np.complex64)
+        scheme = next(iter(self.schemes(model)))
+        return DecodeJob(model.name, scheme, 0.0, size, symbols, tensor_pb2.IMAGE_FORMAT_RAW)
 
 
 class ReceiverServicer(receiver_pb2_grpc.ReceiverServiceServicer):

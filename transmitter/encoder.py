@@ -29,10 +29,16 @@ class Encoder(nn.Module):
         symbol_channels: C_out, real channels of the bottleneck: rho = C_out/1536. Even.
         channel_steps: bottleneck channels that may be sent, when one network serves several
             bandwidth ratios (always a prefix); empty for the paper's network, one rate.
+        af: False leaves the AF modules out.
     """
 
     def __init__(
-        self, width: int, symbol_channels: int, channel_steps: tuple[int, ...] = ()
+        self,
+        width: int,
+        symbol_channels: int,
+        channel_steps: tuple[int, ...] = (),
+        *,
+        af: bool = True,
     ) -> None:
         super().__init__()
         if symbol_channels % 2 or symbol_channels < 2:
@@ -57,7 +63,8 @@ class Encoder(nn.Module):
                 ResidualBlockWithStride(c, symbol_channels),
                 AFModule(symbol_channels, n),
                 AttentionBlock(symbol_channels),
-            ]
+            ],
+            af=af,
         )
 
     def forward(self, images: Tensor, snr_db: Tensor, channels: int | None = None) -> Tensor:

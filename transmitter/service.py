@@ -16,13 +16,7 @@ from numpy.typing import NDArray
 
 from genjscc.bundles.catalogue import Catalogue
 from genjscc.errors import InvalidInputError
-from genjscc.images import (
-    checked_padded_size,
-    images_per_pass,
-    to_padded_tensor,
-    to_unit_range,
-)
-from genjscc.layers.bottleneck import STRIDE
+from genjscc.images import images_per_pass, to_padded_tensor, to_unit_range
 from genjscc.limits import Limits
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
@@ -73,7 +67,7 @@ class TransmitterRoom:
         snr_db = checked_snr_db(request.snr_db)
         rgb = rgb_from_message(request.image, limits=self._limits)
         height, width, _ = rgb.shape
-        checked_padded_size((height, width), max_pixels=self._limits.max_pixels)
+        model.padded_size((height, width), max_pixels=self._limits.max_pixels)
         pixels = to_padded_tensor(rgb)
         return EncodeJob(model.name, ratio, channels, snr_db, (height, width), pixels)
 
@@ -108,10 +102,17 @@ class TransmitterRoom:
 
     def warm_up(self) -> None:
         """Runs each encoder once."""
-        pixels = torch.zeros(3, STRIDE, STRIDE, dtype=torch.uint8)
         self.catalogue.warm_up(
             lambda model: self.run(
-                [EncodeJob(model.name, *model.rate(""), 0.0, (STRIDE, STRIDE), pixels)]
+                [
+                    EncodeJob(
+                        model.name,
+                        *model.rate(""),
+                        0.0,
+                        model.smallest_size,
+                        torch.zeros(3, *model.smallest_size, dtype=torch.uint8),
+                    )
+                ]
             )
         )
 

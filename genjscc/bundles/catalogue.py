@@ -16,13 +16,14 @@ from torch import nn
 from genjscc.bundles.config import BundleConfig
 from genjscc.bundles.store import find_bundles
 from genjscc.errors import BundleError, InvalidInputError, ModelNotFoundError, quoted
+from genjscc.images import checked_padded_size
+from genjscc.layers.bottleneck import STRIDE
 from genjscc.settings import ModelSettings
 from genjscc.v1 import model_pb2
 from genjscc.wire.ratios import format_ratio, parse_ratio
+from genjscc.wire.schemes import SCHEMES
 
 N = TypeVar("N", bound=nn.Module)
-
-_SCHEMES = {"deepjscc": model_pb2.SCHEME_DEEP_JSCC}
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,30 @@ class LoadedModel(Generic[N]):
                 f"bandwidth_ratio: got {quoted(text)}; model {self.name!r} offers {names}"
             )
         return ratio, offered[ratio]
+
+    def padded_size(
+        self, size: tuple[int, int], *, max_pixels: int, field: str = "image"
+    ) -> tuple[int, int]:
+        """Height and width of an image once it is padded for the networks.
+
+        Raises:
+            InvalidInputError: more than `max_pixels`, or not what this model can carry.
+        """
+        padded = checked_padded_size(size, max_pixels=max_pixels, field=field)
+        side = self.config.only_side
+        if side is not None and padded != (side, side):
+            raise InvalidInputError(
+                field,
+                f"got {size[1]}x{size[0]} pixels; model {self.name!r} carries images of "
+                f"{side}x{side} only",
+            )
+        return padded
+
+    @property
+    def smallest_size(self) -> tuple[int, int]:
+        """The smallest padded size that this model can carry."""
+        side = self.config.only_side or STRIDE
+        return side, side
 
 
 class Catalogue(Generic[N]):
@@ -120,7 +145,7 @@ class Catalogue(Generic[N]):
         return [
             model_pb2.Model(
                 name=model.name,
-                scheme=_SCHEMES[model.config.scheme],
+                scheme=SCHEMES[model.config.scheme],
                 pair_id=model.config.pair_id,
                 bandwidth_ratios=[format_ratio(r) for r in model.config.channels_by_ratio],
                 domain=model.config.domain,

@@ -4,9 +4,16 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from genjscc.layers.bottleneck import SOURCE_SAMPLES_PER_SYMBOL
 
@@ -30,20 +37,38 @@ class GeneratorConfig(BaseModel):
     files: dict[str, Sha256] = Field(description="SHA-256 of the weight file")
 
 
+class GenerativeConfig(BaseModel):
+    """What a GenerativeJSCC decoder adds: its generator, and how it drives it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    generator: BundleName = Field(description="the generator's bundle, in the same folder")
+    generator_sha256: Sha256 = Field(description="of its weight file")
+    style_dim: int = Field(ge=8, multiple_of=8, description="size of the generator's w")
+    latent: Literal["w", "w+"] = Field(description="one style for all layers, or one for each")
+    latent_layers: int = Field(ge=1, description="linear layers from the initial latent to L")
+    latent_grid: Literal[1, 2, 4] = Field(description="cells, each way, that P_l sees; paper: 1")
+    noise: bool = Field(description="whether noise maps are transmitted")
+
+
 class BundleConfig(BaseModel):
-    """A DeepJSCC pair: encoder and decoder that were trained together."""
+    """A pair: encoder and decoder that were trained together."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = Field(1, description="version of this layout")
     name: BundleName = Field(description="the folder's name")
-    scheme: Literal["deepjscc"] = Field("deepjscc", description="what it was trained for")
+    scheme: Literal["deepjscc", "generative"] = Field(
+        "deepjscc", description="what it was trained for"
+    )
     pair_id: str = Field(
         pattern=r"^[0-9a-f]{16}$", description="digest of the weights; shared by the pair"
     )
     width: int = Field(ge=2, le=4096, description="c, channels of the networks")
     symbol_channels: int = Field(ge=2, le=4096, multiple_of=2, description="C_out")
     channel_steps: tuple[int, ...] = Field((), description="prefixes of C_out that may be sent")
+    af: bool = Field(True, description="whether the networks have AF modules")
+    generative: GenerativeConfig | None = Field(None, description="for the scheme generative alone")
     domain: str = Field(description="what it was trained on")
     image_size: int = Field(ge=16, description="side of the training images in pixels")
     snr_db: tuple[float, float] = Field(description="range of the training SNRs in dB")
@@ -65,6 +90,17 @@ class BundleConfig(BaseModel):
         if not snr_db[0] <= snr_db[1]:
             raise ValueError(f"got {list(snr_db)}; must be the lower end, then the upper")
         return snr_db
+
+    @model_validator(mode="after")
+    def _scheme_is_described(self) -> Self:
+        if (self.scheme == "generative") != (self.generative is not None):
+            raise ValueError(f"scheme {self.scheme!r} and the part 'generative' contradict")
+        return self
+
+    @property
+    def only_side(self) -> int | None:
+        """The side of the only (padded) images that the pair can carry, or None: any size."""
+        return self.image_size if self.scheme == "generative" else None
 
     @property
     def channels_by_ratio(self) -> dict[Fraction, int]:

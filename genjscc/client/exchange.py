@@ -24,7 +24,6 @@ from genjscc.client.options import (
     Noiseless,
     Options,
     Reception,
-    SchemeName,
     Transmission,
 )
 from genjscc.errors import InvalidInputError
@@ -39,6 +38,7 @@ from genjscc.wire.codewords import (
 from genjscc.wire.images import rgb_from_message, rgb_from_pil, rgb_to_message
 from genjscc.wire.numbers import checked_seed, checked_snr_db
 from genjscc.wire.ratios import parse_ratio
+from genjscc.wire.schemes import SCHEMES
 from genjscc.wire.tensors import complex_to_message
 
 ImageInput = str | Path | bytes | NDArray[np.uint8] | Image.Image
@@ -47,12 +47,6 @@ _M = TypeVar("_M")
 
 # A client trusts its services about sizes; the message length bounds them anyway.
 _LIMITS = Limits(max_pixels=2**31, max_symbols=2**31)
-
-SCHEMES: dict[SchemeName, model_pb2.Scheme.ValueType] = {
-    "deepjscc": model_pb2.SCHEME_DEEP_JSCC,
-    "generative": model_pb2.SCHEME_GENERATIVE_JSCC,
-    "inverse": model_pb2.SCHEME_INVERSE_JSCC,
-}
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genjscc.errors import GenJSCCError
+from genjscc.wire import schemes
 from genjscc.wire.codewords import Codeword
 
-SchemeName = Literal["deepjscc", "generative", "inverse"]
+SchemeName = schemes.SchemeName
 Hop = Literal["encode", "transmit", "decode"]
 HOPS: tuple[Hop, ...] = ("encode", "transmit", "decode")
 

@@ -11,10 +11,14 @@ from torch import nn
 from genjscc.bundles.config import BundleConfig
 from genjscc.bundles.store import write_bundle
 from receiver.deepjscc import Decoder
+from receiver.generative import LatentDecoder, LatentSpace
+from receiver.stylegan2 import Generator
+from receiver.stylegan2_checkpoints import save_bundle
 from transmitter.encoder import Encoder
 
 RATES = {"1/768": 2, "1/192": 8, "1/48": 32}
 MULTI, SINGLE = "tiny-multi", "tiny-single"
+GENERATIVE, GENERATOR = "tiny-generative", "tiny-generator"
 
 
 def fill_by_rule(module: nn.Module, seed: int) -> nn.Module:
@@ -57,3 +61,57 @@ def write_both(root: Path) -> dict[str, BundleConfig]:
     """A pair for three rates and one for a single rate."""
     multi = write_tiny(root, MULTI, steps=(2, 8, 32), channels=32)
     return {MULTI: multi, SINGLE: write_tiny(root, SINGLE)}
+
+
+def tiny_face_generator() -> Generator:
+    """64x64 pixels, noise inputs that matter."""
+    generator = fill_by_rule(Generator((8, 8, 8, 8, 8), 16, 2), 5)
+    assert isinstance(generator, Generator)
+    with torch.no_grad():
+        for name, parameter in generator.named_parameters():
+            if name.startswith("style."):
+                parameter.mul_(100)  # they are stored 100 times as large as used
+        generator.latent_avg.copy_(generator.mean_latent())
+    return generator.eval()
+
+
+def write_tiny_generative(
+    root: Path,
+    name: str = GENERATIVE,
+    *,
+    steps: tuple[int, ...] = (2, 8, 32),
+    latent: LatentSpace = "w",
+) -> BundleConfig:
+    """A GenerativeJSCC pair of width 8 for 64x64 pixels, and its generator beside it."""
+    generator = tiny_face_generator()
+    written = save_bundle(generator, root / GENERATOR, "# tiny\n")
+    seed = sum(name.encode())
+    latents = LatentDecoder(8, 32, steps, size=64, style_dim=16, latent=latent)
+    fill_by_rule(latents, seed + 1)
+    latents.start_at_mean(generator)
+    return write_bundle(
+        root,
+        fill_by_rule(Encoder(8, 32, steps), seed),
+        latents,
+        card=f"# {name}\n",
+        declared={
+            "name": name,
+            "scheme": "generative",
+            "width": 8,
+            "symbol_channels": 32,
+            "channel_steps": steps,
+            "generative": {
+                "generator": GENERATOR,
+                "generator_sha256": written.files["generator.safetensors"],
+                "style_dim": 16,
+                "latent": latent,
+                "latent_layers": 4,
+                "latent_grid": 1,
+                "noise": True,
+            },
+            "domain": "noise",
+            "image_size": 64,
+            "snr_db": (-5.0, 5.0),
+            "licence": "Apache-2.0",
+        },
+    )
