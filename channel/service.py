@@ -101,7 +101,7 @@ class ChannelRoom:
     def __init__(
         self,
         settings: ChannelSettings,
-        observe_snr_db: Callable[[float], None] = lambda _: None,
+        observe_snr_db: Callable[[float, float], None] = lambda asked, measured: None,
     ) -> None:
         self._backend: Backend = make_backend(settings.backend, settings.device)
         self._limits = Limits(max_symbols=settings.max_symbols)
@@ -156,7 +156,7 @@ class ChannelRoom:
 
     def finish(self, job: TransmitJob, result: TransmitResult) -> channel_pb2.TransmitResponse:
         if job.kind.noise:
-            self._observe_snr_db(result.snr_db)
+            self._observe_snr_db(job.snr_db, result.snr_db)
         state = None
         if result.gains is not None:
             state = channel_pb2.ChannelState(
@@ -209,7 +209,7 @@ def channel_service(settings: ChannelSettings) -> Service:
     """The channel, ready to be served."""
 
     def load(metrics: Metrics) -> ChannelRoom:
-        room = ChannelRoom(settings, metrics.measured_snr.observe)
+        room = ChannelRoom(settings, metrics.observe_snr_db)
         room.warm_up()
         return room
 

@@ -120,9 +120,20 @@ class Metrics:
             "1 while the service accepts calls, otherwise 0.",
             registry=self.registry,
         )
+        self.asked_snr = Histogram(
+            "genjscc_channel_asked_snr_decibels",
+            "Channel only: SNR that was asked for each codeword that met noise, in dB.",
+            buckets=_DECIBEL,
+            registry=self.registry,
+        )
         self.measured_snr = Histogram(
             "genjscc_channel_measured_snr_decibels",
             "Channel only: measured SNR of each codeword that met noise, in dB.",
             buckets=_DECIBEL,
             registry=self.registry,
         )
+
+    def observe_snr_db(self, asked: float, measured: float) -> None:
+        """One codeword that met noise."""
+        self.asked_snr.observe(asked)
+        self.measured_snr.observe(measured)
