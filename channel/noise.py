@@ -22,10 +22,12 @@ class Stream(IntEnum):
 
     NOISE = 0
     FADING = 1
+    INVERSION_MAPS = 2
+    INVERSION_CHANNEL = 3
 
 
 def unit_complex_gaussian(
-    seed: int, count: int, stream: Stream = Stream.NOISE
+    seed: int, count: int, stream: Stream = Stream.NOISE, number: int = 0
 ) -> NDArray[np.complex64]:
     """`count` draws of CN(0, 1): variance 1 per complex number, 1/2 per real dimension.
 
@@ -33,8 +35,10 @@ def unit_complex_gaussian(
         seed: 0..2^63-1.
         count: how many; a longer draw begins with the shorter one.
         stream: which of the seed's independent streams.
+        number: 0..2^32-1; another one gives another draw of the stream.
     """
-    bits = np.random.Philox(key=np.array([seed, int(stream)], dtype=np.uint64))
+    key = np.array([seed, int(stream) + (number << 32)], dtype=np.uint64)
+    bits = np.random.Philox(key=key)
     raw = bits.random_raw(2 * count).reshape(count, 2)
     # 53 bits each; the first is kept off 0, where the logarithm is infinite.
     uniforms = (raw >> np.uint64(11)).astype(np.float64)

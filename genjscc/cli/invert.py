@@ -17,7 +17,7 @@ from genjscc.errors import MissingExtraError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from genjscc.evaluation.inversion import Inversion
+    from genjscc.evaluation.inversion import Fit
 
 _BATCH = 16
 
@@ -44,7 +44,7 @@ def invert(
     try:
         import torch
 
-        from genjscc.evaluation.inversion import InversionOptions
+        from genjscc.evaluation.inversion import ceiling_config
         from genjscc.evaluation.inversion import invert as fit_latents
         from genjscc.evaluation.records import InversionRecord, ResultFile, write_results
         from genjscc.evaluation.statistics import mean_of
@@ -58,13 +58,11 @@ def invert(
     images = load_dataset(data, num, network.size, "", "")
     targets = torch.stack([torch.from_numpy(i).permute(2, 0, 1) for i in images.images])
     targets = targets.to(device).float() / 255
-    found: list[Inversion] = []
+    found: list[Fit] = []
     for start in range(0, len(targets), _BATCH):
         batch = targets[start : start + _BATCH]
         with progress(f"images {start + 1} to {start + len(batch)}", steps) as note:
-            found.append(
-                fit_latents(network, batch, InversionOptions(steps=steps), lambda s, _: note(s))
-            )
+            found.append(fit_latents(network, batch, ceiling_config(steps), lambda s, _: note(s)))
     fields = {
         name: mean_of(torch.cat([getattr(part, name) for part in found]).tolist())
         for name in ("psnr_db", "st_lpips_vgg", "st_lpips_alex")

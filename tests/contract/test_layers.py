@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # From the ground up; a module may import its own layer and those below.
 LAYERS: list[tuple[str, ...]] = [
     (
+        "genjscc.addresses",
         *("genjscc.v1", "genjscc.errors", "genjscc.limits", "genjscc.wire", "genjscc.layers"),
         *(
             "genjscc.images",
@@ -21,6 +22,8 @@ LAYERS: list[tuple[str, ...]] = [
             "genjscc.serving",
         ),
         "genjscc.client",
+        # Distortion: what training minimises, and what an inversion does.
+        *("genjscc.training.losses", "genjscc.training.perceptual_features"),
     ),
     ("channel",),
     ("transmitter",),

@@ -1,14 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tiny_generators import tiny_generator
 
 from genjscc.errors import InvalidInputError
-from genjscc.evaluation.inversion import InversionOptions, invert
+from genjscc.evaluation.inversion import ceiling_config, invert
+from receiver.inverse_config import InverseConfig
 
-QUICK = InversionOptions(steps=40, perceptual=None, rate=0.1)
+
+def config(steps: int, **fields: Any) -> InverseConfig:
+    fields = {"perceptual_weight": 0.0, **fields}
+    return ceiling_config(steps).model_copy(update=fields)
+
+
+QUICK = config(40, learning_rate=0.1)
 
 
 def test_it_finds_what_the_generator_can_show() -> None:
@@ -30,7 +39,7 @@ def test_it_finds_what_the_generator_can_show() -> None:
 
 def test_a_batch_gives_what_its_images_give_alone() -> None:
     generator, targets = tiny_generator(), torch.rand(2, 3, 32, 32)
-    options = InversionOptions(steps=5, perceptual=None)
+    options = config(5)
     together = invert(generator, targets, options)
     alone = invert(generator, targets[1:], options)
     torch.testing.assert_close(together.ws[1:], alone.ws, atol=1e-3, rtol=1e-3)
@@ -39,9 +48,9 @@ def test_a_batch_gives_what_its_images_give_alone() -> None:
 
 def test_noise_maps_help_and_stay_within_white_noise() -> None:
     generator, targets = tiny_generator(), torch.rand(1, 3, 32, 32)
-    without = invert(generator, targets, InversionOptions(steps=40, perceptual=None, noise_rate=0))
+    without = invert(generator, targets, config(40, noise_rate=0))
     steps: list[int] = []
-    options = InversionOptions(steps=40, perceptual=None, noise_rate=0.5)
+    options = config(40, noise_rate=0.5)
     found = invert(generator, targets, options, lambda step, _loss: steps.append(step))
     assert found.psnr_db > without.psnr_db + 0.1
     assert all(maps.square().mean() <= 1.001 for maps in found.noise)

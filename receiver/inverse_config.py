@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an inversion is told: eq. 12-14 of the paper with the values of ILO's public run.
+
+ILO is Daras et al., Intermediate Layer Optimization for Inverse Problems using Deep Generative
+Models (ICML 2021, arXiv:2102.07364).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from genjscc.errors import InvalidInputError, quoted
+from genjscc.training.losses import PerceptualName
+
+NUM_STAGES = 4
+
+Steps = Annotated[int, Field(ge=0, le=100_000)]
+Rate = Annotated[float, Field(ge=0, le=100)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+class InverseConfig(BaseModel):
+    """The optimisation; the defaults are the paper's, and ILO's where the paper refers to it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    steps: tuple[Steps, ...] = Field(
+        (50, 50, 25, 25),
+        min_length=1,
+        max_length=NUM_STAGES,
+        description="steps of each stage of eq. 14; 0 passes over a stage",
+    )
+    cuts: tuple[int, int, int] = Field(
+        (1, 2, 3), description="the generator's first block of the stages 2, 3 and 4"
+    )
+    noise_limits: tuple[int, int, int, int] = Field(
+        (5, 7, 9, 11), description="how many noise maps are optimised in each stage"
+    )
+
+    learning_rate: Rate = Field(
+        0.1, description="Adam's at its peak, for latents in standard deviations per axis of w"
+    )
+    noise_rate: Rate = Field(0.1, description="likewise for the noise maps; 0 keeps them")
+    feature_rate: Rate = Field(0.1, description="likewise for what enters stages 2 to 4; 0 keeps")
+    ramp_up: float = Field(0.05, ge=0, le=1, description="part of a stage in which rates rise")
+    ramp_down: float = Field(0.75, ge=0, le=1, description="part in which they fall as a cosine")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.999), description="Adam's")
+
+    mse_weight: Weight = Field(1.0, description="lambda 1: MSE of A(G) and the received image")
+    perceptual_weight: Weight = Field(1.0, description="lambda 2: perceptual distance of the same")
+    regularization_weight: Weight = Field(1.0, description="lambda 3: of the two terms below")
+    image_perceptual_weight: Weight = Field(
+        0.1, description="lambda 4: perceptual distance of G and the received image"
+    )
+    geodesic_weight: Weight = Field(0.01, description="lambda 5: angles between layers' latents")
+    perceptual: PerceptualName = Field("st-lpips-vgg", description="the perceptual distance")
+    perceptual_every: int = Field(
+        1, ge=1, description="it joins every so many steps, with as many times the weight"
+    )
+    channel_noise: Literal["fresh", "fixed", "none"] = Field(
+        "fresh", description="noise of A: drawn for each step, drawn once, or none"
+    )
+
+    start: Literal["mean", "learned"] = Field(
+        "mean", description="latents to begin with: the mean, or what the start network reads"
+    )
+    noise_start: Literal["random", "zero"] = Field("random", description="maps to begin with")
+    latent_projection: Literal["sphere", "none"] = Field(
+        "sphere", description="after each step: back to the length at the start, or free"
+    )
+    noise_projection: Literal["sphere", "ball", "none"] = Field(
+        "sphere", description="likewise; ball: shrunk where louder than white noise"
+    )
+
+    patience: int = Field(
+        0, ge=0, description="a stage ends after so many steps without improvement; 0: never"
+    )
+    tolerance: float = Field(
+        0.01, ge=0, lt=1, description="relative decrease of the smoothed loss that counts as one"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the networks' arithmetic"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not 0 < self.cuts[0] < self.cuts[1] < self.cuts[2]:
+            raise ValueError(f"cuts: got {list(self.cuts)}; must ascend from 1 or more")
+        if min(self.noise_limits) < 0:
+            raise ValueError(f"noise_limits: got {list(self.noise_limits)}; must not be negative")
+        if not sum(self.steps):
+            raise ValueError("steps: there is not one in all stages")
+        return self
+
+    @property
+    def num_steps(self) -> int:
+        """Of all stages."""
+        return sum(self.steps)
+
+
+PRESETS: dict[str, InverseConfig] = {
+    "paper": InverseConfig(),
+    "fast": InverseConfig(
+        steps=(20,),
+        start="learned",
+        perceptual="st-lpips-alex",
+        dtype="bfloat16",
+    ),
+}
+DEFAULT_PRESET = "paper"
+
+
+def inverse_config(preset: str, overrides: Mapping[str, Any], *, field: str) -> InverseConfig:
+    """A preset with some fields replaced.
+
+    Args:
+        preset: its name; "" is the paper's.
+        overrides: fields by name.
+        field: what to call the source in an error.
+
+    Raises:
+        InvalidInputError: no such preset or field, or a value that does not fit.
+    """
+    base = PRESETS.get(preset or DEFAULT_PRESET)
+    if base is None:
+        known = ", ".join(PRESETS)
+        raise InvalidInputError(f"{field}.preset", f"got {quoted(preset)}; there are {known}")
+    try:
+        return InverseConfig(**{**base.model_dump(), **overrides})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join([field, *(str(part) for part in first["loc"])])
+        got = quoted(first["input"]) if first["loc"] else "these fields"
+        raise InvalidInputError(where, f"got {got}; {first['msg']}") from error
