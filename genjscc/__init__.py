@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Reception,
         Transmission,
     )
+    from genjscc.client.security import Security
     from genjscc.errors import GenJSCCError
     from genjscc.wire.codewords import Codeword
 
@@ -46,6 +47,7 @@ _HOMES = {
     "Noiseless": "genjscc.client.options",
     "Options": "genjscc.client.options",
     "Reception": "genjscc.client.options",
+    "Security": "genjscc.client.security",
     "Transmission": "genjscc.client.options",
 }
 
@@ -62,6 +64,7 @@ __all__ = [
     "Noiseless",
     "Options",
     "Reception",
+    "Security",
     "Transmission",
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -25,11 +26,13 @@ from genjscc.client.exchange import (
 from genjscc.client.keywords import CommonKeywords, SendKeywords, options_for, options_for_each
 from genjscc.client.options import Failure, Hop, ModelInfo, Reception, Transmission
 from genjscc.client.pipeline import Pipeline
+from genjscc.client.security import Security
+from genjscc.client.tracing import link_span
 from genjscc.client.transport import (
     ROLES,
     Transport,
     default_address,
-    new_request_metadata,
+    new_request_id,
     translated,
 )
 from genjscc.errors import DeadlineError
@@ -43,10 +46,19 @@ class AsyncLink:
     """Sends images through transmitter, channel and receiver.
 
     Args:
-        transmitter: address as host:port; None: GENJSCC_TRANSMITTER or 127.0.0.1:50051.
+        transmitter: address as host:port; None: GENJSCC_TRANSMITTER or 127.0.0.1:50051. Several
+            replicas with commas, or as a name with several addresses, take turns.
         channel: None: GENJSCC_CHANNEL or 127.0.0.1:50052.
         receiver: None: GENJSCC_RECEIVER or 127.0.0.1:50053.
-        timeout_s: time for one image over all hops; for `send_many`, time without any answer.
+        timeout_s: time for one image over all hops; each hop is told what is left of it. For
+            `send_many`: how long a service may be out of reach or silent.
+        security: TLS and token; None: as the environment says (`Security.from_environment`).
+
+    Calls that a service could not take (UNAVAILABLE, RESOURCE_EXHAUSTED) are repeated a few
+    times, with growing pauses, within their time.
+
+    Raises:
+        InvalidInputError: the security settings contradict each other.
 
     Use it as `async with AsyncLink() as link: ...`, on one event loop.
     """
@@ -58,17 +70,19 @@ class AsyncLink:
         channel: str | None = None,
         receiver: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        security: Security | None = None,
     ) -> None:
         given = {"transmitter": transmitter, "channel": channel, "receiver": receiver}
         self.addresses = {role: a or default_address(role) for role, a in given.items()}
         self.timeout_s = timeout_s
+        self._security = Security.from_environment() if security is None else security
         self._opened: Transport | None = None
 
     @property
     def _transport(self) -> Transport:
         # Made on first use: gRPC's channels bind to the running loop.
         if self._opened is None:
-            self._opened = Transport(self.addresses)
+            self._opened = Transport(self.addresses, self._security)
         return self._opened
 
     async def __aenter__(self) -> Self:
@@ -97,7 +111,9 @@ class AsyncLink:
         role = ROLES["encode"]
         with translated(role, self.addresses[role]):
             answer = await self._transport.transmitter.ListModels(
-                transmitter_pb2.TransmitterServiceListModelsRequest(), timeout=self.timeout_s
+                transmitter_pb2.TransmitterServiceListModelsRequest(),
+                timeout=self.timeout_s,
+                metadata=self._transport.metadata(new_request_id()),
             )
         return [model_info(message) for message in answer.models]
 
@@ -113,20 +129,24 @@ class AsyncLink:
             GenJSCCError: see `genjscc.errors`.
         """
         steps = send_steps(image, options_for(keywords))
-        metadata, until = new_request_metadata(), time.monotonic() + self.timeout_s
-        call = next(steps)
-        while True:
-            remaining = until - time.monotonic()
-            if remaining <= 0:
-                raise DeadlineError(f"{call.hop}: the {self.timeout_s:g} s for the image are over")
-            response = await self._transport.call(
-                call.hop, call.request, timeout_s=remaining, metadata=metadata
-            )
-            try:
-                call = steps.send(response)
-            except StopIteration as end:
-                reception: Reception = end.value
-                return reception
+        call, until = next(steps), time.monotonic() + self.timeout_s
+        request_id = new_request_id()
+        with link_span("genjscc.send", request_id) as trace:
+            metadata = self._transport.metadata(request_id, trace)
+            while True:
+                remaining = until - time.monotonic()
+                if remaining <= 0:
+                    raise DeadlineError(
+                        f"{call.hop}: the {self.timeout_s:g} s for the image are over"
+                    )
+                response = await self._transport.call(
+                    call.hop, call.request, timeout_s=remaining, metadata=metadata
+                )
+                try:
+                    call = steps.send(response)
+                except StopIteration as end:
+                    reception: Reception = end.value
+                    return reception
 
     async def send_many(
         self,
@@ -138,17 +158,21 @@ class AsyncLink:
         """Many images over the services' streams, answered in order.
 
         Image number i uses seed + i where a seed is given, and snr_db[i] where a sequence is.
-        An image that fails is answered with a `Failure`; the others go on.
+        Every image is answered once: with a `Reception`, or with a `Failure` that says why there
+        is none; the others go on. Where a service dies, what it has not answered goes to another
+        replica, or waits for its return up to `timeout_s` (5 s for a service that was never
+        there); then images fail at once until it is back.
 
         Raises:
-            UnavailableError: a service went away; the images under way have been answered
-                with failures before.
-            DeadlineError: no service answered for `timeout_s`; likewise.
+            Exception: what the source of the images raised, after the outcomes of those before.
         """
-        pipeline = Pipeline(self._transport, self.timeout_s)
-        each = options_for_each(snr_db, keywords)
-        async for outcome in pipeline.run(images, each):
-            yield outcome
+        each, request_id = options_for_each(snr_db, keywords), new_request_id()
+        with link_span("genjscc.send_many", request_id) as trace:
+            metadata = self._transport.metadata(request_id, trace)
+            pipeline = Pipeline(self._transport, self.timeout_s, metadata)
+            async with aclosing(pipeline.run(images, each)) as outcomes:
+                async for outcome in outcomes:
+                    yield outcome
 
     async def encode(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Codeword:
         """The transmitter alone: an image's codeword."""
@@ -169,6 +193,5 @@ class AsyncLink:
         return read_image(await self._call("decode", request))
 
     async def _call(self, hop: Hop, request: Any) -> Any:
-        return await self._transport.call(
-            hop, request, timeout_s=self.timeout_s, metadata=new_request_metadata()
-        )
+        metadata = self._transport.metadata(new_request_id())
+        return await self._transport.call(hop, request, timeout_s=self.timeout_s, metadata=metadata)

@@ -17,6 +17,7 @@ from genjscc.client.aio import DEFAULT_TIMEOUT_S, AsyncLink
 from genjscc.client.exchange import ImageInput
 from genjscc.client.keywords import CommonKeywords, SendKeywords
 from genjscc.client.options import Failure, ModelInfo, Reception, Transmission
+from genjscc.client.security import Security
 from genjscc.errors import CancelledCallError
 from genjscc.wire.codewords import Codeword
 
@@ -37,9 +38,14 @@ class Link:
         channel: str | None = None,
         receiver: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        security: Security | None = None,
     ) -> None:
         self._link = AsyncLink(
-            transmitter=transmitter, channel=channel, receiver=receiver, timeout_s=timeout_s
+            transmitter=transmitter,
+            channel=channel,
+            receiver=receiver,
+            timeout_s=timeout_s,
+            security=security,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(

@@ -8,175 +8,153 @@ way, so that an endless source is read only as fast as the link carries it.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
-import grpc
-
 from genjscc.client.exchange import ImageInput, Journey
-from genjscc.client.options import Failure, Hop, Options, Reception
-from genjscc.client.transport import ROLES, Transport, from_rpc_error, new_request_metadata
-from genjscc.errors import DeadlineError, GenJSCCError, RemoteError, error_from_status
+from genjscc.client.options import HOPS, Failure, Hop, Options, Reception
+from genjscc.client.resumable import ResumableStream
+from genjscc.client.transport import ROLES, Metadata, Transport, checked_length, from_rpc_error
+from genjscc.errors import GenJSCCError
 from genjscc.v1 import channel_pb2, receiver_pb2, transmitter_pb2
 
 WINDOW = 64
+_LAST_WORD_S = 1.0
 
 Outcome = Reception | Failure
 _END = object()
+
+_MESSAGES: dict[Hop, Callable[..., Any]] = {
+    "encode": transmitter_pb2.EncodeStreamRequest,
+    "transmit": channel_pb2.TransmitStreamRequest,
+    "decode": receiver_pb2.DecodeStreamRequest,
+}
+# What an answer makes of a journey: the next hop's request, in the end the reception.
+_STEPS: dict[Hop, Callable[[Journey, Any], Any]] = {
+    "encode": Journey.after_encode,
+    "transmit": Journey.after_transmit,
+    "decode": Journey.after_decode,
+}
+
+
+class _Stage:
+    """One hop: takes its answers, hands on what follows from them."""
+
+    def __init__(self, pipeline: Pipeline, hop: Hop, next_hop: Hop | None) -> None:
+        self._pipeline, self._hop, self._next = pipeline, hop, next_hop
+
+    def answered(self, index: int, response: Any) -> None:
+        try:
+            following = _STEPS[self._hop](self._pipeline.journeys[index], response)
+            if self._next is not None:
+                self._pipeline.send(self._next, index, following)
+                return
+        except GenJSCCError as error:
+            self.failed(index, error)
+        else:
+            self._pipeline.settle(index, following)
+
+    def failed(self, index: int, error: GenJSCCError) -> None:
+        self._pipeline.settle(index, Failure(index, error))
 
 
 class Pipeline:
     """One use of the three streams."""
 
-    def __init__(self, transport: Transport, timeout_s: float, window: int = WINDOW) -> None:
-        self._transport, self._timeout_s = transport, timeout_s
-        self._heard_at = 0.0
+    def __init__(
+        self,
+        transport: Transport,
+        timeout_s: float,
+        metadata: Metadata,
+        window: int = WINDOW,
+    ) -> None:
+        self.journeys: dict[int, Journey] = {}
         self._free = asyncio.Semaphore(window)
         self._outcomes: asyncio.Queue[tuple[int, Outcome] | None] = asyncio.Queue()
-        self._journeys: dict[int, Journey] = {}
-        self._broken: Exception | None = None
+        self._taken = 0
+        self._source_error: Exception | None = None
+        self._hops: dict[Hop, ResumableStream[Any]] = {}
+        for hop, next_hop in zip(HOPS, (*HOPS[1:], None), strict=True):
+            role = ROLES[hop]
+            address = transport.addresses[role]
+            self._hops[hop] = ResumableStream(
+                f"{role} at {address}",
+                partial(transport.streams[hop], metadata=metadata),
+                partial(transport.wait_connected, hop),
+                partial(from_rpc_error, role=role, address=address),
+                _Stage(self, hop, next_hop),
+                timeout_s,
+            )
 
     async def run(
         self, images: Iterable[ImageInput], options: Callable[[int], Options]
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome]:
         """The outcomes in the order of the images.
 
         Raises:
-            GenJSCCError: a stream broke, or no service answered for `timeout_s`; what was under
-                way has been yielded as failures.
             Exception: what the source of the images raised, after the outcomes of those before.
         """
-        metadata = new_request_metadata()
-        streams = self._transport.streams
-        encoding = streams["encode"](self._encode_requests(images, options), metadata=metadata)
-        transmitting = streams["transmit"](self._transmit_requests(encoding), metadata=metadata)
-        decoding = streams["decode"](self._decode_requests(transmitting), metadata=metadata)
-        finishing = asyncio.create_task(self._finish(decoding))
+        feeding = asyncio.create_task(self._feed(iter(images), options))
+        tasks = [feeding]
+        for hop in HOPS:
+            tasks.append(asyncio.create_task(self._drive(hop, after=tasks[-1])))
+        for task in tasks:
+            # Wakes whoever waits for an outcome: there may be no more, or a task has failed.
+            task.add_done_callback(lambda _: self._outcomes.put_nowait(None))
         try:
-            async for outcome in self._in_order():
-                yield outcome
+            due, early = 0, dict[int, Outcome]()
+            while not (feeding.done() and due == self._taken):
+                for task in tasks:
+                    if task.done():
+                        task.result()
+                arrived = await self._outcomes.get()
+                if arrived is None:
+                    continue
+                index, outcome = arrived
+                early[index] = outcome
+                while due in early:
+                    yield early.pop(due)
+                    self._free.release()
+                    due += 1
+            # The services learn that no more will come.
+            await asyncio.wait(tasks, timeout=_LAST_WORD_S)
         finally:
-            finishing.cancel()
-            for call in (encoding, transmitting, decoding):
-                call.cancel()
-        if self._broken is not None:
-            raise self._broken
+            for task in tasks:
+                task.cancel()
+        if self._source_error is not None:
+            raise self._source_error
 
-    async def _in_order(self) -> AsyncIterator[Outcome]:
-        due = 0
-        early: dict[int, Outcome] = {}
-        while (arrived := await self._next_outcome()) is not None:
-            index, outcome = arrived
-            early[index] = outcome
-            while due in early:
-                yield early.pop(due)
-                self._free.release()
-                due += 1
-        # The streams are over. What has no outcome by now was lost with a broken one.
-        reason: GenJSCCError = RemoteError("the service ended the stream without an answer")
-        if isinstance(self._broken, GenJSCCError):
-            reason = self._broken
-        for index in sorted(self._journeys.keys() | early.keys()):
-            yield early.get(index) or Failure(index, reason)
+    def send(self, hop: Hop, index: int, request: Any) -> None:
+        """Hands a request to a hop. Raises InvalidInputError where it is too long."""
+        message = _MESSAGES[hop](item_id=index, request=checked_length(request, hop))
+        self._hops[hop].submit(index, message)
 
-    async def _next_outcome(self) -> tuple[int, Outcome] | None:
-        """None at the end, or where images are under way and nothing is heard of them."""
-        while True:
-            silent = time.monotonic() - self._heard_at if self._journeys else 0.0
-            if silent >= self._timeout_s:
-                waiting = len(self._journeys)
-                self._break(
-                    DeadlineError(f"no answer for {self._timeout_s:g} s, {waiting} images waiting")
-                )
-                return None
-            try:
-                return await asyncio.wait_for(self._outcomes.get(), self._timeout_s - silent)
-            except TimeoutError:
-                continue
-
-    def _settle(self, index: int, outcome: Outcome) -> None:
-        self._journeys.pop(index, None)
+    def settle(self, index: int, outcome: Outcome) -> None:
+        """The end of an image."""
+        self.journeys.pop(index, None)
         self._outcomes.put_nowait((index, outcome))
 
-    async def _encode_requests(
-        self, images: Iterable[ImageInput], options: Callable[[int], Options]
-    ) -> AsyncIterator[transmitter_pb2.EncodeStreamRequest]:
-        source = iter(images)
-        index = 0
-        while self._broken is None:
+    async def _drive(self, hop: Hop, after: asyncio.Task[None]) -> None:
+        stream = self._hops[hop]
+        after.add_done_callback(lambda _: stream.finish())
+        await stream.run()
+
+    async def _feed(self, source: Iterator[ImageInput], options: Callable[[int], Options]) -> None:
+        while True:
             await self._free.acquire()
             try:
                 # The source may read files or wait: not on the event loop.
                 image: Any = await asyncio.to_thread(next, source, _END)
-                if image is _END:
-                    return
-                journey = Journey(options(index))
-                request = journey.first(image)
-            except GenJSCCError as error:
-                self._settle(index, Failure(index, error))
             except Exception as error:  # noqa: BLE001 (raised to the caller at the end)
-                self._break(error)
+                self._source_error = error
                 return
-            else:
-                self._journeys[index] = journey
-                self._heard_at = time.monotonic()
-                yield transmitter_pb2.EncodeStreamRequest(item_id=index, request=request)
-            index += 1
-
-    async def _transmit_requests(
-        self, encoding: Any
-    ) -> AsyncIterator[channel_pb2.TransmitStreamRequest]:
-        async for index, response in self._answers(encoding, "encode"):
-            request = self._next(index, Journey.after_encode, response)
-            if request is not None:
-                yield channel_pb2.TransmitStreamRequest(item_id=index, request=request)
-
-    async def _decode_requests(
-        self, transmitting: Any
-    ) -> AsyncIterator[receiver_pb2.DecodeStreamRequest]:
-        async for index, response in self._answers(transmitting, "transmit"):
-            request = self._next(index, Journey.after_transmit, response)
-            if request is not None:
-                yield receiver_pb2.DecodeStreamRequest(item_id=index, request=request)
-
-    async def _finish(self, decoding: Any) -> None:
-        async for index, response in self._answers(decoding, "decode"):
-            reception = self._next(index, Journey.after_decode, response)
-            if reception is not None:
-                self._settle(index, reception)
-        self._outcomes.put_nowait(None)
-
-    # gRPC consumes the generators above and would swallow what they raise: nothing may escape.
-    def _next(self, index: int, step: Callable[[Journey, Any], Any], response: Any) -> Any:
-        """The journey's next request, or None where it cannot go on."""
-        try:
-            return step(self._journeys[index], response)
-        except GenJSCCError as error:
-            self._settle(index, Failure(index, error))
-        except Exception as error:  # noqa: BLE001 (raised to the caller at the end)
-            self._break(error)
-        return None
-
-    async def _answers(self, call: Any, hop: Hop) -> AsyncIterator[tuple[int, Any]]:
-        """Good answers of a stream; bad ones are settled. Ends quietly if the stream breaks."""
-        try:
-            async for answer in call:
-                index = answer.item_id
-                self._heard_at = time.monotonic()
-                if index not in self._journeys:
-                    raise RemoteError(f"{ROLES[hop]} answered item {index}, which is not open")
-                if answer.WhichOneof("result") == "error":
-                    error = error_from_status(answer.error.code, answer.error.message)
-                    self._settle(index, Failure(index, error))
-                else:
-                    yield index, answer.response
-        except grpc.aio.AioRpcError as error:
-            role = ROLES[hop]
-            self._break(from_rpc_error(error, role, self._transport.addresses[role]))
-        except RemoteError as error:
-            self._break(error)
-
-    def _break(self, error: Exception) -> None:
-        if self._broken is None:
-            self._broken = error
+            if image is _END:
+                return
+            index = self._taken
+            self._taken += 1
+            try:
+                journey = self.journeys[index] = Journey(options(index))
+                self.send("encode", index, await asyncio.to_thread(journey.first, image))
+            except GenJSCCError as error:
+                self.settle(index, Failure(index, error))

@@ -12,14 +12,25 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from genjscc.addresses import grpc_target
 from genjscc.client.options import HOPS, Hop
-from genjscc.errors import GenJSCCError, UnavailableError, error_from_status
+from genjscc.client.policy import MAX_MESSAGE_BYTES, channel_options
+from genjscc.client.security import Security
+from genjscc.errors import (
+    GenJSCCError,
+    InvalidInputError,
+    OverloadedError,
+    UnavailableError,
+    error_from_status,
+)
 from genjscc.v1 import channel_pb2_grpc, receiver_pb2_grpc, transmitter_pb2_grpc
 
 ROLES: dict[Hop, str] = {"encode": "transmitter", "transmit": "channel", "decode": "receiver"}
 DEFAULT_PORTS: dict[str, int] = {"transmitter": 50051, "channel": 50052, "receiver": 50053}
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 REQUEST_ID = "x-request-id"
+Metadata = tuple[tuple[str, str], ...]
+# gRPC's own word for "come again after so many milliseconds".
+_RETRY_AFTER = "grpc-retry-pushback-ms"
 # What grpc.aio says, with INTERNAL, where a write meets a connection that is just breaking.
 _WRITE_FAILED = "Internal error from Core"
 
@@ -29,9 +40,9 @@ def default_address(role: str) -> str:
     return os.environ.get(f"GENJSCC_{role.upper()}") or f"127.0.0.1:{DEFAULT_PORTS[role]}"
 
 
-def new_request_metadata() -> tuple[tuple[str, str], ...]:
-    """A fresh request id, the same for all hops of an image: their logs can be joined by it."""
-    return ((REQUEST_ID, uuid.uuid4().hex),)
+def new_request_id() -> str:
+    """The same for all hops of an image: their logs can be joined by it."""
+    return uuid.uuid4().hex
 
 
 @contextmanager
@@ -48,23 +59,43 @@ def from_rpc_error(error: grpc.aio.AioRpcError, role: str, address: str) -> GenJ
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.INTERNAL and details == _WRITE_FAILED:
         return UnavailableError(f"{role} at {address}: the connection was lost")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return OverloadedError(details, retry_after_s=_retry_after_s(error))
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         details = f"{role} at {address}: {details}"
     return error_from_status(code.value[0], details)
 
 
+def _retry_after_s(error: grpc.aio.AioRpcError) -> float | None:
+    metadata: Any = error.trailing_metadata() or ()  # pairs; the stubs say otherwise
+    for key, value in metadata:
+        if key == _RETRY_AFTER and isinstance(value, str) and value.isdecimal():
+            return int(value) / 1000
+    return None
+
+
+def checked_length(request: Any, field: str) -> Any:
+    """A request that a service would read.
+
+    Raises:
+        InvalidInputError: it is longer than any message may be.
+    """
+    if request.ByteSize() > MAX_MESSAGE_BYTES:
+        raise InvalidInputError(
+            field, f"makes a message of {request.ByteSize()} bytes; at most {MAX_MESSAGE_BYTES}"
+        )
+    return request
+
+
 class Transport:
     """One gRPC channel per service. Belongs to one event loop."""
 
-    def __init__(self, addresses: dict[str, str]) -> None:
+    def __init__(self, addresses: dict[str, str], security: Security) -> None:
         self.addresses = addresses
-        options = [
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        ]
+        self._security = security
+        credentials = security.credentials()
         self._channels = {
-            role: grpc.aio.insecure_channel(address, options=options)
-            for role, address in addresses.items()
+            role: _open(role, address, security, credentials) for role, address in addresses.items()
         }
         self.transmitter = transmitter_pb2_grpc.TransmitterServiceStub(
             self._channels["transmitter"]
@@ -82,13 +113,17 @@ class Transport:
             "decode": self.receiver.DecodeStream,
         }
 
-    async def call(
-        self, hop: Hop, request: Any, *, timeout_s: float, metadata: tuple[tuple[str, str], ...]
-    ) -> Any:
+    def metadata(self, request_id: str, trace: Metadata = ()) -> Metadata:
+        """What a call carries beside its request."""
+        return ((REQUEST_ID, request_id), *self._security.metadata(), *trace)
+
+    async def call(self, hop: Hop, request: Any, *, timeout_s: float, metadata: Metadata) -> Any:
         """The response to one request. Raises GenJSCCError."""
         role = ROLES[hop]
         with translated(role, self.addresses[role]):
-            return await self._unary[hop](request, timeout=timeout_s, metadata=metadata)
+            return await self._unary[hop](
+                checked_length(request, hop), timeout=timeout_s, metadata=metadata
+            )
 
     async def wait_ready(self, timeout_s: float) -> None:
         """Until all three services report SERVING.
@@ -112,7 +147,28 @@ class Transport:
             finally:
                 watching.cancel()
 
+    async def wait_connected(self, hop: Hop) -> None:
+        """Until a replica of a service is connected and says that it serves."""
+        channel = self._channels[ROLES[hop]]
+        while (state := channel.get_state(try_to_connect=True)) != grpc.ChannelConnectivity.READY:
+            await channel.wait_for_state_change(state)
+
     async def close(self) -> None:
         """Closes the channels; calls in flight are cancelled."""
         for channel in self._channels.values():
             await channel.close(None)
+
+
+def _open(
+    role: str, address: str, security: Security, credentials: grpc.ChannelCredentials | None
+) -> grpc.aio.Channel:
+    security.check(role, address)
+    target, options = grpc_target(address, field=role), channel_options()
+    if target != address:
+        # gRPC would take the whole list for the name of the host.
+        options.append(("grpc.default_authority", address.split(",", maxsplit=1)[0].strip()))
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=options)
+    if security.server_name:
+        options.append(("grpc.ssl_target_name_override", security.server_name))
+    return grpc.aio.secure_channel(target, credentials, options=options)

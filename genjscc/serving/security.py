@@ -8,7 +8,6 @@ token. Everything else, reflection included, needs one where tokens are set.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
@@ -85,16 +84,6 @@ def accepted_tokens(settings: ServiceSettings) -> tuple[bytes, ...]:
                 "token", "is empty or holds other characters than printable ASCII without spaces"
             )
     return tuple(token.encode() for token in tokens)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class TokenGuard:

@@ -18,6 +18,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import start_http_server
 
+from genjscc.addresses import is_loopback
 from genjscc.errors import GenJSCCError
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.health import Health
@@ -26,12 +27,7 @@ from genjscc.serving.logs import set_up_logging
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.reflection import enable_reflection
 from genjscc.serving.room import Room
-from genjscc.serving.security import (
-    TokenGuard,
-    accepted_tokens,
-    is_loopback,
-    server_credentials,
-)
+from genjscc.serving.security import TokenGuard, accepted_tokens, server_credentials
 from genjscc.serving.tracing import make_tracer
 from genjscc.settings import ServiceSettings
 

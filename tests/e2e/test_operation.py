@@ -129,7 +129,8 @@ def big_request() -> channel_pb2.TransmitRequest:
 
 @pytest.fixture
 def channel(tmp_path: Path) -> Iterator[ServiceProcess]:
-    with ServiceProcess("channel", log=tmp_path / "channel.log") as service:
+    # More grace than a busy machine needs for what the tests ask for.
+    with ServiceProcess("channel", "--grace-s", "60", log=tmp_path / "channel.log") as service:
         yield service
 
 
@@ -160,7 +161,7 @@ def test_idle_services_end_at_once_and_well(channel: ServiceProcess, number: int
         started = time.monotonic()
         channel.process.send_signal(number)
         assert channel.wait() == 0
-        assert time.monotonic() - started < 9  # less than the grace, in spite of the watch
+        assert time.monotonic() - started < 30  # less than the grace, in spite of the watch
 
 
 def test_an_open_stream_does_not_outlast_the_grace(tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses of services, as people write them and as gRPC wants them."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from genjscc.errors import InvalidInputError, UnavailableError
+
+_SCHEMES = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "xds:")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def hosts_of(address: str) -> list[str]:
+    """The hosts of "host:port" or "host:port,host:port"; none of a socket in the file system."""
+    if address.startswith("unix"):
+        return []
+    for scheme in _SCHEMES:
+        address = address.removeprefix(scheme)
+    return [part.rpartition(":")[0].lstrip("/") for part in address.split(",")]
+
+
+def grpc_target(address: str, *, field: str) -> str:
+    """The target of a service's address.
+
+    One name may stand for several addresses in the DNS, which gRPC looks up again when
+    connections fail. Several addresses with commas are looked up here, once.
+
+    Args:
+        address: "host:port", several of them with commas, or a target with its scheme.
+        field: the name for errors.
+
+    Raises:
+        InvalidInputError: not an address.
+        UnavailableError: a name of several cannot be looked up.
+    """
+    if address.startswith(_SCHEMES):
+        return address
+    parts = [part.strip() for part in address.split(",")]
+    for part in parts:
+        host, _, port = part.rpartition(":")
+        if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+            raise InvalidInputError(
+                field, f"got {part!r}; must be host:port, or several of them with commas"
+            )
+    if len(parts) == 1:
+        return parts[0]
+    found = [_look_up(part, field) for part in parts]
+    family = socket.AF_INET if all(socket.AF_INET in one for one in found) else socket.AF_INET6
+    if not all(family in one for one in found):
+        raise InvalidInputError(
+            field, f"got {address!r}; several addresses must be all of IPv4 or all of IPv6"
+        )
+    scheme = "ipv4" if family == socket.AF_INET else "ipv6"
+    return f"{scheme}:" + ",".join(one[family] for one in found)
+
+
+def _look_up(part: str, field: str) -> dict[int, str]:
+    """Address family to the first address of it, with port."""
+    host, _, port = part.rpartition(":")
+    try:
+        known = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise UnavailableError(f"{field} at {part}: {error.strerror}") from error
+    found: dict[int, str] = {}
+    for family, _, _, _, where in known:
+        literal = f"[{where[0]}]" if family == socket.AF_INET6 else where[0]
+        found.setdefault(family, f"{literal}:{port}")
+    return found

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a link proves who it is and whom it talks to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+
+from genjscc.addresses import hosts_of, is_loopback
+from genjscc.errors import InvalidInputError
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+
+
+@dataclass(frozen=True)
+class Security:
+    """TLS and token of a link; the same for its three services.
+
+    Attributes:
+        tls: encrypt, and trust the authorities that gRPC ships; implied by `ca` and
+            `certificate`.
+        ca: PEM file of the authorities to trust instead.
+        certificate: PEM file of the client's own certificate, for services that want one.
+        key: PEM file of its private key.
+        server_name: name that the services' certificates must hold, where it is not the host of
+            the address.
+        token: that the services want.
+        token_in_clear: send the token without TLS to other machines too. Whoever sees the
+            traffic can then use it: for networks that encrypt by themselves.
+    """
+
+    tls: bool = False
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    server_name: str = ""
+    token: str = field(default="", repr=False)
+    token_in_clear: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            missing = "certificate" if self.certificate is None else "key"
+            raise InvalidInputError(missing, "is missing; certificate and key go together")
+        if not (self.token.isascii() and (self.token.isprintable() and " " not in self.token)):
+            raise InvalidInputError(
+                "token", "holds other characters than printable ASCII without spaces"
+            )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Security:
+        """What GENJSCC_TLS, _TLS_CA, _TLS_CLIENT_CERTIFICATE, _TLS_CLIENT_KEY, _TLS_SERVER_NAME,
+        _TOKEN, _TOKEN_FILE (its first line) and _TOKEN_IN_CLEAR say.
+
+        Raises:
+            InvalidInputError: they contradict each other, or a file cannot be read.
+        """
+
+        def text(name: str) -> str:
+            return environment.get(f"GENJSCC_{name}", "")
+
+        def path(name: str) -> Path | None:
+            return Path(text(name)) if text(name) else None
+
+        token, file = text("TOKEN"), path("TOKEN_FILE")
+        if not token and file is not None:
+            lines = _read("GENJSCC_TOKEN_FILE", file).decode(errors="replace").split()
+            if not lines:
+                raise InvalidInputError("GENJSCC_TOKEN_FILE", f"{file} holds no token")
+            token = lines[0]
+        return cls(
+            tls=text("TLS").lower() in _TRUE,
+            ca=path("TLS_CA"),
+            certificate=path("TLS_CLIENT_CERTIFICATE"),
+            key=path("TLS_CLIENT_KEY"),
+            server_name=text("TLS_SERVER_NAME"),
+            token=token,
+            token_in_clear=text("TOKEN_IN_CLEAR").lower() in _TRUE,
+        )
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the link uses TLS."""
+        return self.tls or self.ca is not None or self.certificate is not None
+
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """For gRPC; None: without TLS. Raises InvalidInputError where a file cannot be read."""
+        if not self.encrypted:
+            return None
+        return grpc.ssl_channel_credentials(
+            None if self.ca is None else _read("ca", self.ca),
+            None if self.key is None else _read("key", self.key),
+            None if self.certificate is None else _read("certificate", self.certificate),
+        )
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What each call carries."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+    def check(self, role: str, address: str) -> None:
+        """Raises InvalidInputError where the token would travel in clear to another machine."""
+        if not self.token or self.encrypted or self.token_in_clear:
+            return
+        for host in hosts_of(address):
+            if not is_loopback(host):
+                raise InvalidInputError(
+                    "token",
+                    f"would travel unencrypted to the {role} at {address}; use TLS, or "
+                    "GENJSCC_TOKEN_IN_CLEAR=1 where the network encrypts by itself",
+                )
+
+
+def _read(name: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(name, f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A span around each use of the link, where the program uses OpenTelemetry.
+
+Only the API is used: which spans are kept and where they go is for the program to say. Without
+the package, or without a provider, nothing happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+@contextmanager
+def link_span(name: str, request_id: str) -> Iterator[Metadata]:
+    """Yields the metadata that makes the services' spans children of this one."""
+    try:
+        from opentelemetry import propagate, trace
+    except ImportError:
+        yield ()
+        return
+    tracer = trace.get_tracer("genjscc", version("genjscc"))
+    # Not made the current one: a generator's caller goes on with its own work in between.
+    span = tracer.start_span(
+        name, kind=trace.SpanKind.CLIENT, attributes={"genjscc.request_id": request_id}
+    )
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier, trace.set_span_in_context(span))
+    try:
+        yield tuple(carrier.items())
+    except Exception as error:
+        span.record_exception(error)
+        span.set_status(trace.StatusCode.ERROR, str(error))
+        raise
+    finally:
+        span.end()

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stream that outlives its replicas: each request is settled once, whatever they do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import grpc
+import pytest
+from fake_rooms import FakeRoom, answer_of, fake_service, request_for
+
+from genjscc.client import resumable
+from genjscc.client.policy import channel_options
+from genjscc.client.resumable import ResumableStream
+from genjscc.client.transport import from_rpc_error
+from genjscc.errors import (
+    AccessError,
+    DeadlineError,
+    GenJSCCError,
+    InvalidInputError,
+    RemoteError,
+    UnavailableError,
+)
+from genjscc.serving.server import Server
+from genjscc.settings import ServiceSettings
+from genjscc.v1 import channel_pb2, channel_pb2_grpc
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class Ends:
+    """Notes what becomes of each request, and that it does once."""
+
+    def __init__(self) -> None:
+        self.all: dict[int, str | GenJSCCError] = {}
+
+    def answered(self, index: int, response: Any) -> None:
+        assert index not in self.all
+        self.all[index] = answer_of(response)
+
+    def failed(self, index: int, error: GenJSCCError) -> None:
+        assert index not in self.all
+        self.all[index] = error
+
+    async def reach(self, count: int) -> None:
+        while len(self.all) < count:
+            await asyncio.sleep(0.002)
+
+    def errors(self) -> list[GenJSCCError]:
+        return [end for end in self.all.values() if not isinstance(end, str)]
+
+
+def message(index: int, text: str = "") -> channel_pb2.TransmitStreamRequest:
+    request = request_for(text or f"item{index}")
+    return channel_pb2.TransmitStreamRequest(item_id=index, request=request)
+
+
+@asynccontextmanager
+async def streaming(
+    *ports: int, timeout_s: float = 20.0
+) -> AsyncIterator[tuple[ResumableStream[Any], Ends]]:
+    """A running stream to whoever listens on the ports."""
+    target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+    ends = Ends()
+    async with grpc.aio.insecure_channel(target, options=channel_options()) as connection:
+
+        async def connected() -> None:
+            while (state := connection.get_state(True)) is not grpc.ChannelConnectivity.READY:
+                await connection.wait_for_state_change(state)
+
+        stream: ResumableStream[Any] = ResumableStream(
+            "channel at test",
+            channel_pb2_grpc.ChannelServiceStub(connection).TransmitStream,
+            connected,
+            partial(from_rpc_error, role="channel", address="test"),
+            ends,
+            timeout_s,
+        )
+        running = asyncio.create_task(stream.run())
+        try:
+            yield stream, ends
+            stream.finish()
+            await asyncio.wait_for(running, 20)
+        finally:
+            running.cancel()
+
+
+@asynccontextmanager
+async def serving(room: FakeRoom, **settings: Any) -> AsyncIterator[Server]:
+    server = Server(fake_service(room), ServiceSettings(metrics_port=-1, **settings))
+    await server.start()
+    try:
+        yield server
+    finally:
+        room.gate.set()
+        await server.stop()
+
+
+async def test_a_replica_that_shuts_down_hands_over_without_losing_anything() -> None:
+    rooms = [FakeRoom(), FakeRoom()]
+    async with (
+        serving(rooms[0]) as first,
+        serving(rooms[1]) as second,
+        streaming(first.port, second.port) as (stream, ends),
+    ):
+        servers = {0: first, 1: second}
+        for start in (0, 100):
+            for index in range(start, start + 100):
+                stream.submit(index, message(index))
+            await ends.reach(start + 20)
+            if start == 0:  # the one that is in use; the other takes over
+                busy = max(servers, key=lambda i: len(rooms[i].batches))
+                await servers[busy].stop()
+        await ends.reach(200)
+    assert ends.all == {index: f"<item{index}>" for index in range(200)}
+    assert all(room.batches for room in rooms)
+    # What had been begun was finished where it was.
+    computed = [item for room in rooms for batch in room.batches for item in batch]
+    assert len(computed) == len(set(computed))
+
+
+async def test_a_service_that_comes_back_is_met_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable, "FIRST_CONTACT_S", 0.4)
+    async with serving(FakeRoom()) as server:
+        port = server.port
+    async with streaming(port, timeout_s=0.4) as (stream, ends):
+        stream.submit(0, message(0))
+        await ends.reach(1)
+        # It is known to be away: no need to wait for each.
+        for index in range(1, 50):
+            stream.submit(index, message(index))
+        await ends.reach(50)
+        assert len(ends.errors()) == 50
+        assert all(isinstance(error, UnavailableError) for error in ends.errors())
+        assert "channel at test" in str(ends.all[0])
+        async with serving(FakeRoom(), port=port):
+            index = 50
+            while not isinstance(ends.all.get(index - 1), str):
+                stream.submit(index, message(index))
+                index += 1
+                await ends.reach(index)
+                await asyncio.sleep(0.05)
+
+
+async def test_a_silent_service_is_given_up_and_tried_again() -> None:
+    room = FakeRoom()
+    room.gate.clear()
+    async with serving(room) as server, streaming(server.port, timeout_s=0.5) as (stream, ends):
+        stream.submit(0, message(0))
+        stream.submit(1, message(1))
+        await ends.reach(2)
+        assert [type(error) for error in ends.errors()] == [DeadlineError] * 2
+        assert "no answer for 0.5 s, 2 images waiting" in str(ends.all[0])
+        room.gate.set()
+        stream.submit(2, message(2))
+        await ends.reach(3)
+        assert ends.all[2] == "<item2>"
+
+
+async def test_an_idle_stream_is_not_taken_for_a_silent_one() -> None:
+    async with serving(FakeRoom()) as server, streaming(server.port, timeout_s=0.2) as (s, ends):
+        for index in range(2):
+            s.submit(index, message(index))
+            await ends.reach(index + 1)
+            await asyncio.sleep(0.5)
+    assert ends.errors() == []
+
+
+async def test_errors_of_items_and_of_streams_are_told_at_once() -> None:
+    async with serving(FakeRoom()) as server, streaming(server.port) as (stream, ends):
+        for index, text in enumerate(["good", "refuse", "crash"]):
+            stream.submit(index, message(index, text))
+        await ends.reach(3)
+    assert ends.all[0] == "<good>"
+    assert [type(error) for error in ends.errors()] == [InvalidInputError, RemoteError]
+    async with (
+        serving(FakeRoom(), token="secret") as server,
+        streaming(server.port) as (stream, ends),
+    ):
+        stream.submit(0, message(0))
+        await ends.reach(1)
+        assert [type(error) for error in ends.errors()] == [AccessError]
+
+
+async def test_a_stream_that_finds_no_place_waits_for_one() -> None:
+    async with (
+        serving(FakeRoom(), max_streams=1) as server,
+        streaming(server.port) as (second, ends),
+    ):
+        async with streaming(server.port) as (first, others):
+            first.submit(0, message(0))
+            await others.reach(1)
+            second.submit(0, message(0))
+            await asyncio.sleep(0.1)
+            assert ends.all == {}
+        await ends.reach(1)
+    assert ends.all == {0: "<item0>"}
+
+
+class Odd(channel_pb2_grpc.ChannelServiceServicer):
+    """A service that another hand wrote."""
+
+    def __init__(self, behaviour: Callable[[Any], AsyncIterator[Any]]) -> None:
+        self._behaviour = behaviour
+
+    async def TransmitStream(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
+        async for answer in self._behaviour(request_iterator):
+            yield answer
+
+
+async def half(requests: Any) -> AsyncIterator[Any]:
+    """Answers one request of each call and ends it as if all was well."""
+    async for item in requests:
+        yield channel_pb2.TransmitStreamResponse(item_id=item.item_id)
+        return
+
+
+async def stranger(requests: Any) -> AsyncIterator[Any]:
+    async for item in requests:
+        yield channel_pb2.TransmitStreamResponse(item_id=item.item_id + 1000)
+
+
+@pytest.mark.parametrize("behaviour", [half, stranger])
+async def test_a_service_that_does_not_keep_to_the_protocol(behaviour: Any) -> None:
+    server = grpc.aio.server()
+    channel_pb2_grpc.add_ChannelServiceServicer_to_server(Odd(behaviour), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with streaming(port) as (stream, ends):
+        for index in range(5):
+            stream.submit(index, message(index))
+        await ends.reach(5)
+    await server.stop(0)
+    if behaviour is half:
+        assert ends.errors() == []
+    else:
+        assert [type(error) for error in ends.errors()] == [RemoteError] * 5
+        assert "answered item 1000, which is not open" in str(ends.all[0])
