@@ -206,6 +206,9 @@ BUILD_IMAGE=$BUILD_IMAGE
 TORCH_INDEX=
 PROMETHEUS_IMAGE=$PROMETHEUS_IMAGE
 ENVOY_IMAGE=$ENVOY_IMAGE
+# No package holds Grafana. Compose wants an image even for none of its containers.
+GRAFANA_IMAGE=$PYTHON_IMAGE
+GRAFANA_REPLICAS=0
 EOF
   say "wrote $HERE/local.env"
 }

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -53,13 +55,18 @@ def demo(
     ),
     bundles: Annotated[Path | None, typer.Option(help="Folder of the trained models.")] = None,
     device: Annotated[str, typer.Option(help="PyTorch device of the networks.")] = "cpu",
+    connect: Annotated[
+        bool,
+        typer.Option(
+            help="Use services that run already, where GENJSCC_TRANSMITTER and so on say."
+        ),
+    ] = False,
 ) -> None:
     """Send photos through three processes at -5, 0 and 5 dB and each rate; show what arrives.
 
     Sample photos unless --photo names others; the central square of a photo is used.
     """
-    flags = {role: service_flags(role, True, bundles, device) for role in ROLES}
-    with started(flags) as services, services.connect() as link:
+    with _running_link() if connect else _own_link(bundles, device) as link:
         chosen = _choose(link.models(), model)
         photos = [load_square(path, chosen.image_size) for path in photo or sample_photos()]
         shots = _shoot(link, chosen, photos)
@@ -72,6 +79,20 @@ def demo(
         "SNR and PSNR in dB, times in ms"
     )
     out.print(f"picture: {output}", soft_wrap=True)
+
+
+@contextmanager
+def _running_link() -> Iterator[Link]:
+    with Link() as link:
+        link.wait_ready()
+        yield link
+
+
+@contextmanager
+def _own_link(bundles: Path | None, device: str) -> Iterator[Link]:
+    flags = {role: service_flags(role, True, bundles, device) for role in ROLES}
+    with started(flags) as services, services.connect() as link:
+        yield link
 
 
 def _choose(offered: list[ModelInfo], name: str | None) -> ModelInfo:
