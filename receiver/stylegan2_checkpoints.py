@@ -2,7 +2,9 @@
 """StyleGAN2 generators on disk: other projects' checkpoints in, our bundle in and out.
 
 A bundle is a folder with `config.json` (sizes, SHA-256), `generator.safetensors` (16-bit floats)
-and `card.md`. Checkpoints of other projects are read as tensors only; no pickle is ever executed.
+and `card.md`; for a generator that was trained here also `codes.safetensors`, the map from images
+to latents that it was trained to invert. Checkpoints of other projects are read as tensors only;
+no pickle is ever executed.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from genjscc.bundles.config import GeneratorConfig
 from genjscc.bundles.store import (
+    CODES,
     CONFIG,
     GENERATOR,
     checked_name,
@@ -81,7 +84,12 @@ def load_bundle(folder: Path) -> Generator:
 
 
 def save_bundle(
-    generator: Generator, folder: Path, card: str, *, dtype: torch.dtype = torch.float16
+    generator: Generator,
+    folder: Path,
+    card: str,
+    *,
+    codes: nn.Module | None = None,
+    dtype: torch.dtype = torch.float16,
 ) -> GeneratorConfig:
     """Writes a generator as a bundle folder and returns its declaration.
 
@@ -89,6 +97,7 @@ def save_bundle(
         generator: what to store.
         folder: created; files of the same names are replaced. Its name is the bundle's.
         card: Markdown: training data, measurements, terms.
+        codes: the map from images to latents, where there is one.
         dtype: stored precision. float16 keeps 11 significant bits, bfloat16 the full range.
 
     Raises:
@@ -96,13 +105,11 @@ def save_bundle(
         InvalidInputError: the folder's name is not one for a bundle.
     """
     name = checked_name(folder.resolve().name)
+    files = {GENERATOR: write_weights(generator, folder / GENERATOR, dtype)}
+    if codes is not None:
+        files[CODES] = write_weights(codes, folder / CODES, dtype)
     config = GeneratorConfig.model_validate(
-        {
-            "name": name,
-            "scheme": "stylegan2",
-            "files": {GENERATOR: write_weights(generator, folder / GENERATOR, dtype)},
-            **_sizes(generator),
-        }
+        {"name": name, "scheme": "stylegan2", "files": files, **_sizes(generator)}
     )
     write_declaration(folder, config, card)
     return config

@@ -44,6 +44,7 @@ from genjscc.training.stylegan2_networks import (
 from receiver.stylegan2 import Generator, StyledConv
 
 _COOLDOWN_FLOOR = 0.1
+_QUEUE_CHUNK = 256
 # Steps between measurements of the gradients that balance the losses.
 _MEASURE_EVERY = 10
 # Columns of train.csv; a term that is not active yet is nan.
@@ -77,6 +78,8 @@ class StyleGAN2Training:
         self.queued = 0
         if state is not None:
             self._restore(state)
+        else:
+            self._fill_queue()
 
     @property
     def images(self) -> int:
@@ -197,17 +200,16 @@ class StyleGAN2Training:
             cut = 1 + int(layer * (generator.num_ws - 1))
             mixed = torch.cat([ws[split:, :cut], ws[split:].roll(1, 0)[:, cut:]], 1)
             ws = torch.cat([ws[:split], mixed])
+        # On reconstructions as well: there the distortion keeps what noise adds small. Where
+        # samples alone see noise, its strength grows to speckle.
         noise = generator.random_noise(len(ws), draws)
-        for maps in noise:
-            # Random detail only costs distortion: on reconstructions it would unlearn the noise.
-            maps[:split] = 0
         return generator.synthesis(ws, noise), codes.detach(), correction
 
     def _latent_gradients(
         self, draws: torch.Generator
     ) -> tuple[dict[str, list[Tensor]], dict[str, float]]:
         networks = self.networks
-        if not self.config.latent_learning_rate or self.queued < len(self.queue):
+        if not self.config.latent_learning_rate:
             return {}, {}
         return latent_gradients(
             self.config,
@@ -219,6 +221,19 @@ class StyleGAN2Training:
             draws,
             step=self.step,
         )
+
+    @torch.no_grad()
+    def _fill_queue(self) -> None:
+        """Codes of training images, evenly over the folder, so that the critic starts at once."""
+        slots = len(self.queue)
+        for start in range(0, slots, _QUEUE_CHUNK):
+            chosen = range(start, min(start + _QUEUE_CHUNK, slots))
+            pixels = [self.data[i * len(self.data) // slots] for i in chosen]
+            x = to_float(torch.stack(pixels).to(self.fabric.device))
+            # Every other one mirrored, as the images of the steps are.
+            x[1::2] = x[1::2].flip(3)
+            self.queue[start : start + len(x)] = self.networks.encoder(x)[0]
+        self.queued = slots
 
     @torch.no_grad()
     def _enqueue(self, codes: Tensor) -> None:

@@ -17,7 +17,8 @@ class StyleGAN2Config(BaseModel):
     train: Path = Field(description="folder of training images, searched recursively")
     val: Path = Field(description="folder of validation images")
     init: Path | None = Field(
-        None, description="a run's checkpoint.pt whose networks are the start of a new run"
+        None,
+        description="start of a new run: another run's checkpoint.pt, or the bundle it made",
     )
 
     widths: tuple[int, ...] = Field(
@@ -28,10 +29,10 @@ class StyleGAN2Config(BaseModel):
     style_dim: int = Field(256, ge=8, description="size of z and w")
     mapping_layers: int = Field(4, ge=1, description="layers of the mapping")
     noise_strength: float = Field(
-        0.05, ge=0, description="strength of the noise inputs at the start"
+        0.02, ge=0, description="strength of the noise inputs at the start"
     )
     noise_floor: float = Field(
-        0.02, ge=0, description="learned strengths stay at or above this, so that noise matters"
+        0.01, ge=0, description="learned strengths stay at or above this, so that noise matters"
     )
     encoder_width: int = Field(
         48, ge=0, description="channels of the code encoder's network; 0: linear codes alone"

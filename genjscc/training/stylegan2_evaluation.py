@@ -67,7 +67,12 @@ class Evaluation:
             training.run.log("validation", training.images, row)
             training.run.sheet(training.images, sheet)
             folder = training.run.path / "generator"
-            save_bundle(training.exported(), folder, _card(training, row))
+            save_bundle(
+                training.exported(),
+                folder,
+                _card(training, row),
+                codes=training.networks.encoder,
+            )
         return row
 
     def _draws(self, batch: int) -> torch.Generator:

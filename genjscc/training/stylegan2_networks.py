@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from genjscc.bundles.store import CODES, read_generator_config, read_weights
 from genjscc.errors import InvalidInputError
 from genjscc.training.data import ImageFolder
 from genjscc.training.perceptual_features import PerceptualFeatures
@@ -21,11 +22,13 @@ from genjscc.training.stylegan2_codes import (
     LatentCritic,
     fit_basis,
     latent_offset,
+    shift_latents,
     start_mapping,
 )
 from genjscc.training.stylegan2_config import StyleGAN2Config
 from genjscc.training.stylegan2_discriminator import Discriminator
 from receiver.stylegan2 import Generator
+from receiver.stylegan2_checkpoints import load_bundle
 
 # Share of the usual style weights that a run from scratch starts with: codes then act gently.
 _STYLE_START = 0.3
@@ -52,9 +55,10 @@ class Networks:
         return state | {"basis": [encoder.mean, encoder.components, encoder.deviation]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over all trained weights."""
+        """Takes over the trained weights that are given."""
         for name in TRAINED:
-            getattr(self, name).load_state_dict(state[name])
+            if name in state:
+                getattr(self, name).load_state_dict(state[name])
 
     def averaged_codes(self, z: Tensor) -> Tensor:
         """What the averaged mapping makes of z, centred. [B, style_dim] -> the same."""
@@ -100,11 +104,16 @@ def build_networks(
 
 
 def load_start(path: Path) -> dict[str, Any]:
-    """The networks in another run's checkpoint; tensors and plain values only.
+    """The networks in another run's checkpoint or in the bundle that it made.
+
+    A bundle holds no discriminator and no critic: those begin anew.
 
     Raises:
         InvalidInputError: the file is missing or holds something else.
+        BundleError: the bundle is broken.
     """
+    if path.is_dir():
+        return _load_bundle(path)
     if not path.is_file():
         raise InvalidInputError("init", f"{path} is not a file")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -112,6 +121,18 @@ def load_start(path: Path) -> dict[str, Any]:
     if missing:
         raise InvalidInputError("init", f"{path} holds no {', '.join(missing)}")
     return state
+
+
+def _load_bundle(folder: Path) -> dict[str, Any]:
+    declared = read_generator_config(folder)
+    if CODES not in declared.files:
+        raise InvalidInputError("init", f"{folder} has no {CODES}: it was not trained here")
+    encoder = read_weights(folder / CODES, declared)
+    basis = CodeBasis(*(encoder[name] for name in CodeBasis._fields))
+    generator = load_bundle(folder)
+    shift_latents(generator, latent_offset(basis.deviation))
+    state = generator.state_dict()
+    return {"generator": state, "average": state, "encoder": encoder, "basis": list(basis)}
 
 
 def make_optimizers(

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from photo_folders import write_photos
 from torch import Tensor
 
-from genjscc.errors import InvalidInputError
+from genjscc.errors import BundleError, InvalidInputError
 from genjscc.training.config import load_config
 from genjscc.training.losses import perceptual
 from genjscc.training.perceptual_features import PerceptualFeatures
@@ -43,7 +43,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(photos: Path) -> StyleGAN2Config:
-    """All terms on from the start, the latent critic from the second step."""
+    """All terms on from the start."""
     return StyleGAN2Config(
         train=photos / "train",
         val=photos / "val",
@@ -201,6 +201,29 @@ def test_a_run_can_start_from_another(
         )
 
 
+def test_a_run_can_start_from_the_bundle_that_another_made(
+    config: StyleGAN2Config, fabric: Fabric, tmp_path: Path
+) -> None:
+    first = fit(config, tmp_path / "a", fabric)
+    start = config.model_copy(update={"init": tmp_path / "a" / "generator", "seed": 2})
+    second = StyleGAN2Training(start, tmp_path / "b", fabric)
+    z = torch.randn(3, config.style_dim)
+    noise = [torch.zeros(1, 1, r, r) for r in second.exported().noise_sizes]
+    images = [
+        (run := training.exported()).synthesis(run.broadcast(run.mapping(z)), noise)
+        for training in (first, second)
+    ]
+    # The bundle's floats have 11 bits.
+    torch.testing.assert_close(images[1], images[0], atol=0.02, rtol=0)
+    x = torch.rand(2, 3, 64, 64) * 2 - 1
+    codes = [training.networks.encoder(x)[0] for training in (first, second)]
+    torch.testing.assert_close(codes[1], codes[0], atol=0.02, rtol=1e-2)
+    assert second.step == 0
+    (tmp_path / "a" / "generator" / "codes.safetensors").unlink()
+    with pytest.raises(BundleError, match=r"codes\.safetensors"):
+        StyleGAN2Training(start, tmp_path / "c", fabric)
+
+
 def test_from_scratch_the_terms_join_one_by_one(
     config: StyleGAN2Config, fabric: Fabric, tmp_path: Path
 ) -> None:
@@ -208,7 +231,7 @@ def test_from_scratch_the_terms_join_one_by_one(
     training = StyleGAN2Training(config, tmp_path, fabric)
     batches = training.batches()
     seen = [set(training.train_step(next(batches))) for _ in range(3)]
-    assert seen[0] == {"mse", "correction"}
+    assert seen[0] == {"mse", "correction", "critic", "latent_distance"}
     assert seen[1] - seen[0] == {"st_lpips"}
     assert {"hinge_real", "hinge_fake", "adversarial_weight"} <= seen[2] - seen[1]
 
