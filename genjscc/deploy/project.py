@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Compose project of this repository, driven: for `genjscc up --docker` and the tests.
 
-    with Project().running() as project:
-        link = Link(**project.addresses())
+    project = Project()
+    project.build()
+    project.up(scale={"receiver": 3})
+    link = Link(**project.addresses())
+    project.down()
 
 `docker compose` does what changes something; what there is, the engine is asked itself.
 """
@@ -11,8 +14,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +31,14 @@ GATEWAY, PROMETHEUS, PROMETHEUS_PORT = "gateway", "prometheus", 9090
 # Written by deploy/engine/prepare.sh on machines without a registry.
 LOCAL_SETTINGS = Path("deploy", "engine", "local.env")
 _LABEL = "com.docker.compose"
+_PORT_SETTINGS = (
+    *("TRANSMITTER_PORT", "CHANNEL_PORT", "RECEIVER_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT"),
+)
+
+
+def free_ports_settings() -> dict[str, str]:
+    """Settings with which the engine picks the published ports."""
+    return dict.fromkeys(_PORT_SETTINGS, "0")
 
 
 def connect() -> DockerClient:
@@ -116,19 +126,9 @@ class Project:
         """Names of the services, the jobs left out."""
         return sorted(self.compose("config", "--services").split())
 
-    @contextmanager
-    def running(self, *, volumes: bool = False) -> Iterator[Project]:
-        """Built, started and healthy until the end of the block; then gone.
-
-        Args:
-            volumes: at the end remove what Prometheus and Grafana stored, too.
-        """
-        self.compose("build")
-        try:
-            self.up()
-            yield self
-        finally:
-            self.down(volumes=volumes)
+    def build(self, *services: str) -> None:
+        """The images of these services, or of all of them and of the jobs."""
+        self.compose("--profile=*", "build", *services)
 
     def up(self, scale: Mapping[str, int] | None = None) -> None:
         """Starts what is not running, and waits until all of it is healthy.
