@@ -108,6 +108,22 @@ class TransmitterSettings(ModelSettings):
 class ReceiverSettings(ModelSettings):
     """Settings of the receiver."""
 
+    inversion_generator: str = Field(
+        "", description="generator of inversions that name none; empty: the only one there is"
+    )
+    inversion_preset: Literal["paper", "fast"] = Field(
+        "paper", description="how inversions are optimised that name no preset"
+    )
+    inversion_max_steps: int = Field(1000, ge=1, description="steps that one inversion may ask for")
+    inversion_max_batch: int = Field(
+        4,
+        ge=1,
+        description="most inversions that make a step together; other work waits so long",
+    )
+    max_inversions: int = Field(
+        16, ge=1, description="inversions under way at a time; more wait for a place"
+    )
+
 
 class ChannelSettings(ServiceSettings):
     """Settings of the channel."""

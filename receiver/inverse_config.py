@@ -65,8 +65,10 @@ class InverseConfig(BaseModel):
         "fresh", description="noise of A: drawn for each step, drawn once, or none"
     )
 
-    start: Literal["mean", "learned"] = Field(
-        "mean", description="latents to begin with: the mean, or what the start network reads"
+    start: Literal["mean", "learned", "auto"] = Field(
+        "mean",
+        description="latents to begin with: the mean, what the generator's start network reads "
+        "from the received image, or the latter where there is such a network",
     )
     noise_start: Literal["random", "zero"] = Field("random", description="maps to begin with")
     latent_projection: Literal["sphere", "none"] = Field(
@@ -106,33 +108,28 @@ PRESETS: dict[str, InverseConfig] = {
     "paper": InverseConfig(),
     "fast": InverseConfig(
         steps=(20,),
-        start="learned",
+        start="auto",
         perceptual="st-lpips-alex",
         dtype="bfloat16",
     ),
 }
-DEFAULT_PRESET = "paper"
 
 
-def inverse_config(preset: str, overrides: Mapping[str, Any], *, field: str) -> InverseConfig:
+def inverse_config(preset: str, overrides: Mapping[str, Any]) -> InverseConfig:
     """A preset with some fields replaced.
 
-    Args:
-        preset: its name; "" is the paper's.
-        overrides: fields by name.
-        field: what to call the source in an error.
-
     Raises:
-        InvalidInputError: no such preset or field, or a value that does not fit.
+        InvalidInputError: no such preset or field, or a value that does not fit; the text names
+            it as a field of `inversion`.
     """
-    base = PRESETS.get(preset or DEFAULT_PRESET)
+    base = PRESETS.get(preset)
     if base is None:
         known = ", ".join(PRESETS)
-        raise InvalidInputError(f"{field}.preset", f"got {quoted(preset)}; there are {known}")
+        raise InvalidInputError("inversion.preset", f"got {quoted(preset)}; there are {known}")
     try:
         return InverseConfig(**{**base.model_dump(), **overrides})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join([field, *(str(part) for part in first["loc"])])
-        got = quoted(first["input"]) if first["loc"] else "these fields"
-        raise InvalidInputError(where, f"got {got}; {first['msg']}") from error
+        where = ".".join(["inversion", *(str(part) for part in first["loc"])])
+        got = f"got {quoted(first['input'])}; " if first["loc"] else ""
+        raise InvalidInputError(where, got + first["msg"]) from error

@@ -132,11 +132,12 @@ def checked_start(generator: Generator, config: InverseConfig) -> None:
     last = (0, *config.cuts)[needed]
     if last >= generator.num_blocks:
         raise InvalidInputError(
-            "cuts",
+            "inversion.cuts",
             f"got {list(config.cuts)}; stage {needed + 1} would begin at block {last} of a "
             f"generator of {generator.num_blocks}",
         )
     if config.noise_start == "zero" and config.noise_projection == "sphere":
         raise InvalidInputError(
-            "noise_projection", "got 'sphere' with noise_start 'zero'; 'ball' or 'none' fit it"
+            "inversion.noise_projection",
+            "got 'sphere' with noise_start 'zero'; 'ball' or 'none' fit it",
         )

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
-from dataclasses import dataclass
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
 
 import grpc
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from channel.physics import spread_gains, zero_force
@@ -32,28 +32,17 @@ from genjscc.wire.codewords import codeword_from_message, gains_from_message
 from genjscc.wire.images import rgb_to_message
 from genjscc.wire.numbers import checked_snr_db
 from genjscc.wire.schemes import SCHEMES, scheme_label
+from receiver.inverse_serving import (
+    BEYOND_ARITHMETIC,
+    DIVERGED,
+    Course,
+    Inversions,
+    StepReport,
+    inversion_key,
+    progress_message,
+)
+from receiver.jobs import DecodeJob, DecodeResult
 from receiver.models import Generators, load_decoder
-
-
-@dataclass(frozen=True, eq=False)
-class DecodeJob:
-    """A checked request: equalised symbols complex64 [k] and what to make of them."""
-
-    model: str
-    scheme: model_pb2.Scheme.ValueType
-    snr_db: float
-    size: tuple[int, int]
-    symbols: NDArray[np.complex64]
-    format: tensor_pb2.ImageFormat.ValueType
-
-
-@dataclass(frozen=True, eq=False)
-class DecodeResult:
-    """An image [3, H', W'] in [0, 1], padded, and the time of the batch that made it."""
-
-    image: torch.Tensor
-    seconds: float
-
 
 Reconstruct = Callable[[torch.Tensor, torch.Tensor, tuple[int, int]], torch.Tensor]
 """(symbols [B, k], SNRs [B] in dB, padded size) -> images [B, 3, H', W'] in [0, 1]"""
@@ -72,6 +61,9 @@ class ReceiverRoom:
 
         self.catalogue: Catalogue[nn.Module] = Catalogue(settings, load)
         self._limits = Limits(settings.max_pixels, settings.max_symbols)
+        self._inversions = Inversions(settings, self.catalogue, generators)
+        self.max_active = settings.max_inversions
+        self.max_together = settings.inversion_max_batch
 
     def schemes(self, model: LoadedModel[nn.Module]) -> Schemes:
         """How a model's symbols can be decoded, by `Scheme`; its own scheme comes first."""
@@ -86,8 +78,10 @@ class ReceiverRoom:
                 f"received.header.pair_id: got {codeword.pair_id!r}; "
                 f"the decoders here understand {pairs}"
             )
-        offered = self.schemes(model)
-        scheme = request.scheme or next(iter(offered))
+        offered = [*self.schemes(model)]
+        if self._inversions.offered(model):
+            offered.append(model_pb2.SCHEME_INVERSE_JSCC)
+        scheme = request.scheme or offered[0]
         if scheme not in offered:
             names = ", ".join(scheme_label(number) for number in offered)
             raise UnsupportedError(
@@ -128,15 +122,48 @@ class ReceiverRoom:
             snr_db = codeword.snr_db
         else:
             raise InvalidInputError("snr_db", "is missing here and in received.header.snr_db")
-        return DecodeJob(model.name, scheme, snr_db, codeword.image_size, symbols, request.format)
+        size, plan = codeword.image_size, None
+        if scheme == model_pb2.SCHEME_INVERSE_JSCC:
+            plan = self._inversions.plan(request.inversion, channels, size)
+        elif request.HasField("inversion"):
+            raise InvalidInputError(
+                "inversion", f"is for the scheme inverse; got {scheme_label(scheme)}"
+            )
+        return DecodeJob(model.name, scheme, snr_db, size, symbols, request.format, plan)
 
     def key(self, job: DecodeJob) -> Hashable:
-        return job.model, job.scheme, len(job.symbols), padded_size(job.size)
+        own = inversion_key(job)
+        return job.model, job.scheme, len(job.symbols), padded_size(job.size), own
 
     def run(self, jobs: Sequence[DecodeJob]) -> list[DecodeResult]:
+        if jobs[0].plan is not None:
+            return self._inversions.run(jobs, self._receive)
         started = time.perf_counter()
+        images = self._decode(jobs)
+        seconds = time.perf_counter() - started
+        return [DecodeResult(image, seconds) for image in images]
+
+    def is_stepwise(self, job: DecodeJob) -> bool:
+        """Whether a job is an inversion."""
+        return job.plan is not None
+
+    def begin(self, job: DecodeJob) -> Course:
+        """An inversion before its first step."""
+        return self._inversions.begin(job)
+
+    def advance(self, courses: Sequence[Course]) -> list[StepReport]:
+        """One step of inversions of one key."""
+        return self._inversions.advance(courses, self._receive)
+
+    def _receive(self, jobs: Sequence[DecodeJob]) -> list[torch.Tensor]:
+        """What the pair's own decoder makes of the symbols, fit for gradients."""
+        return [image.clone() for image in self._decode(jobs)]
+
+    def _decode(self, jobs: Sequence[DecodeJob]) -> list[torch.Tensor]:
         first = jobs[0]
-        reconstruct = self.schemes(self.catalogue.by_name(first.model))[first.scheme]
+        schemes = self.schemes(self.catalogue.by_name(first.model))
+        # What is to be inverted is first received as the pair's own scheme has it.
+        reconstruct = schemes.get(first.scheme) or next(iter(schemes.values()))
         device = self.catalogue.device
         size = padded_size(first.size)
         step = images_per_pass(size, max_pixels=self._limits.max_pixels)
@@ -147,21 +174,18 @@ class ReceiverRoom:
             snr_db = torch.tensor([job.snr_db for job in part], device=device)
             with torch.inference_mode(), self.catalogue.precision():
                 images.extend(reconstruct(symbols, snr_db, size).cpu())
-        seconds = time.perf_counter() - started
-        return [DecodeResult(image, seconds) for image in images]
+        return images
 
     def finish(self, job: DecodeJob, result: DecodeResult) -> receiver_pb2.DecodeResponse:
         if not bool(torch.isfinite(result.image).all()):
-            raise InvalidInputError(
-                "received.symbols",
-                "are beyond the decoder's arithmetic; their average power should be near 1",
-            )
+            raise InvalidInputError(*(BEYOND_ARITHMETIC if job.plan is None else DIVERGED))
         rgb = to_rgb(result.image, job.size)
         return receiver_pb2.DecodeResponse(
             image=rgb_to_message(rgb, job.format),
             model=job.model,
             scheme=job.scheme,
             compute_seconds=result.seconds,
+            inversion=result.summary,
         )
 
     def warm_up(self) -> None:
@@ -198,6 +222,29 @@ class ReceiverServicer(receiver_pb2_grpc.ReceiverServiceServicer):
             receiver_pb2.DecodeStreamResponse,
         ):
             yield answer
+
+    async def Invert(
+        self, request: Any, context: Any
+    ) -> AsyncIterator[receiver_pb2.InvertResponse]:
+        wanted = request.request
+        wanted.scheme = wanted.scheme or model_pb2.SCHEME_INVERSE_JSCC
+        if wanted.scheme != model_pb2.SCHEME_INVERSE_JSCC:
+            raise InvalidInputError(
+                "request.scheme", f"got {scheme_label(wanted.scheme)}; must be inverse or not set"
+            )
+        every, shown = request.preview_every, -1
+        async with aclosing(self._dispatcher.follow(wanted)) as events:
+            async for event in events:
+                if isinstance(event, receiver_pb2.DecodeResponse):
+                    yield receiver_pb2.InvertResponse(response=event)
+                    continue
+                due = every > 0 and event.steps_done // every > shown
+                if due:
+                    shown = event.steps_done // every
+                progress = await asyncio.to_thread(
+                    progress_message, event, preview=due, format_=wanted.format
+                )
+                yield receiver_pb2.InvertResponse(progress=progress)
 
     async def ListModels(
         self,

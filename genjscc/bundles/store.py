@@ -24,7 +24,7 @@ from genjscc.errors import BundleError, InvalidInputError, quoted
 
 CONFIG, CARD = "config.json", "card.md"
 ENCODER, DECODER = "encoder.safetensors", "decoder.safetensors"
-GENERATOR = "generator.safetensors"
+GENERATOR, CODES = "generator.safetensors", "codes.safetensors"
 
 _M = TypeVar("_M", bound=nn.Module)
 _C = TypeVar("_C", BundleConfig, GeneratorConfig)
@@ -81,6 +81,13 @@ def find_bundles(root: Path) -> dict[str, BundleConfig]:
     if not folders:
         raise BundleError(f"no bundle (a folder with {CONFIG}) in {root}; name one with --bundles")
     return {folder.name: read_config(folder) for folder in folders}
+
+
+def find_generators(root: Path) -> list[str]:
+    """Names of the generators directly below a folder, sorted."""
+    return [
+        path.parent.name for path in sorted(root.glob(f"*/{CONFIG}")) if _is_generator(path.parent)
+    ]
 
 
 def _is_generator(folder: Path) -> bool:

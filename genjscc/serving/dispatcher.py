@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from genjscc.errors import DeadlineError, OverloadedError, UnavailableError
+from genjscc.errors import DeadlineError, OverloadedError, UnavailableError, UnsupportedError
 from genjscc.serving.admission import Admission
 from genjscc.serving.context import deadline, has_passed
+from genjscc.serving.iterations import Iterations, StepwiseRoom
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.queue import BatchQueue
 from genjscc.serving.room import Job, Room
@@ -62,6 +63,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         )
         self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="messages")
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._iterations: Iterations[Job] | None = None
         self._running: asyncio.Task[None] | None = None
         self._arrived = asyncio.Event()
         self._readers: set[asyncio.Task[None]] = set()
@@ -71,7 +73,10 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
     async def start(self) -> None:
         """Loads and warms the room; until then requests are answered UNAVAILABLE."""
         loop = asyncio.get_running_loop()
-        self._room = await loop.run_in_executor(self._device, self._load)
+        room = await loop.run_in_executor(self._device, self._load)
+        if isinstance(room, StepwiseRoom):
+            self._iterations = Iterations(room, self._device, self._metrics)
+        self._room = room
 
     @property
     def room(self) -> Room[Request, Job, Result, Response]:
@@ -121,8 +126,33 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         """
         room, loop = self.room, asyncio.get_running_loop()
         job = await loop.run_in_executor(self._pool, room.prepare, request)
-        result = await self._computed(room, job)
+        steps = self._steps_of(job)
+        result = await (self._computed(room, job) if steps is None else steps.result(job))
         return await loop.run_in_executor(self._pool, room.finish, job, result)
+
+    async def follow(self, request: Request) -> AsyncGenerator[Any]:
+        """The room's reports on a single call that takes many steps, then its response.
+
+        Raises:
+            GenJSCCError: as `answer`; UnsupportedError where the request does not take steps.
+        """
+        place = self._admission.enter_call()
+        try:
+            room, loop = self.room, asyncio.get_running_loop()
+            job = await loop.run_in_executor(self._pool, room.prepare, request)
+            steps = self._steps_of(job)
+            if steps is None:
+                raise UnsupportedError("the request is computed at once; there are no steps")
+            async with aclosing(steps.follow(job)) as reports:
+                async for report in reports:
+                    yield report
+            yield await loop.run_in_executor(self._pool, room.finish, job, report.result)
+        finally:
+            place.leave()
+
+    def _steps_of(self, job: Job) -> Iterations[Job] | None:
+        steps = self._iterations
+        return steps if steps is not None and steps.takes(job) else None
 
     async def _computed(self, room: Room[Request, Job, Result, Response], job: Job) -> Result:
         waiting: _Waiting[Job, Result] = _Waiting(job, asyncio.get_running_loop().create_future())

@@ -116,6 +116,40 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.inversions = Counter(
+            "genjscc_inversions",
+            "Receiver only: inversions that ended, by outcome: finished, cancelled, deadline, "
+            "failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.active_inversions = Gauge(
+            "genjscc_active_inversions",
+            "Receiver only: inversions that are being computed, step by step.",
+            registry=self.registry,
+        )
+        self.waiting_inversions = Gauge(
+            "genjscc_waiting_inversions",
+            "Receiver only: inversions that wait for a place among them.",
+            registry=self.registry,
+        )
+        self.inversion_steps = Counter(
+            "genjscc_inversion_steps",
+            "Receiver only: steps of inversions, one for each image of a batch.",
+            registry=self.registry,
+        )
+        self.inversion_step_seconds = Histogram(
+            "genjscc_inversion_step_seconds",
+            "Receiver only: time of one step of a batch of inversions.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.inversion_batch_size = Histogram(
+            "genjscc_inversion_batch_size",
+            "Receiver only: inversions that made a step together.",
+            buckets=_SIZES,
+            registry=self.registry,
+        )
         self.ready = Gauge(
             "genjscc_ready",
             "1 while the service accepts calls, otherwise 0.",

@@ -6,6 +6,7 @@ g: received symbols to image."""
 from collections import abc as _abc
 from genjscc.v1 import channel_pb2 as _channel_pb2
 from genjscc.v1 import codeword_pb2 as _codeword_pb2
+from genjscc.v1 import inversion_pb2 as _inversion_pb2
 from genjscc.v1 import model_pb2 as _model_pb2
 from genjscc.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf import descriptor as _descriptor
@@ -33,6 +34,7 @@ class DecodeRequest(_message.Message):
     SCHEME_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    INVERSION_FIELD_NUMBER: _builtins.int
     snr_db: _builtins.float
     """The SNR in dB that the decoder is told. None: the one in the header."""
     scheme: _model_pb2.Scheme.ValueType
@@ -47,6 +49,10 @@ class DecodeRequest(_message.Message):
     def state(self) -> _channel_pb2.ChannelState:
         """Gains to divide by before decoding, where the channel left that to the receiver."""
 
+    @_builtins.property
+    def inversion(self) -> _inversion_pb2.InversionOptions:
+        """For the scheme inverse alone: how to optimise."""
+
     def __init__(
         self,
         *,
@@ -55,10 +61,11 @@ class DecodeRequest(_message.Message):
         scheme: _model_pb2.Scheme.ValueType = ...,
         format: _tensor_pb2.ImageFormat.ValueType = ...,
         state: _channel_pb2.ChannelState | None = ...,
+        inversion: _inversion_pb2.InversionOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db", "received", b"received", "snr_db", b"snr_db", "state", b"state"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db", "inversion", b"inversion", "received", b"received", "snr_db", b"snr_db", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db", "format", b"format", "received", b"received", "scheme", b"scheme", "snr_db", b"snr_db", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db", "format", b"format", "inversion", b"inversion", "received", b"received", "scheme", b"scheme", "snr_db", b"snr_db", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__snr_db: _TypeAlias = _typing.Literal["snr_db"]  # noqa: Y015
     _WhichOneofArgType__snr_db: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db"]  # noqa: Y015
@@ -76,6 +83,7 @@ class DecodeResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     SCHEME_FIELD_NUMBER: _builtins.int
     COMPUTE_SECONDS_FIELD_NUMBER: _builtins.int
+    INVERSION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model that made it."""
     scheme: _model_pb2.Scheme.ValueType
@@ -86,6 +94,10 @@ class DecodeResponse(_message.Message):
     def image(self) -> _tensor_pb2.Image:
         """The reconstruction, of the size that the header names."""
 
+    @_builtins.property
+    def inversion(self) -> _inversion_pb2.InversionSummary:
+        """For the scheme inverse alone: how the image was found."""
+
     def __init__(
         self,
         *,
@@ -93,10 +105,11 @@ class DecodeResponse(_message.Message):
         model: _builtins.str = ...,
         scheme: _model_pb2.Scheme.ValueType = ...,
         compute_seconds: _builtins.float = ...,
+        inversion: _inversion_pb2.InversionSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "inversion", b"inversion"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_seconds", b"compute_seconds", "image", b"image", "model", b"model", "scheme", b"scheme"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_seconds", b"compute_seconds", "image", b"image", "inversion", b"inversion", "model", b"model", "scheme", b"scheme"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -165,6 +178,66 @@ class DecodeStreamResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
 Global___DecodeStreamResponse: _TypeAlias = DecodeStreamResponse  # noqa: Y015
+
+@_typing.final
+class InvertRequest(_message.Message):
+    """A codeword to decode by inversion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    PREVIEW_EVERY_FIELD_NUMBER: _builtins.int
+    preview_every: _builtins.int
+    """Steps from one preview to the next; 0: none is sent."""
+    @_builtins.property
+    def request(self) -> Global___DecodeRequest:
+        """What to decode; its scheme is inverse or not set."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___DecodeRequest | None = ...,
+        preview_every: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["preview_every", b"preview_every", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvertRequest: _TypeAlias = InvertRequest  # noqa: Y015
+
+@_typing.final
+class InvertResponse(_message.Message):
+    """A message of an inversion. A caller that reads slowly gets the latest progress, not all of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> _inversion_pb2.InversionProgress:
+        """After a step."""
+
+    @_builtins.property
+    def response(self) -> Global___DecodeResponse:
+        """The image; the last message."""
+
+    def __init__(
+        self,
+        *,
+        progress: _inversion_pb2.InversionProgress | None = ...,
+        response: Global___DecodeResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "response"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___InvertResponse: _TypeAlias = InvertResponse  # noqa: Y015
 
 @_typing.final
 class ReceiverServiceListModelsRequest(_message.Message):

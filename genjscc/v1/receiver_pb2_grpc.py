@@ -45,6 +45,11 @@ class ReceiverServiceStub:
                 request_serializer=genjscc_dot_v1_dot_receiver__pb2.DecodeStreamRequest.SerializeToString,
                 response_deserializer=genjscc_dot_v1_dot_receiver__pb2.DecodeStreamResponse.FromString,
                 _registered_method=True)
+        self.Invert = channel.unary_stream(
+                '/genjscc.v1.ReceiverService/Invert',
+                request_serializer=genjscc_dot_v1_dot_receiver__pb2.InvertRequest.SerializeToString,
+                response_deserializer=genjscc_dot_v1_dot_receiver__pb2.InvertResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/genjscc.v1.ReceiverService/ListModels',
                 request_serializer=genjscc_dot_v1_dot_receiver__pb2.ReceiverServiceListModelsRequest.SerializeToString,
@@ -71,6 +76,13 @@ class ReceiverServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Invert(self, request, context):
+        """Decodes one codeword by inversion and tells how it goes. Closing the call stops the work.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """The models that this service has loaded.
         """
@@ -90,6 +102,11 @@ def add_ReceiverServiceServicer_to_server(servicer, server):
                     servicer.DecodeStream,
                     request_deserializer=genjscc_dot_v1_dot_receiver__pb2.DecodeStreamRequest.FromString,
                     response_serializer=genjscc_dot_v1_dot_receiver__pb2.DecodeStreamResponse.SerializeToString,
+            ),
+            'Invert': grpc.unary_stream_rpc_method_handler(
+                    servicer.Invert,
+                    request_deserializer=genjscc_dot_v1_dot_receiver__pb2.InvertRequest.FromString,
+                    response_serializer=genjscc_dot_v1_dot_receiver__pb2.InvertResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -152,6 +169,33 @@ class ReceiverService:
             '/genjscc.v1.ReceiverService/DecodeStream',
             genjscc_dot_v1_dot_receiver__pb2.DecodeStreamRequest.SerializeToString,
             genjscc_dot_v1_dot_receiver__pb2.DecodeStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Invert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/genjscc.v1.ReceiverService/Invert',
+            genjscc_dot_v1_dot_receiver__pb2.InvertRequest.SerializeToString,
+            genjscc_dot_v1_dot_receiver__pb2.InvertResponse.FromString,
             options,
             channel_credentials,
             insecure,

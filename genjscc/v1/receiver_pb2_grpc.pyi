@@ -39,6 +39,8 @@ class ReceiverServiceStub:
     """Decodes many codewords. Answers come in the order of the requests; a failing item is answered
     with its error, and the stream goes on.
     """
+    Invert: _grpc.UnaryStreamMultiCallable[_receiver_pb2.InvertRequest, _receiver_pb2.InvertResponse]
+    """Decodes one codeword by inversion and tells how it goes. Closing the call stops the work."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_receiver_pb2.ReceiverServiceListModelsRequest, _receiver_pb2.ReceiverServiceListModelsResponse]
     """The models that this service has loaded."""
 
@@ -53,6 +55,8 @@ class ReceiverServiceAsyncStub(ReceiverServiceStub):
     """Decodes many codewords. Answers come in the order of the requests; a failing item is answered
     with its error, and the stream goes on.
     """
+    Invert: _aio.UnaryStreamMultiCallable[_receiver_pb2.InvertRequest, _receiver_pb2.InvertResponse]  # type: ignore[assignment]
+    """Decodes one codeword by inversion and tells how it goes. Closing the call stops the work."""
     ListModels: _aio.UnaryUnaryMultiCallable[_receiver_pb2.ReceiverServiceListModelsRequest, _receiver_pb2.ReceiverServiceListModelsResponse]  # type: ignore[assignment]
     """The models that this service has loaded."""
 
@@ -76,6 +80,14 @@ class ReceiverServiceServicer(metaclass=_abc_1.ABCMeta):
         """Decodes many codewords. Answers come in the order of the requests; a failing item is answered
         with its error, and the stream goes on.
         """
+
+    @_abc_1.abstractmethod
+    def Invert(
+        self,
+        request: _receiver_pb2.InvertRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_receiver_pb2.InvertResponse], _abc.AsyncIterator[_receiver_pb2.InvertResponse]]:
+        """Decodes one codeword by inversion and tells how it goes. Closing the call stops the work."""
 
     @_abc_1.abstractmethod
     def ListModels(

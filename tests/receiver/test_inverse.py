@@ -329,17 +329,17 @@ def test_reduced_precision_is_close(problem: Problem) -> None:
     ],
 )
 def test_wrong_values_are_named(fields: dict[str, Any], named: str) -> None:
-    with pytest.raises(InvalidInputError, match=rf"^inverse.*{named}"):
-        inverse_config("paper", fields, field="inverse")
+    with pytest.raises(InvalidInputError, match=rf"^inversion.*{named}"):
+        inverse_config("paper", fields)
 
 
 def test_presets() -> None:
-    assert inverse_config("", {}, field="inverse") == InverseConfig()
-    fast = inverse_config("fast", {"geodesic_weight": 0.5}, field="inverse")
+    assert inverse_config("paper", {}) == InverseConfig()
+    fast = inverse_config("fast", {"geodesic_weight": 0.5})
     assert fast.geodesic_weight == 0.5
     assert fast.num_steps < 150
-    with pytest.raises(InvalidInputError, match=r"inverse\.preset: got 'slow'; there are paper"):
-        inverse_config("slow", {}, field="inverse")
+    with pytest.raises(InvalidInputError, match=r"inversion\.preset: got 'slow'; there are paper"):
+        inverse_config("slow", {})
 
 
 def test_what_does_not_fit_the_generator_is_named(problem: Problem) -> None:
