@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three services as processes on this machine: for `genjscc up`, the demo and tests.
+"""The services as processes on this machine: for `genjscc up`, the demo, benchmarks and tests.
 
     with LocalServices() as services, services.connect() as link:
         reception = link.send("photo.png")
 
-Each is a real process; leaving the block drains and ends them.
+Each is a real process; leaving the block drains and ends them. They end with this process too,
+however it ends: each holds the other end of a pipe that closes then.
 """
 
 from __future__ import annotations
@@ -25,11 +26,113 @@ from genjscc.client.link import Link
 from genjscc.errors import MissingExtraError, UnavailableError
 
 ROLES = ("transmitter", "channel", "receiver")
-_STOP_S = 15.0
+_START_S, _STOP_S = 120.0, 15.0
+
+
+class LocalService:
+    """One `python -m ROLE`; it loads its models while others do, until `wait_ready`.
+
+    Args:
+        role: which service.
+        flags: of its command line; ports that are not named are picked free.
+        echo_logs: pass its log on to standard error.
+
+    Attributes:
+        address: host:port, once it is ready.
+        metrics: URL of its metrics, once it is ready; empty where they are off.
+
+    Raises:
+        MissingExtraError: the services' code is not here.
+    """
+
+    def __init__(self, role: str, flags: Sequence[str] = (), *, echo_logs: bool = False) -> None:
+        if find_spec(role) is None:
+            raise MissingExtraError(
+                "the services' code is not in this installation; clone the repository and "
+                "pip install -e '.[models]', or connect to services that run elsewhere"
+            )
+        self.role, self.address, self.metrics = role, "", ""
+        self._echo = echo_logs
+        self._last_words: deque[str] = deque(maxlen=20)
+        self._announced: Queue[str] = Queue()
+        own = [
+            part
+            for port in ("--port", "--metrics-port")
+            if port not in flags
+            for part in (port, "0")
+        ]
+        self.process = subprocess.Popen(  # noqa: S603 (our own modules)
+            [sys.executable, "-m", role, *flags, *own, "--stop-with-parent"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Ctrl-C reaches the parent alone, which then ends them in order.
+            start_new_session=True,
+        )
+        for read, stream in (
+            (self._read_stdout, self.process.stdout),
+            (self._read_stderr, self.process.stderr),
+        ):
+            threading.Thread(target=read, args=(stream,), daemon=True).start()
+
+    def _read_stdout(self, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                self._announced.put(line)
+        self._announced.put("")
+
+    def _read_stderr(self, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                self._last_words.append(line.rstrip())
+                if self._echo:
+                    sys.stderr.write(line)
+
+    def wait_ready(self, timeout_s: float = _START_S) -> None:
+        """Until its models are loaded.
+
+        Raises:
+            UnavailableError: it ended or was too slow; its last words are in the text.
+        """
+        try:
+            line = self._announced.get(timeout=max(0.0, timeout_s))
+        except Empty:
+            raise UnavailableError(f"{self.role}: not ready in time") from None
+        if not line:
+            self.process.wait()
+            raise UnavailableError(f"{self.role} ended at its start: {self.last_words}")
+        announced = json.loads(line)
+        self.address, self.metrics = announced["address"], announced.get("metrics", "")
+
+    @property
+    def last_words(self) -> str:
+        """The last line that it wrote to its log."""
+        return self._last_words[-1] if self._last_words else "it said nothing"
+
+    def terminate(self) -> None:
+        """Asks it to drain and end."""
+        if self.process.poll() is None:
+            self.process.terminate()
+
+    def wait(self, timeout_s: float = _STOP_S) -> int:
+        """Its exit code; kills it where it does not end by itself."""
+        try:
+            code = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            code = self.kill()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        return code
+
+    def kill(self) -> int:
+        """Ends it at once, without a drain. Returns its exit code."""
+        self.process.kill()
+        return self.process.wait()
 
 
 class LocalServices:
-    """Starts `python -m transmitter`, `channel` and `receiver`, ready when entered.
+    """Transmitter, channel and receiver, ready when entered.
 
     Args:
         flags: command-line flags of each role; ports that are not named are picked free.
@@ -45,27 +148,21 @@ class LocalServices:
         self,
         flags: Mapping[str, Sequence[str]] | None = None,
         *,
-        start_timeout_s: float = 120.0,
+        start_timeout_s: float = _START_S,
         echo_logs: bool = False,
     ) -> None:
         self._flags = flags or {}
         self._start_timeout_s, self._echo = start_timeout_s, echo_logs
-        self.processes: dict[str, subprocess.Popen[str]] = {}
-        self.addresses: dict[str, str] = {}
-        self.metrics: dict[str, str] = {}
-        self._last_words: dict[str, deque[str]] = {role: deque(maxlen=20) for role in ROLES}
+        self.services: dict[str, LocalService] = {}
 
     def __enter__(self) -> Self:
-        if not all(find_spec(role) for role in ROLES):
-            raise MissingExtraError(
-                "the services' code is not in this installation; clone the repository and "
-                "pip install -e '.[models]', or connect to services that run elsewhere"
-            )
-        ready: Queue[tuple[str, str]] = Queue()
+        until = time.monotonic() + self._start_timeout_s
         try:
             for role in ROLES:
-                self._start(role, ready)
-            self._await_ready(ready)
+                flags = self._flags.get(role, ())
+                self.services[role] = LocalService(role, flags, echo_logs=self._echo)
+            for service in self.services.values():
+                service.wait_ready(until - time.monotonic())
         except BaseException:
             self.stop()
             raise
@@ -79,87 +176,24 @@ class LocalServices:
     ) -> None:
         self.stop()
 
-    def _start(self, role: str, ready: Queue[tuple[str, str]]) -> None:
-        flags = list(self._flags.get(role, ()))
-        for port in ("--port", "--metrics-port"):
-            if port not in flags:
-                flags += [port, "0"]
-        process = subprocess.Popen(  # noqa: S603 (our own modules)
-            [sys.executable, "-m", role, *flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Ctrl-C reaches the parent alone, which then ends them in order.
-            start_new_session=True,
-        )
-        self.processes[role] = process
-        if process.stdout is None or process.stderr is None:
-            raise RuntimeError("both streams were asked for as pipes")
-        threading.Thread(
-            target=self._read_stdout, args=(role, process.stdout, ready), daemon=True
-        ).start()
-        threading.Thread(target=self._read_stderr, args=(role, process.stderr), daemon=True).start()
-
-    @staticmethod
-    def _read_stdout(role: str, stream: IO[str], ready: Queue[tuple[str, str]]) -> None:
-        for line in stream:
-            ready.put((role, line))
-        ready.put((role, ""))
-
-    def _read_stderr(self, role: str, stream: IO[str]) -> None:
-        for line in stream:
-            self._last_words[role].append(line.rstrip())
-            if self._echo:
-                sys.stderr.write(line)
-
-    def _await_ready(self, ready: Queue[tuple[str, str]]) -> None:
-        until = time.monotonic() + self._start_timeout_s
-        while len(self.addresses) < len(ROLES):
-            try:
-                role, line = ready.get(timeout=max(0.0, until - time.monotonic()))
-            except Empty:
-                late = ", ".join(role for role in ROLES if role not in self.addresses)
-                raise UnavailableError(
-                    f"{late}: not ready after {self._start_timeout_s:g} s"
-                ) from None
-            if not line:
-                self.processes[role].wait()
-                raise UnavailableError(f"{role} ended at its start: {self.last_words(role)}")
-            announced = json.loads(line)
-            self.addresses[role] = announced["address"]
-            if "metrics" in announced:
-                self.metrics[role] = announced["metrics"]
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Address of each service by role."""
+        return {role: service.address for role, service in self.services.items()}
 
     def connect(self) -> Link:
         """A link to these services."""
-        return Link(
-            transmitter=self.addresses["transmitter"],
-            channel=self.addresses["channel"],
-            receiver=self.addresses["receiver"],
-        )
+        return Link(**self.addresses)
 
-    def last_words(self, role: str) -> str:
-        """The last line that a service wrote to its log."""
-        words = self._last_words[role]
-        return words[-1] if words else "it said nothing"
-
-    def ended(self) -> str | None:
-        """The role of a service that has ended by itself, if any."""
-        for role, process in self.processes.items():
-            if process.poll() is not None:
-                return role
+    def ended(self) -> LocalService | None:
+        """A service that has ended by itself, if any."""
+        for service in self.services.values():
+            if service.process.poll() is not None:
+                return service
         return None
 
     def stop(self) -> dict[str, int]:
         """Asks them to drain and end; kills one that does not. Returns their exit codes."""
-        for process in self.processes.values():
-            if process.poll() is None:
-                process.terminate()
-        codes = {}
-        for role, process in self.processes.items():
-            try:
-                codes[role] = process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                codes[role] = process.wait()
-        return codes
+        for service in self.services.values():
+            service.terminate()
+        return {role: service.wait() for role, service in self.services.items()}

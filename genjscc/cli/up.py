@@ -31,26 +31,33 @@ def up(
     bundles: Annotated[Path | None, typer.Option(help="Folder of the trained models.")] = None,
     device: Annotated[str, typer.Option(help="PyTorch device of the networks.")] = "cpu",
     logs: Annotated[bool, typer.Option(help="Show the services' logs.")] = False,
+    docker: Annotated[
+        bool, typer.Option(help="As containers, with gateway and Prometheus, by Compose.")
+    ] = False,
 ) -> None:
     """Start transmitter, channel and receiver here, until Ctrl-C."""
+    if docker:
+        from genjscc.cli.containers import up_as_containers
+
+        _end_when_told()
+        return up_as_containers(free_ports=free_ports, bundles=bundles, device=device)
     flags = {role: service_flags(role, free_ports, bundles, device) for role in ROLES}
     with started(flags, logs=logs) as services:
         table = Table("service", "address", "metrics")
         for role in ROLES:
-            table.add_row(role, services.addresses[role], services.metrics.get(role, "-"))
+            service = services.services[role]
+            table.add_row(role, service.address, service.metrics or "-")
         out.print(table)
         err.print("ready: `genjscc send PHOTO` in another terminal; Ctrl-C stops them")
         while (ended := services.ended()) is None:
             time.sleep(0.5)
-        raise UnavailableError(f"{ended} ended: {services.last_words(ended)}")
+        raise UnavailableError(f"{ended.role} ended: {ended.last_words}")
 
 
 @contextmanager
 def started(flags: dict[str, list[str]], *, logs: bool = False) -> Iterator[LocalServices]:
     """The three services, with a spinner while they start."""
-    # Without this a SIGTERM or a closed terminal would leave the services behind.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+    _end_when_told()
     services = LocalServices(flags, echo_logs=logs)
     with err.status("starting transmitter, channel and receiver ..."):
         services.__enter__()
@@ -58,6 +65,12 @@ def started(flags: dict[str, list[str]], *, logs: bool = False) -> Iterator[Loca
         yield services
     finally:
         services.stop()
+
+
+def _end_when_told() -> None:
+    """Without this a SIGTERM or a closed terminal would leave the services behind."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
 
 
 def _end(number: int, _: object) -> NoReturn:
