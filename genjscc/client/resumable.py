@@ -31,6 +31,7 @@ FIRST_CONTACT_S = 5.0
 """How long a service may be out of reach that has never answered: it may not be there at all."""
 
 _BACKOFF_S, _LONGEST_BACKOFF_S = 0.05, 2.0
+_WELCOME_S = 1.0
 # A service that ended the call, not the caller: then nobody waits for the error.
 _RESUMABLE = (UnavailableError, OverloadedError, CancelledCallError)
 
@@ -173,6 +174,8 @@ class ResumableStream(Generic[Response]):
         return None
 
     async def _write(self, call: Any) -> None:
+        # A write that meets a refusal would hide its reason. Services that let a call in say so.
+        await asyncio.wait({asyncio.ensure_future(call.initial_metadata())}, timeout=_WELCOME_S)
         try:
             while True:
                 while self._unsent:

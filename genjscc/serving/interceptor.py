@@ -176,6 +176,8 @@ class CallInterceptor(_ServerInterceptor):
         async def wrapped(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[Any]:
             with self._begun(method, context) as outcome:
                 try:
+                    # Tells the caller that it has been let in, before it sends anything.
+                    await context.send_initial_metadata(())
                     messages = (parse(request) async for request in requests)
                     async for response in call(messages, context):
                         yield response

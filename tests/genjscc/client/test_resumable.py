@@ -181,9 +181,10 @@ async def test_errors_of_items_and_of_streams_are_told_at_once() -> None:
         serving(FakeRoom(), token="secret") as server,
         streaming(server.port) as (stream, ends),
     ):
-        stream.submit(0, message(0))
-        await ends.reach(1)
-        assert [type(error) for error in ends.errors()] == [AccessError]
+        for index in range(100):
+            stream.submit(index, message(index))
+        await ends.reach(100)
+        assert [type(error) for error in ends.errors()] == [AccessError] * 100
 
 
 async def test_a_stream_that_finds_no_place_waits_for_one() -> None:
@@ -225,7 +226,10 @@ async def stranger(requests: Any) -> AsyncIterator[Any]:
 
 
 @pytest.mark.parametrize("behaviour", [half, stranger])
-async def test_a_service_that_does_not_keep_to_the_protocol(behaviour: Any) -> None:
+async def test_a_service_that_does_not_keep_to_the_protocol(
+    behaviour: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resumable, "_WELCOME_S", 0.05)
     server = grpc.aio.server()
     channel_pb2_grpc.add_ChannelServiceServicer_to_server(Odd(behaviour), server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -4,13 +4,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from fake_rooms import FakeRoom, answer_of
 
-from genjscc.errors import InvalidInputError, OverloadedError, UnavailableError
+from genjscc.errors import (
+    DeadlineError,
+    InvalidInputError,
+    OverloadedError,
+    UnavailableError,
+)
+from genjscc.serving.context import deadline
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
 from genjscc.settings import ServiceSettings
@@ -157,6 +164,152 @@ async def test_a_flood_is_refused_before_it_is_checked() -> None:
     room.gate.set()
     assert [answer_of(r) for r in await asyncio.gather(*checked)] == ["<slow-check>"] * 3
     assert answer_of(await dispatcher.answer("d")) == "<d>"
+    dispatcher.close()
+
+
+def dropped(dispatcher: Any, reason: str) -> float:
+    return float(dispatcher._metrics.dropped.labels(reason)._value.get())
+
+
+async def test_what_waited_too_long_is_not_computed() -> None:
+    # gRPC cancels a call at its deadline; the queue does not count on it.
+    room = FakeRoom()
+    dispatcher = await started(room)
+    first = await hold(room, dispatcher)
+    token = deadline.set(time.monotonic() + 0.05)
+    (late,) = await put(dispatcher, "late")
+    deadline.reset(token)
+    (patient,) = await put(dispatcher, "patient")
+    await asyncio.sleep(0.1)
+    room.gate.set()
+    with pytest.raises(DeadlineError):
+        await late
+    await asyncio.gather(first, patient)
+    assert room.batches == [["first"], ["patient"]]
+    assert dropped(dispatcher, "deadline") == 1
+    dispatcher.close()
+
+
+async def test_a_batch_waits_for_company_where_it_is_told_to() -> None:
+    room = FakeRoom()
+    dispatcher = await started(room, max_batch=2, max_delay_ms=60_000.0)
+    one = asyncio.create_task(dispatcher.answer("a"))
+    await queued(dispatcher, 1)
+    await asyncio.sleep(0.05)
+    assert room.batches == []
+    await asyncio.gather(one, dispatcher.answer("b"))
+    assert room.batches == [["a", "b"]]
+    dispatcher.close()
+    dispatcher = await started(room, max_delay_ms=20.0)
+    assert answer_of(await dispatcher.answer("alone")) == "<alone>"
+    dispatcher.close()
+
+
+def answering(dispatcher: Any) -> Any:
+    return lambda text: asyncio.create_task(dispatcher.answer_item(text))
+
+
+async def texts(*given: str) -> AsyncIterator[str]:
+    for text in given:
+        yield text
+
+
+async def test_streams_leave_room_for_single_calls_and_take_turns() -> None:
+    room = FakeRoom()
+    dispatcher = await started(room, queue_size=4, stream_queue_size=2, max_batch=1)
+    first = await hold(room, dispatcher)
+
+    async def use(name: str, count: int) -> list[str]:
+        items = texts(*(f"{name}{i}" for i in range(count)))
+        return [answer_of(a) async for a in dispatcher.answer_stream(items, answering(dispatcher))]
+
+    greedy = asyncio.create_task(use("g", 30))
+    await queued(dispatcher, 2)
+    modest = asyncio.create_task(use("m", 2))
+    # However many wait in streams, a call of its own finds its place.
+    single = await put(dispatcher, "single", "other", "third")
+    with pytest.raises(OverloadedError):
+        await dispatcher.answer("one too many")
+    room.gate.set()
+    assert await greedy == [f"<g{i}>" for i in range(30)]
+    assert await modest == ["<m0>", "<m1>"]
+    await asyncio.gather(first, *single)
+    order = [batch[0] for batch in room.batches]
+    # The second stream was not held up by all that the first one brought.
+    assert order.index("m1") < order.index("g10")
+    assert order.index("single") < order.index("g10")
+    dispatcher.close()
+
+
+async def test_places_come_back_whatever_becomes_of_a_stream() -> None:
+    room = FakeRoom()
+    dispatcher = await started(room, stream_queue_size=3, max_streams=1)
+    for moment in range(6):
+        room.gate.clear()
+        answers = dispatcher.answer_stream(texts("a", "b", "c", "d", "e"), answering(dispatcher))
+        taking = asyncio.ensure_future(anext(answers))
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+        await answers.aclose()
+        room.gate.set()
+    stream = dispatcher.answer_stream(texts("x", "y"), answering(dispatcher))
+    assert [answer_of(a) async for a in stream] == ["<x>", "<y>"]
+    dispatcher.admit(streaming=True)
+    # All places are free again.
+    for _ in range(3):
+        await asyncio.wait_for(dispatcher._admission.enter_item(), 5)
+    assert dispatcher._admission._calls == dispatcher._admission._streams == 0
+    dispatcher.close()
+
+
+async def test_open_streams_are_bounded() -> None:
+    dispatcher = await started(FakeRoom(), max_streams=1)
+    idle = asyncio.Event()
+
+    async def waiting() -> AsyncIterator[str]:
+        yield "a"
+        await idle.wait()
+
+    first = dispatcher.answer_stream(waiting(), answering(dispatcher))
+    assert answer_of(await anext(first)) == "<a>"
+    with pytest.raises(OverloadedError, match="1 streams are open already"):
+        dispatcher.admit(streaming=True)
+    with pytest.raises(OverloadedError):
+        await anext(dispatcher.answer_stream(texts("b"), answering(dispatcher)))
+    dispatcher.admit(streaming=False)
+    await first.aclose()
+    dispatcher.admit(streaming=True)
+    dispatcher.close()
+
+
+async def test_draining_ends_streams_when_what_was_begun_is_answered() -> None:
+    room = FakeRoom()
+    dispatcher = await started(room, stream_queue_size=2)
+    room.gate.clear()
+
+    async def endless() -> AsyncIterator[str]:
+        while True:
+            yield "x"
+            await asyncio.sleep(0)
+
+    answers = dispatcher.answer_stream(endless(), answering(dispatcher))
+    taking = asyncio.ensure_future(anext(answers))
+    await asyncio.to_thread(room.entered.wait, 10)
+    dispatcher.drain()
+    room.gate.set()
+    got = [answer_of(await taking)]
+
+    async def take_the_rest() -> None:
+        async for answer in answers:
+            got.append(answer_of(answer))  # noqa: PERF401 (the end is an error)
+
+    with pytest.raises(UnavailableError, match="shutting down"):
+        await take_the_rest()
+    assert got == ["<x>"] * sum(len(batch) for batch in room.batches)
+    with pytest.raises(UnavailableError, match="shutting down"):
+        dispatcher.admit(streaming=False)
     dispatcher.close()
 
 

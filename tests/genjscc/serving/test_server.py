@@ -18,11 +18,14 @@ from fake_rooms import NAME, FakeRoom, answer_of, fake_service, request_for
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from genjscc.client.policy import channel_options
+from genjscc.client.transport import from_rpc_error
 from genjscc.errors import (
     GenJSCCError,
     InvalidInputError,
     ModelNotFoundError,
     OverloadedError,
+    UnavailableError,
     error_from_status,
 )
 from genjscc.serving.context import request_id
@@ -261,6 +264,8 @@ async def test_a_passed_deadline_takes_its_item_out_of_the_queue() -> None:
         room.gate.set()
         await first
         assert room.batches == [["first"]]
+        reasons = [server.metrics.dropped.labels(r)._value.get() for r in ("deadline", "cancelled")]
+        assert sum(reasons) == 1
 
 
 async def test_overload_has_its_own_status() -> None:
@@ -274,10 +279,49 @@ async def test_overload_has_its_own_status() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Transmit(request_for("c"))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        back = error_from_status(8, caught.value.details() or "")
+        back = from_rpc_error(caught.value, "channel", "here")
         assert isinstance(back, OverloadedError)
+        assert back.retry_after_s is not None
+        assert 0 < back.retry_after_s < 20
+        refused = server.metrics.rejected.labels("queue")._value.get()
+        assert refused == 1
         room.gate.set()
         await asyncio.gather(first, *waiting)
+
+
+async def test_a_client_with_a_retry_policy_comes_again_when_it_was_told_to() -> None:
+    room = FakeRoom()
+    room.gate.clear()
+    async with running(room, queue_size=1) as (server, stub):
+        first = stub.Transmit(request_for("first"))
+        await asyncio.to_thread(room.entered.wait, 10)
+        target = f"127.0.0.1:{server.port}"
+        async with grpc.aio.insecure_channel(target, options=channel_options()) as connection:
+            second = channel_pb2_grpc.ChannelServiceStub(connection).Transmit(request_for("second"))
+            refused = server.metrics.rejected.labels("queue")._value
+            await until(lambda: refused.get() >= 1)
+            room.gate.set()
+            assert answer_of(await second) == "<second>"
+        await first
+
+
+async def test_single_calls_are_served_beside_greedy_streams() -> None:
+    async with running(FakeRoom(), queue_size=2, stream_queue_size=2) as (server, stub):
+        target = f"127.0.0.1:{server.port}"
+        async with grpc.aio.insecure_channel(target) as other:
+            greedy = channel_pb2_grpc.ChannelServiceStub(other)
+            streams = [greedy.TransmitStream(endless_items()) for _ in range(8)]
+            for stream in streams:
+                await stream.read()
+            for _ in range(30):  # one after the other: never refused
+                assert answer_of(await stub.Transmit(request_for("x"))) == "<x>"
+            for stream in streams:
+                stream.cancel()
+
+
+async def endless_items() -> AsyncIterator[channel_pb2.TransmitStreamRequest]:
+    while True:
+        yield channel_pb2.TransmitStreamRequest(request=request_for("greedy"))
 
 
 async def test_a_stream_waits_for_its_turn_instead_of_failing() -> None:
@@ -309,6 +353,11 @@ async def test_metrics_page_counts_what_happened() -> None:
         assert samples["genjscc_request_seconds_count", "Transmit"] == 3
         assert samples["genjscc_batch_size_count",] == 3
         assert samples["genjscc_in_flight_requests", "Transmit"] == 0
+        assert samples["genjscc_queue_wait_seconds_count",] == 3
+        received = samples["genjscc_received_bytes_total", "Transmit"]
+        assert received == sum(len(request_for(t).SerializeToString()) for t in ("a", "b", "crash"))
+        assert samples["genjscc_sent_bytes_total", "Transmit"] > 0
+        assert samples["process_resident_memory_bytes",] > 0
         assert samples["genjscc_ready",] == 1
 
 
@@ -329,6 +378,33 @@ async def test_stopping_lets_accepted_calls_end_and_refuses_new_ones() -> None:
         room.gate.set()
         assert answer_of(await accepted) == "<accepted>"
         await asyncio.wait_for(stopping, 10)
+
+
+async def test_stopping_ends_open_streams_when_they_are_answered() -> None:
+    room = FakeRoom()
+    server = Server(fake_service(room), ServiceSettings(grace_s=3600.0))
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as connection:
+        stub = channel_pb2_grpc.ChannelServiceStub(connection)
+        stream = stub.TransmitStream(endless_items())
+        assert answer_of((await stream.read()).response) == "<greedy>"
+        # An idle one as well: it would last as long as its caller likes.
+        idle = stub.TransmitStream()
+        await idle.write(channel_pb2.TransmitStreamRequest(request=request_for("idle")))
+        assert answer_of((await idle.read()).response) == "<idle>"
+        stopping = asyncio.create_task(server.stop())
+        for open_stream in (stream, idle):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await asyncio.wait_for(drained(open_stream), 20)
+            # Who is just writing may be told of a lost connection instead.
+            assert isinstance(from_rpc_error(caught.value, "channel", "here"), UnavailableError)
+        assert "shutting down" in (caught.value.details() or "")
+        await asyncio.wait_for(stopping, 20)
+
+
+async def drained(stream: Any) -> None:
+    while await stream.read() is not grpc.aio.EOF:
+        pass
 
 
 async def test_a_watched_health_does_not_hold_up_the_stop() -> None:
