@@ -9,14 +9,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from channel.physics import awgn
-from receiver.deepjscc import Decoder
 from transmitter.encoder import Encoder, encode
 
 
 class ForwardOperator(nn.Module):
-    """x -> g(eta(f(x))) over AWGN."""
+    """x -> g(eta(f(x))) over AWGN; g is the decoder of any scheme but the inverse one."""
 
-    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+    def __init__(self, encoder: Encoder, decoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from genjscc.bundles.config import BundleConfig, GenerativeConfig
+from genjscc.bundles.config import BundleConfig, GenerativePart
 from genjscc.bundles.store import DECODER, GENERATOR, fill, read_generator_config
 from genjscc.errors import BundleError
 from receiver.deepjscc import Decoder
@@ -102,12 +102,12 @@ def load_generative(root: Path, config: BundleConfig, generators: Generators) ->
     part = _generative_part(root, config)
     generator = generators.load(part.generator, part.generator_sha256)
     try:
-        return GenerativeDecoder(load_latents(root, config), generator)
+        return GenerativeDecoder(load_latents(root, config), generator).eval()
     except ValueError as error:
         raise BundleError(f"{root / config.name}: {error}") from error
 
 
-def _generative_part(root: Path, config: BundleConfig) -> GenerativeConfig:
+def _generative_part(root: Path, config: BundleConfig) -> GenerativePart:
     if config.generative is None:
         raise BundleError(f"{root / config.name}: is of the scheme {config.scheme!r}")
     return config.generative

@@ -34,10 +34,10 @@ class GeneratorConfig(BaseModel):
     widths: tuple[int, ...] = Field(description="channels at 4, 8, 16, ... pixels")
     style_dim: int = Field(ge=1, description="size of z and w")
     mapping_layers: int = Field(ge=1, description="layers from z to w")
-    files: dict[str, Sha256] = Field(description="SHA-256 of the weight file")
+    files: dict[str, Sha256] = Field(description="SHA-256 of each weight file")
 
 
-class GenerativeConfig(BaseModel):
+class GenerativePart(BaseModel):
     """What a GenerativeJSCC decoder adds: its generator, and how it drives it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -68,7 +68,7 @@ class BundleConfig(BaseModel):
     symbol_channels: int = Field(ge=2, le=4096, multiple_of=2, description="C_out")
     channel_steps: tuple[int, ...] = Field((), description="prefixes of C_out that may be sent")
     af: bool = Field(True, description="whether the networks have AF modules")
-    generative: GenerativeConfig | None = Field(None, description="for the scheme generative alone")
+    generative: GenerativePart | None = Field(None, description="for the scheme generative alone")
     domain: str = Field(description="what it was trained on")
     image_size: int = Field(ge=16, description="side of the training images in pixels")
     snr_db: tuple[float, float] = Field(description="range of the training SNRs in dB")

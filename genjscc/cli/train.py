@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
@@ -18,7 +18,7 @@ from genjscc.errors import InvalidInputError, MissingExtraError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from genjscc.training.deepjscc import DeepJSCCTraining
+    from genjscc.training.loop import PairTraining
     from genjscc.training.stylegan2 import StyleGAN2Training
 
 train_app = typer.Typer(help="Train a scheme on a folder of images.", no_args_is_help=True)
@@ -67,17 +67,51 @@ def deepjscc(
         from genjscc.training.deepjscc import fit
     settings = load_config(DeepJSCCConfig, config, parse_overrides(set_ or [], data))
     fabric = launch(devices, accelerator, precision, threads)
-    with ProgressDisplay(settings.images, shown=fabric.is_global_zero) as display:
+    with pair_progress(settings.images, fabric) as report:
+        training = fit(settings, run, fabric, report)
+    finish(fabric, run, training.images, training.finished)
 
-        def report(training: DeepJSCCTraining, values: dict[str, float]) -> None:
+
+@train_app.command()
+def generative(
+    config: Config,
+    run: Run,
+    data: Data = None,
+    set_: Overrides = None,
+    devices: Devices = 1,
+    accelerator: Accelerator = "auto",
+    precision: Precision = "bf16-mixed",
+    threads: Threads = 0,
+) -> None:
+    """Train a GenerativeJSCC pair around a frozen generator; Ctrl-C saves, the same goes on.
+
+    In two stages: without, then with noise maps. Devices as for deepjscc.
+    """
+    with needed_for_training():
+        from genjscc.training.config import GenerativeJSCCConfig, load_config
+        from genjscc.training.generative import fit
+    settings = load_config(GenerativeJSCCConfig, config, parse_overrides(set_ or [], data))
+    fabric = launch(devices, accelerator, precision, threads)
+    with pair_progress(settings.images, fabric) as report:
+        training = fit(settings, run, fabric, report)
+    finish(fabric, run, training.images, training.finished)
+
+
+@contextmanager
+def pair_progress(
+    images: int, fabric: Fabric
+) -> Iterator[Callable[[PairTraining[Any], dict[str, float]], None]]:
+    """Shows steps and validations; yields what the loop reports to."""
+    with ProgressDisplay(images, shown=fabric.is_global_zero) as display:
+
+        def report(training: PairTraining[Any], values: dict[str, float]) -> None:
             if "mse" in values:
                 display.step(training.images, values)
             else:
                 psnr = {name[5:]: v for name, v in values.items() if name.startswith("psnr_")}
                 display.note(training.images, {"validation loss": values["loss"]} | psnr)
 
-        training = fit(settings, run, fabric, report)
-    finish(fabric, run, training.images, training.finished)
+        yield report
 
 
 @train_app.command()
@@ -223,7 +257,7 @@ def export(
     notes: Annotated[str, typer.Option(help="More for the card.")] = "",
     bundles: Annotated[Path, typer.Option(help="Folder of the bundles.")] = Path("models"),
 ) -> None:
-    """Make a bundle of a run's weights."""
+    """Make a bundle of a run's weights, whichever scheme it trained."""
     from genjscc.training.export import export_run
 
     config = export_run(run, bundles, name=name, domain=domain, licence=licence, notes=notes)

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from genjscc.errors import InvalidInputError
 from genjscc.layers.bottleneck import num_symbols
 from genjscc.training.losses import PerceptualName
+from receiver.generative import LatentSpace
 
 
-class DeepJSCCConfig(BaseModel):
-    """A DeepJSCC training run; the field texts are the command's help."""
+class PairConfig(BaseModel):
+    """What the trainings of all schemes are told; the field texts are the commands' help."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -23,7 +24,9 @@ class DeepJSCCConfig(BaseModel):
     val: Path = Field(description="folder of validation images")
     image_size: int = Field(64, multiple_of=16, ge=16, description="side of the training squares")
     initial_bundle: Path | None = Field(
-        None, description="folder of a bundle whose weights a new run starts from; none: random"
+        None,
+        description="folder of a bundle whose weights a new run starts from (the encoder alone, "
+        "where that is of another scheme); none: random",
     )
 
     width: int = Field(256, ge=2, multiple_of=2, description="c, channels of the networks")
@@ -34,6 +37,7 @@ class DeepJSCCConfig(BaseModel):
         (),
         description="one network for several rates: prefixes of C_out to train (empty: one rate)",
     )
+    af: bool = Field(True, description="AF modules; without them the networks ignore the SNR")
     snr_db: tuple[float, float] = Field(
         (-5.0, 5.0), description="range of the SNR in dB, drawn uniformly for each image"
     )
@@ -48,7 +52,6 @@ class DeepJSCCConfig(BaseModel):
     )
 
     batch_size: int = Field(32, ge=1, description="images per step on each process")
-    images: int = Field(1_000_000, ge=1, description="training images in all, repeats included")
     learning_rate: float = Field(1e-4, gt=0, description="Adam's, at its peak")
     betas: tuple[float, float] = Field((0.9, 0.99), description="Adam's")
     clip_norm: float = Field(
@@ -58,7 +61,7 @@ class DeepJSCCConfig(BaseModel):
     schedule: Literal["plateau", "cosine"] = Field(
         "plateau",
         description="plateau: x0.8 after 4 validations without improvement; "
-        "cosine: down to 1 percent at the last image",
+        "cosine: down to 1 percent at the last image of a stage",
     )
     patience: int = Field(
         8, ge=1, description="plateau only: stop after so many validations without improvement"
@@ -98,6 +101,49 @@ class DeepJSCCConfig(BaseModel):
     def rates(self) -> tuple[int | None, ...]:
         """What the link is called with at each trained rate."""
         return self.channel_steps or (None,)
+
+
+class DeepJSCCConfig(PairConfig):
+    """A DeepJSCC training run."""
+
+    images: int = Field(1_000_000, ge=1, description="training images in all, repeats included")
+
+
+class GenerativeJSCCConfig(PairConfig):
+    """A GenerativeJSCC training run, in the paper's two stages (Section IV-B)."""
+
+    generator: Path = Field(description="folder of the frozen generator's bundle")
+    latent: LatentSpace = Field("w", description="w: one style for all layers, w+: one for each")
+    latent_layers: int = Field(4, ge=1, description="linear layers from the initial latent to L")
+    latent_grid: Literal[1, 2, 4] = Field(
+        1, description="cells, each way, that features are averaged to before P_l; the paper's is 1"
+    )
+    noise: bool = Field(True, description="noise maps P_n; without them there is one stage only")
+    stage1_images: int = Field(
+        1_000_000, ge=0, description="training images of stage 1, in which the P_n do not learn"
+    )
+    stage2_images: int = Field(
+        250_000,
+        ge=0,
+        description="training images of stage 2: the P_n learn, the rest at stage2_share of the "
+        "rate; 0: none yet (a run that is given some later goes on)",
+    )
+    stage2_share: float = Field(
+        0.01, gt=0, le=1, description="of the learning rate, for all but the P_n in stage 2"
+    )
+
+    @model_validator(mode="after")
+    def _has_a_stage(self) -> Self:
+        if self.stage1_images + self.stage2_images == 0:
+            raise ValueError("stage1_images and stage2_images: got 0 for both")
+        if self.stage2_images and not self.noise:
+            raise ValueError("stage2_images: got some, but without noise maps; must be 0")
+        return self
+
+    @property
+    def images(self) -> int:
+        """Training images in all, repeats included."""
+        return self.stage1_images + self.stage2_images
 
 
 C = TypeVar("C", bound=BaseModel)

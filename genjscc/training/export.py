@@ -3,35 +3,35 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from genjscc.bundles.config import BundleConfig
-from genjscc.bundles.store import write_bundle
+from genjscc.bundles.store import CARD, GENERATOR, read_generator_config, write_bundle
 from genjscc.errors import InvalidInputError
-from genjscc.training.config import DeepJSCCConfig
-from genjscc.training.deepjscc import build_pair
+from genjscc.training import deepjscc, generative
+from genjscc.training.config import DeepJSCCConfig, GenerativeJSCCConfig, PairConfig
+from genjscc.training.loop import load_trained
 from genjscc.training.run import RunFolder
 from genjscc.wire.ratios import format_ratio
 
-_CARD = """# {name}
 
-A DeepJSCC pair: encoder and decoder that were trained together.
+@dataclass(frozen=True)
+class Exported:
+    """What a scheme brings to its bundle."""
 
-| | |
-|---|---|
-| trained on | {domain} |
-| image size | {size}x{size} pixels; any other size works, less well |
-| bandwidth ratios rho = k/m | {ratios} |
-| SNR | {low:g} to {high:g} dB, drawn for each image |
-| network | width {width}, {millions:.2f} M parameters, {rates} |
-| loss | {mse:g} x MSE + {perceptual} |
-| optimiser | Adam{betas}, rate {rate:g}, {schedule}, batch {batch} per process, EMA {ema:g} |
-| seen | {images} training images, repeats included; seed {seed} |
-| weights | float16 safetensors |
-| licence | {licence} |
-
-{notes}
-"""
+    config: PairConfig
+    halves: tuple[nn.Module, nn.Module]
+    """the encoder and the part of the decoder that was trained"""
+    declared: dict[str, object]
+    """further fields of the bundle's config"""
+    rows: dict[str, str]
+    """further rows of the card"""
 
 
 def export_run(
@@ -39,50 +39,128 @@ def export_run(
 ) -> BundleConfig:
     """Writes the (averaged) weights of a run's checkpoint as bundle `name` below `root`.
 
+    A GenerativeJSCC pair names its generator, whose bundle is copied to `root` if it is not there.
+
     Raises:
-        InvalidInputError: the run has no checkpoint.
+        InvalidInputError: the run has no checkpoint, or `root` holds another generator by the
+            name of the run's.
     """
     state = RunFolder(run).load() if run.is_dir() else None
     if state is None:
         raise InvalidInputError("run", f"{run} holds no checkpoint")
-    config = DeepJSCCConfig.model_validate(state["config"])
-    pair = build_pair(config)
-    pair.load_state_dict(state["average"] or state["pair"])
+    # Runs from before there were schemes are of the first.
+    exported = _EXPORTS[state.get("scheme", "deepjscc")](state, root)
+    config = exported.config
     declared: dict[str, object] = {
         "name": name,
         "width": config.width,
         "symbol_channels": config.symbol_channels,
         "channel_steps": config.channel_steps,
+        "af": config.af,
         "domain": domain,
         "image_size": config.image_size,
         "snr_db": config.snr_db,
         "licence": licence,
+        **exported.declared,
     }
-    perceptual = "no perceptual term"
-    if config.perceptual is not None:
-        perceptual = f"{config.perceptual_weight:g} x {config.perceptual}"
-        if config.perceptual_after:
-            perceptual += f" (the latter after {config.perceptual_after} images)"
-    written = write_bundle(root, pair.encoder, pair.decoder, card="", declared=declared)
-    card = _CARD.format(
-        **declared | {"notes": notes},
-        size=config.image_size,
-        ratios=", ".join(format_ratio(ratio) for ratio in written.channels_by_ratio),
-        low=config.snr_db[0],
-        high=config.snr_db[1],
-        millions=sum(p.numel() for p in pair.parameters()) / 1e6,
-        rates="one network for all ratios (a prefix of the bottleneck's channels is sent)"
-        if config.channel_steps
-        else "one ratio",
-        mse=config.mse_weight,
-        perceptual=perceptual,
-        betas=config.betas,
-        rate=config.learning_rate,
-        schedule=config.schedule,
-        batch=config.batch_size,
-        ema=config.ema_decay,
-        images=state["images"],
-        seed=config.seed,
-    )
-    (root / name / "card.md").write_text(card.rstrip() + "\n")
+    written = write_bundle(root, *exported.halves, card="", declared=declared)
+    (root / name / CARD).write_text(_card(exported, written, state["images"], notes))
     return written
+
+
+def _deepjscc(state: dict[str, Any], _: Path) -> Exported:
+    config = DeepJSCCConfig.model_validate(state["config"])
+    pair = deepjscc.build_pair(config)
+    load_trained(pair, state["average"] or state["pair"], "")
+    return Exported(config, (pair.encoder, pair.decoder), {}, {})
+
+
+def _generative(state: dict[str, Any], root: Path) -> Exported:
+    config = GenerativeJSCCConfig.model_validate(state["config"])
+    pair = generative.build_pair(config)
+    load_trained(pair, state["average"] or state["pair"], generative.FROZEN)
+    source = config.generator.resolve()
+    sha256 = generative.generator_sha256(config)
+    if sha256 != state["facts"]["generator"]:
+        raise InvalidInputError(
+            "generator", f"{source} is no longer the one that the run was trained with"
+        )
+    beside = root / source.name
+    if not beside.exists():
+        shutil.copytree(source, beside)
+    elif read_generator_config(beside).files[GENERATOR] != sha256:
+        raise InvalidInputError("generator", f"{beside} is another one than {source}")
+    latents = pair.get_submodule("decoder.latents")
+    part = {
+        "generator": source.name,
+        "generator_sha256": sha256,
+        "style_dim": latents.style_dim,
+        "latent": config.latent,
+        "latent_layers": config.latent_layers,
+        "latent_grid": config.latent_grid,
+        "noise": config.noise,
+    }
+    stage, began_at = state["stage"]
+    first = began_at if stage else state["images"]
+    grid = config.latent_grid
+    rows = {
+        "generator": f"{source.name}, frozen; SHA-256 {sha256}",
+        "latent": f"{config.latent.upper()}, {config.latent_layers} linear layers; P_l sees "
+        + ("global means, as in the paper" if grid == 1 else f"{grid}x{grid} means"),
+        "noise maps": "transmitted" if config.noise else "none",
+        "stages": f"{first} images in stage 1, {state['images'] - first} in stage 2, where all "
+        f"but the P_n learn at {config.stage2_share:g} of the rate",
+    }
+    return Exported(
+        config,
+        (pair.encoder, latents),
+        {"scheme": "generative", "generative": part},
+        rows,
+    )
+
+
+_EXPORTS: dict[str, Callable[[dict[str, Any], Path], Exported]] = {
+    "deepjscc": _deepjscc,
+    "generative": _generative,
+}
+_TITLES = {
+    "deepjscc": "A DeepJSCC pair: encoder and decoder that were trained together.",
+    "generative": "A GenerativeJSCC pair: an encoder and a decoder around a frozen generator, "
+    "trained together.",
+}
+
+
+def _card(exported: Exported, written: BundleConfig, images: int, notes: str) -> str:
+    config = exported.config
+    low, high = config.snr_db
+    size, side = config.image_size, written.only_side
+    millions = sum(p.numel() for m in exported.halves for p in m.parameters()) / 1e6
+    loss = "no perceptual term"
+    if config.perceptual is not None:
+        loss = f"{config.perceptual_weight:g} x {config.perceptual}"
+        if config.perceptual_after:
+            loss += f" (the latter after {config.perceptual_after} images)"
+    rates = (
+        "one network for all ratios (a prefix of the bottleneck's channels is sent)"
+        if config.channel_steps
+        else "one ratio"
+    )
+    rows = {
+        "trained on": written.domain,
+        "image size": f"{size}x{size} pixels; "
+        + ("no other" if side else "any other size works, less well"),
+        "bandwidth ratios rho = k/m": ", ".join(map(format_ratio, written.channels_by_ratio)),
+        "SNR": f"{low:g} to {high:g} dB, drawn for each image",
+        "network": f"width {config.width}, {millions:.2f} M trained parameters, "
+        f"{'' if config.af else 'no AF modules, '}{rates}",
+        **exported.rows,
+        "loss": f"{config.mse_weight:g} x MSE + {loss}",
+        "optimiser": f"Adam{config.betas}, rate {config.learning_rate:g}, {config.schedule}, "
+        f"batch {config.batch_size} per process, EMA {config.ema_decay:g}",
+        "seen": f"{images} training images, repeats included; seed {config.seed}",
+        "weights": "float16 safetensors",
+        "licence": written.licence,
+    }
+    table = "\n".join(f"| {name} | {text} |" for name, text in rows.items())
+    text = f"# {written.name}\n\n{_TITLES[written.scheme]}\n\n| | |\n|---|---|\n{table}\n\n{notes}"
+    return text.rstrip() + "\n"

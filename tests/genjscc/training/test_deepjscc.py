@@ -20,8 +20,9 @@ from genjscc.bundles.store import read_config
 from genjscc.errors import InvalidInputError
 from genjscc.settings import REPOSITORY
 from genjscc.training.config import DeepJSCCConfig, load_config
-from genjscc.training.deepjscc import DeepJSCCTraining, fit, learning_rate_at
+from genjscc.training.deepjscc import DeepJSCCTraining, fit
 from genjscc.training.export import export_run
+from genjscc.training.loop import learning_rate_at
 from transmitter.encoder import encode
 from transmitter.models import load_encoder
 
@@ -146,9 +147,9 @@ def test_plateau_lowers_the_rate_and_stops(photos: Path, tmp_path: Path) -> None
 
 def test_learning_rate_warms_up_and_falls_to_one_percent(photos: Path) -> None:
     config = tiny(photos, images=1000, warmup_images=100, learning_rate=1e-3)
-    assert learning_rate_at(config, 49, 1.0) == pytest.approx(0.5e-3)
-    assert learning_rate_at(config, 100, 1.0) == pytest.approx(1e-3, rel=0.03)
-    assert learning_rate_at(config, 1000, 1.0) == pytest.approx(1e-5)
+    assert learning_rate_at(config, 49, 1000, 1.0) == pytest.approx(0.5e-3)
+    assert learning_rate_at(config, 100, 1000, 1.0) == pytest.approx(1e-3, rel=0.03)
+    assert learning_rate_at(config, 1000, 1000, 1.0) == pytest.approx(1e-5)
 
 
 TRAIN = [sys.executable, "-m", "genjscc", "train", "deepjscc"]

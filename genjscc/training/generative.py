@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of a GenerativeJSCC pair around a frozen generator (Section IV-B of the paper).
+
+Stage 1 learns everything but the projections P_n, which start at zero: the noise inputs that they
+feed get zeros. In stage 2 the P_n learn at the initial rate, all else at a hundredth of it. The
+loss is that of DeepJSCC (eq. 16).
+
+In both stages the noise inputs that no P_n feeds keep the generator's fixed buffers
+(`receiver.generative` says which those are), so that an image depends on symbols and SNR alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from genjscc.bundles.config import BundleConfig
+from genjscc.bundles.store import GENERATOR, read_generator_config
+from genjscc.errors import InvalidInputError
+from genjscc.training import loop
+from genjscc.training.config import GenerativeJSCCConfig
+from genjscc.training.loop import PairTraining, Stage, refuse_other_sizes
+from receiver.forward import ForwardOperator
+from receiver.generative import GenerativeDecoder, LatentDecoder
+from receiver.models import Generators, load_latents
+from transmitter.encoder import Encoder
+
+FROZEN = "decoder.generator"
+_TO_NOISE = "decoder.latents.to_noise"
+
+
+def build_pair(config: GenerativeJSCCConfig) -> ForwardOperator:
+    """The untrained encoder and decoder of a run, from its seed, around its generator.
+
+    Raises:
+        BundleError: the generator's bundle is missing or broken.
+        InvalidInputError: it does not fit the images.
+    """
+    path = config.generator
+    if not path.is_dir():
+        raise InvalidInputError(
+            "generator",
+            f"{path} is not a generator's bundle; genjscc convert-stylegan2 makes one of a "
+            "checkpoint",
+        )
+    path = path.resolve()
+    generator = Generators(path.parent).load(path.name)
+    if generator.size != config.image_size:
+        raise InvalidInputError(
+            "image_size",
+            f"got {config.image_size}; the generator in {path} makes "
+            f"{generator.size}x{generator.size} pixels",
+        )
+    torch.manual_seed(config.seed)
+    sizes = (config.width, config.symbol_channels, config.channel_steps)
+    encoder = Encoder(*sizes, af=config.af)
+    try:
+        latents = LatentDecoder(
+            *sizes,
+            size=generator.size,
+            style_dim=generator.style_dim,
+            latent=config.latent,
+            latent_layers=config.latent_layers,
+            latent_grid=config.latent_grid,
+            noise=config.noise,
+            af=config.af,
+        )
+    except ValueError as error:
+        raise InvalidInputError("generator", f"{path}: {error}") from error
+    latents.start_at_mean(generator)
+    # The generator keeps its layout: its weights have five dimensions.
+    for part in (encoder, latents):
+        part.to(memory_format=torch.channels_last)
+    return ForwardOperator(encoder, GenerativeDecoder(latents, generator))
+
+
+class GenerativeTraining(PairTraining[GenerativeJSCCConfig]):
+    """A run in two stages."""
+
+    scheme = "generative"
+    frozen = FROZEN
+
+    def build(self) -> ForwardOperator:
+        return build_pair(self.config)
+
+    def load_initial_decoder(
+        self, pair: ForwardOperator, root: Path, declared: BundleConfig
+    ) -> None:
+        if declared.generative is not None:
+            fields = ("latent", "latent_layers", "latent_grid", "noise")
+            refuse_other_sizes(root / declared.name, self.config, declared.generative, fields)
+        latents = pair.get_submodule("decoder.latents")
+        latents.load_state_dict(load_latents(root, declared).state_dict())
+
+    def plan(self) -> Sequence[Stage]:
+        config = self.config
+        return [
+            Stage(config.stage1_images, (1.0, 0.0)),
+            Stage(config.stage2_images, (config.stage2_share, 1.0)),
+        ]
+
+    def groups(self, pair: ForwardOperator) -> Sequence[Sequence[nn.Parameter]]:
+        """All that learns but the P_n; the P_n."""
+        noise = list(pair.get_submodule(_TO_NOISE).parameters())
+        apart = {id(parameter) for parameter in noise}
+        apart |= {id(parameter) for parameter in pair.get_submodule(FROZEN).parameters()}
+        return [[p for p in pair.parameters() if id(p) not in apart], noise]
+
+    def facts(self) -> dict[str, str]:
+        return {"generator": generator_sha256(self.config)}
+
+
+def generator_sha256(config: GenerativeJSCCConfig) -> str:
+    """Of the weight file of a run's generator."""
+    return read_generator_config(config.generator.resolve()).files[GENERATOR]
+
+
+def fit(
+    config: GenerativeJSCCConfig,
+    folder: Path,
+    fabric: Fabric,
+    report: Callable[[GenerativeTraining, dict[str, float]], None] = lambda _t, _v: None,
+) -> GenerativeTraining:
+    """Trains until both stages are over or a signal comes; resumes by itself.
+
+    Args:
+        config: the run.
+        folder: where its checkpoint, logs and sheets go; one that holds a checkpoint goes on.
+        fabric: launched; says device, precision and processes.
+        report: as `genjscc.training.loop.fit`.
+    """
+    return loop.fit(GenerativeTraining(config, folder, fabric), report)

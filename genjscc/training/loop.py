@@ -1,0 +1,422 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training of an encoder and a decoder, whatever the scheme: distortion over random SNRs.
+
+A run goes through stages, which differ in how fast the groups of parameters learn. The same loop
+trains on one CPU, one GPU or N processes (Lightning Fabric). All randomness of a step comes from
+(seed, step, process), so a resumed run repeats what an unbroken one does.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from lightning_fabric import Fabric
+from pydantic import BaseModel
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from genjscc.bundles.config import BundleConfig
+from genjscc.bundles.store import read_config
+from genjscc.errors import InvalidInputError
+from genjscc.training.collective import sum_over_processes
+from genjscc.training.config import PairConfig
+from genjscc.training.data import ImageFolder, StepSampler
+from genjscc.training.draws import VALIDATION, draw_batch, draw_rate
+from genjscc.training.losses import mse, perceptual
+from genjscc.training.run import RunFolder
+from genjscc.training.stopping import StopOnSignal, any_process
+from receiver.forward import ForwardOperator
+from transmitter.models import load_encoder
+
+VALIDATION_SNRS_DB = (-5.0, 0.0, 5.0)
+_PLATEAU_EPOCHS, _PLATEAU_FACTOR = 4, 0.8
+_COSINE_FLOOR = 0.01
+_SIZES = ("width", "symbol_channels", "channel_steps", "af")
+
+C = TypeVar("C", bound=PairConfig)
+T = TypeVar("T", bound="PairTraining[Any]")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run: how many images it lasts, and each group's share of the learning rate.
+
+    A group with share 0 does not learn.
+    """
+
+    images: int
+    shares: tuple[float, ...]
+
+
+def learning_rate_at(config: PairConfig, images: int, of: int, plateau_factor: float) -> float:
+    """The rate after so many images of a stage: warm-up, then the schedule."""
+    rate = config.learning_rate * plateau_factor
+    if images < config.warmup_images:
+        return rate * (images + 1) / config.warmup_images
+    if config.schedule == "cosine":
+        done = min(1.0, images / of)
+        rate *= _COSINE_FLOOR + (1 - _COSINE_FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
+    return rate
+
+
+class _Average:
+    """Exponential moving average of a module's parameters, short at first."""
+
+    def __init__(self, module: nn.Module, decay: float, frozen: nn.Module | None) -> None:
+        # What never changes is shared, not copied.
+        memo = {} if frozen is None else {id(frozen): frozen}
+        self.module = copy.deepcopy(module, memo).eval().requires_grad_(False)
+        self.decay = decay
+        constant = set() if frozen is None else {id(p) for p in frozen.parameters()}
+        pairs = zip(self.module.parameters(), module.parameters(), strict=True)
+        self._pairs = [(mine, theirs) for mine, theirs in pairs if id(theirs) not in constant]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        averaged = [mine.detach() for mine, _ in self._pairs]
+        torch._foreach_lerp_(averaged, [theirs.detach() for _, theirs in self._pairs], 1 - decay)
+
+
+class PairTraining(ABC, Generic[C]):
+    """One run: build, step, validate, save. `fit` drives it."""
+
+    scheme: ClassVar[str]
+    frozen: ClassVar[str] = ""
+    """name of the submodule of the pair that is given, not trained; empty: none"""
+
+    def __init__(self, config: C, folder: Path, fabric: Fabric) -> None:
+        self.config, self.fabric = config, fabric
+        self.run = RunFolder(folder)
+        state = self.run.load()
+        pair = self.build()
+        if state is None and config.initial_bundle is not None:
+            self.load_initial(pair, config.initial_bundle)
+        self.pair = pair.to(fabric.device)
+        self.stages = self.plan()
+        groups = [{"params": list(group)} for group in self.groups(self.pair)]
+        optimizer = torch.optim.Adam(
+            groups, lr=config.learning_rate, betas=config.betas, fused=True
+        )
+        frozen = self.pair.get_submodule(self.frozen) if self.frozen else None
+        self.average = _Average(self.pair, config.ema_decay, frozen) if config.ema_decay else None
+        self.step = 0
+        self.stage, self._stage_began_at = 0, 0
+        self.plateau_factor, self.best, self.stale = 1.0, math.inf, 0
+        if state is not None:
+            self._restore(state, optimizer)
+        self._enter_stage(optimizer)
+        self.optimizer: Any = fabric.setup_optimizers(optimizer)
+        self.perceptual: nn.Module | None = None
+        if config.perceptual is not None:
+            self.perceptual = perceptual(config.perceptual).to(
+                fabric.device, memory_format=torch.channels_last
+            )  # type: ignore[call-overload]
+
+    @abstractmethod
+    def build(self) -> ForwardOperator:
+        """The untrained encoder and decoder of the run, from its seed."""
+
+    @abstractmethod
+    def load_initial_decoder(
+        self, pair: ForwardOperator, root: Path, declared: BundleConfig
+    ) -> None:
+        """Gives a pair the decoder of a bundle of its own scheme."""
+
+    def load_initial(self, pair: ForwardOperator, bundle: Path) -> None:
+        """Gives a pair the weights of a bundle; the encoder alone, if that is of another scheme.
+
+        Raises:
+            BundleError: the bundle is missing or broken.
+            InvalidInputError: it holds networks of another size.
+        """
+        declared = read_config(bundle)
+        refuse_other_sizes(bundle, self.config, declared, _SIZES)
+        pair.encoder.load_state_dict(load_encoder(bundle.parent, declared).state_dict())
+        if declared.scheme == self.scheme:
+            self.load_initial_decoder(pair, bundle.parent, declared)
+
+    @abstractmethod
+    def plan(self) -> Sequence[Stage]:
+        """The stages of the run; those without images are passed over."""
+
+    def groups(self, pair: ForwardOperator) -> Sequence[Sequence[nn.Parameter]]:
+        """The parameters that learn, in groups with a share of the learning rate each."""
+        return [list(pair.parameters())]
+
+    def facts(self) -> dict[str, str]:
+        """What a checkpoint depends on besides its configuration."""
+        return {}
+
+    def _enter_stage(self, optimizer: torch.optim.Optimizer) -> None:
+        """Sets which parameters learn, and the gradients' exchange among processes up for them.
+
+        Parameters that get no gradient would let the exchange wait for ever, so what does not
+        learn in a stage is not part of it.
+        """
+        shares = self.stages[self.stage].shares
+        for group, share in zip(optimizer.param_groups, shares, strict=True):
+            for parameter in group["params"]:
+                parameter.requires_grad_(share > 0)
+        self.model = self.fabric.setup_module(self.pair)
+
+    def go_on(self) -> None:
+        """Moves on to the next stage when the current one is over; the schedule starts anew."""
+        following = self._following
+        if self.stage_over and following is not None:
+            self.stage, self._stage_began_at = following, self.images
+            self.plateau_factor, self.best, self.stale = 1.0, math.inf, 0
+            self._enter_stage(self.optimizer)
+
+    @property
+    def _following(self) -> int | None:
+        later = range(self.stage + 1, len(self.stages))
+        return next((number for number in later if self.stages[number].images), None)
+
+    @property
+    def images(self) -> int:
+        """Training images seen so far, over all processes."""
+        return self.step * self.config.batch_size * self.fabric.world_size
+
+    @property
+    def stage_over(self) -> bool:
+        """True once the stage has had its images, or stalls."""
+        stalled = self.config.schedule == "plateau" and self.stale >= self.config.patience
+        return self.images - self._stage_began_at >= self.stages[self.stage].images or stalled
+
+    @property
+    def finished(self) -> bool:
+        return self.stage_over and self._following is None
+
+    def batches(self) -> Iterator[Tensor]:
+        """Batches from the current step on: [B, 3, S, S] uint8."""
+        data = ImageFolder(self.config.train, self.config.image_size)
+        sampler = StepSampler(
+            len(data),
+            self.config.batch_size,
+            seed=self.config.seed,
+            first_step=self.step,
+            rank=self.fabric.global_rank,
+            ranks=self.fabric.world_size,
+        )
+        loader: DataLoader[Tensor] = DataLoader(
+            data,
+            batch_sampler=sampler,
+            num_workers=self.config.workers,
+            pin_memory=self.fabric.device.type == "cuda",
+        )
+        yield from loader
+
+    def train_step(self, pixels: Tensor) -> dict[str, Tensor]:
+        """One optimiser step; returns the terms of the loss, averaged over the batch."""
+        device = self.fabric.device
+        first = self.images + self.fabric.global_rank * len(pixels)
+        samples = range(first, first + len(pixels))
+        draws = draw_batch(
+            self.config.seed, samples, self.config.snr_db, self.config.num_symbols, device
+        )
+        rate = draw_rate(self.config.seed, self.step, self.config.rates)
+        images = pixels.to(device, non_blocking=True).float() / 255
+        images = torch.where(draws.flips[:, None, None, None], images.flip(3), images)
+        images = images.contiguous(memory_format=torch.channels_last)
+        self._set_learning_rates()
+        x_hat = self.model(images, draws.snr_db, draws.unit_noise, rate)
+        terms = self._terms(images, x_hat)
+        self.optimizer.zero_grad()
+        self.fabric.backward(terms["loss"])
+        if self.config.clip_norm:
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip_norm)
+        self.optimizer.step()
+        self.step += 1
+        if self.average is not None:
+            self.average.update(self.step)
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _set_learning_rates(self) -> None:
+        stage = self.stages[self.stage]
+        seen = self.images - self._stage_began_at
+        rate = learning_rate_at(self.config, seen, stage.images, self.plateau_factor)
+        for group, share in zip(self.optimizer.param_groups, stage.shares, strict=True):
+            group["lr"] = rate * share
+
+    def _terms(self, images: Tensor, x_hat: Tensor, *, always: bool = False) -> dict[str, Tensor]:
+        terms = {"mse": mse(x_hat, images).mean()}
+        loss = self.config.mse_weight * terms["mse"]
+        if self.perceptual is not None and (always or self.images >= self.config.perceptual_after):
+            with self.fabric.autocast():
+                terms["perceptual"] = self.perceptual(x_hat, images).mean()
+            loss = loss + self.config.perceptual_weight * terms["perceptual"]
+        return {"loss": loss, **terms}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Means over the validation images at -5, 0 and 5 dB, each rate; fixed noise."""
+        config, link = self.config, self.average.module if self.average else self.pair
+        link.eval()
+        data = ImageFolder(config.val, config.image_size)
+        # Evenly spaced, so that a part of a sorted folder stands for the whole.
+        count = min(config.validate_images, len(data))
+        chosen = [i * len(data) // count for i in range(count)]
+        shown = [torch.stack([data[i] for i in chosen[:16]]).float() / 255]
+        sums: dict[str, float] = {}
+        ranks, rank = self.fabric.world_size, self.fabric.global_rank
+        for rate in config.rates:
+            channels = rate or config.symbol_channels
+            for snr in VALIDATION_SNRS_DB:
+                key = f"{channels}ch_{snr:+g}dB"
+                for start in range(rank * 32, count, 32 * ranks):
+                    images = torch.stack([data[i] for i in chosen[start : start + 32]])
+                    images = images.to(self.fabric.device).float() / 255
+                    samples = range(VALIDATION + start, VALIDATION + start + len(images))
+                    draws = draw_batch(
+                        config.seed, samples, (snr, snr), config.num_symbols, images.device
+                    )
+                    with self.fabric.autocast():
+                        x_hat = link(images, draws.snr_db, draws.unit_noise, rate)
+                    if start == 0:
+                        shown.append(x_hat[:16].float())
+                    terms = self._terms(images, x_hat, always=True)
+                    psnr = -10 * torch.log10(mse(x_hat, images)).sum()
+                    parts = {f"psnr_{key}": float(psnr)}
+                    parts |= {f"loss_{key}": float(terms["loss"]) * len(images)}
+                    for name, value in parts.items():
+                        sums[name] = sums.get(name, 0.0) + value / count
+        self.pair.train()
+        means = self._means(sums)
+        means["loss"] = sum(v for k, v in means.items() if k.startswith("loss_")) / (
+            len(config.rates) * len(VALIDATION_SNRS_DB)
+        )
+        if self.fabric.is_global_zero:
+            self.run.sheet(self.images, shown)
+            self.run.log("validation", self.images, means)
+        self._note_plateau(means["loss"])
+        return means
+
+    def _means(self, sums: dict[str, float]) -> dict[str, float]:
+        keys = [
+            f"{kind}_{rate or self.config.symbol_channels}ch_{snr:+g}dB"
+            for kind in ("psnr", "loss")
+            for rate in self.config.rates
+            for snr in VALIDATION_SNRS_DB
+        ]
+        packed = torch.tensor([sums.get(key, 0.0) for key in keys], device=self.fabric.device)
+        total = sum_over_processes(self.fabric, packed)
+        return dict(zip(keys, total.tolist(), strict=True))
+
+    def _note_plateau(self, loss: float) -> None:
+        if loss < self.best:
+            self.best, self.stale = loss, 0
+            return
+        self.stale += 1
+        if self.stale % _PLATEAU_EPOCHS == 0:
+            self.plateau_factor *= _PLATEAU_FACTOR
+
+    def save(self) -> None:
+        """Writes the checkpoint (first process)."""
+        if not self.fabric.is_global_zero:
+            return
+        self.run.save(
+            {
+                "scheme": self.scheme,
+                "config": self.config.model_dump(mode="json"),
+                "facts": self.facts(),
+                "pair": self._trained(self.pair),
+                "average": self._trained(self.average.module) if self.average else None,
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "images": self.images,
+                "stage": [self.stage, self._stage_began_at],
+                "plateau": [self.plateau_factor, self.best, self.stale],
+            }
+        )
+
+    def _restore(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+        for name, found in self.facts().items():
+            if state["facts"][name] != found:
+                raise InvalidInputError(
+                    name, f"is {found}; the run in {self.run.path} has {state['facts'][name]}"
+                )
+        load_trained(self.pair, state["pair"], self.frozen)
+        if self.average is not None and state["average"] is not None:
+            load_trained(self.average.module, state["average"], self.frozen)
+        optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+        # Runs from before there were stages have one.
+        self.stage, self._stage_began_at = state.get("stage", (0, 0))
+        self.plateau_factor, self.best, self.stale = state["plateau"]
+
+    def _trained(self, pair: nn.Module) -> dict[str, Tensor]:
+        return {k: v for k, v in pair.state_dict().items() if not is_frozen(k, self.frozen)}
+
+
+def refuse_other_sizes(
+    bundle: Path, config: BaseModel, declared: BaseModel, fields: Sequence[str]
+) -> None:
+    """Raises InvalidInputError where a bundle's networks are not those of the run."""
+    for field in fields:
+        found, wanted = getattr(declared, field), getattr(config, field)
+        if found != wanted:
+            raise InvalidInputError(
+                "initial_bundle", f"{bundle} has {field} {found}; this run has {wanted}"
+            )
+
+
+def is_frozen(name: str, frozen: str) -> bool:
+    """Whether a tensor of a pair belongs to the submodule that is not trained."""
+    return bool(frozen) and name.startswith(f"{frozen}.")
+
+
+def load_trained(pair: nn.Module, state: dict[str, Tensor], frozen: str) -> None:
+    """Gives a pair the trained tensors of a checkpoint, which lacks those of `frozen`.
+
+    Raises:
+        InvalidInputError: the checkpoint is of another network.
+    """
+    try:
+        missing, unknown = pair.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise InvalidInputError("run", str(error).splitlines()[-1].strip()) from error
+    wrong = [*unknown, *(name for name in missing if not is_frozen(name, frozen))]
+    if wrong:
+        raise InvalidInputError(
+            "run", f"its checkpoint is of another network: {wrong[0]} is missing or left over"
+        )
+
+
+def fit(
+    training: T,
+    report: Callable[[T, dict[str, float]], None] = lambda _t, _v: None,
+) -> T:
+    """Trains until the images are used up, the loss stalls or a signal comes; resumes by itself.
+
+    Args:
+        training: new, or gone on from the checkpoint in its folder.
+        report: called on every process after each step with the loss terms, and after each
+            validation with its means.
+    """
+    config, fabric = training.config, training.fabric
+    stop = StopOnSignal()
+    saved_at = time.monotonic()
+    for pixels in training.batches():
+        training.go_on()
+        if training.finished or any_process(fabric, stop.asked):
+            break
+        before = training.images
+        terms = {name: float(value) for name, value in training.train_step(pixels).items()}
+        report(training, terms)
+        due = before // config.validate_every < training.images // config.validate_every
+        if due or training.stage_over:
+            report(training, training.validate())
+        if due or time.monotonic() - saved_at > config.checkpoint_every_s:
+            training.save()
+            saved_at = time.monotonic()
+    training.save()
+    return training

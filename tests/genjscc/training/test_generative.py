@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from photo_folders import write_photos
+from tiny_bundles import (
+    GENERATIVE,
+    GENERATOR,
+    MULTI,
+    tiny_face_generator,
+    write_tiny,
+    write_tiny_generative,
+)
+from torch import Tensor
+
+from genjscc.bundles.store import read_config
+from genjscc.errors import InvalidInputError
+from genjscc.settings import REPOSITORY, ReceiverSettings
+from genjscc.training.config import GenerativeJSCCConfig, load_config
+from genjscc.training.export import export_run
+from genjscc.training.generative import FROZEN, GenerativeTraining, fit
+from receiver.models import load_decoder
+from receiver.service import ReceiverRoom
+from receiver.stylegan2_checkpoints import save_bundle
+from transmitter.models import load_encoder
+
+SHIPPED = sorted((REPOSITORY / "configs" / "train").glob("generative_*.yaml"))
+STEPS = (2, 8, 32)
+TO_NOISE = "decoder.latents.to_noise"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("photos")
+    write_photos(root / "train", 12, (64, 64))
+    write_photos(root / "val", 4, (64, 64))
+    save_bundle(tiny_face_generator(), root / GENERATOR, "# tiny\n")
+    return root
+
+
+def tiny(photos: Path, **changes: object) -> GenerativeJSCCConfig:
+    fields: dict[str, object] = {
+        "train": photos / "train",
+        "val": photos / "val",
+        "generator": photos / GENERATOR,
+        "width": 8,
+        "symbol_channels": 8,
+        "perceptual": None,
+        "batch_size": 2,
+        "stage1_images": 6,
+        "stage2_images": 4,
+        "learning_rate": 1e-3,
+        "schedule": "cosine",
+        "ema_decay": 0.9,
+        "validate_every": 100,
+        "validate_images": 2,
+    }
+    return GenerativeJSCCConfig.model_validate({**fields, **changes})
+
+
+def one_process() -> Fabric:
+    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    fabric.launch()
+    return fabric
+
+
+def weights(training: GenerativeTraining) -> dict[str, Tensor]:
+    """Copies of the pair's and the averaged pair's."""
+    found = {name: value.clone() for name, value in training.pair.state_dict().items()}
+    if training.average is not None:
+        averaged = training.average.module.state_dict()
+        found |= {f"average.{name}": value.clone() for name, value in averaged.items()}
+    return found
+
+
+def changed(before: dict[str, Tensor], after: dict[str, Tensor], prefix: str) -> float:
+    """The largest change of a weight below a name."""
+    names = [name for name in after if name.startswith(prefix)]
+    return max(float((after[name] - before[name]).abs().max()) for name in names)
+
+
+def test_the_generator_is_bit_equal_after_both_stages(photos: Path, tmp_path: Path) -> None:
+    training = GenerativeTraining(tiny(photos), tmp_path, one_process())
+    before = weights(training)
+    fit(tiny(photos), tmp_path / "run", one_process())
+    trained = fit(tiny(photos), tmp_path / "run", one_process())
+    after = weights(trained)
+    frozen = [name for name in after if FROZEN in name]
+    assert {name.rpartition(f"{FROZEN}.")[2] for name in frozen} == set(
+        tiny_face_generator().state_dict()
+    )
+    assert all(torch.equal(before[name], after[name]) for name in frozen)
+    assert changed(before, after, "encoder") > 0
+    assert changed(before, after, "decoder.latents") > 0
+    # It is shared with the average and left out of the checkpoint.
+    assert trained.average is not None
+    own = trained.pair.get_submodule(FROZEN)
+    assert trained.average.module.get_submodule(FROZEN) is own
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert not [name for name in (*state["pair"], *state["average"]) if FROZEN in name]
+
+
+def test_the_noise_projections_learn_in_stage_2_only(photos: Path, tmp_path: Path) -> None:
+    config = tiny(photos, warmup_images=0, schedule="plateau")
+    seen: list[tuple[int, dict[str, Tensor], list[float]]] = []
+
+    def watch(training: GenerativeTraining, values: dict[str, float]) -> None:
+        if "mse" in values:
+            rates = [group["lr"] for group in training.optimizer.param_groups]
+            seen.append((training.stage, weights(training), rates))
+
+    fit(config, tmp_path, one_process(), watch)
+    assert [stage for stage, _, _ in seen] == [0, 0, 0, 1, 1]
+    stages = [rates for _, _, rates in seen]
+    assert stages[:3] == [[1e-3, 0.0]] * 3
+    assert stages[3:] == [pytest.approx([1e-5, 1e-3])] * 2
+    last_of_first, second = seen[2][1], seen[4][1]
+    assert all(not value.any() for name, value in last_of_first.items() if TO_NOISE in name)
+    assert changed(last_of_first, second, TO_NOISE) == pytest.approx(2e-3, rel=0.2)
+    assert 0 < changed(last_of_first, second, "encoder") < 1e-4
+
+
+def test_every_parameter_that_learns_gets_a_gradient(photos: Path, tmp_path: Path) -> None:
+    training = GenerativeTraining(tiny(photos), tmp_path, one_process())
+    batches = training.batches()
+    for stage in (0, 1):
+        while training.stage == stage and not training.stage_over:
+            training.train_step(next(batches))
+        for name, parameter in training.pair.named_parameters():
+            learns = not name.startswith(FROZEN) and (stage or not name.startswith(TO_NOISE))
+            assert (parameter.grad is not None) is bool(learns), name
+            if parameter.grad is not None and parameter.dim() == 4:
+                # The fused Adam on a CPU reads both in memory order.
+                order = torch.channels_last if min(parameter.shape[1:]) > 1 else None
+                if order is not None:
+                    assert parameter.is_contiguous(memory_format=order), name
+                    assert parameter.grad.is_contiguous(memory_format=order), name
+        training.go_on()
+
+
+def test_a_run_resumed_in_stage_2_is_bit_equal_to_an_unbroken_one(
+    photos: Path, tmp_path: Path
+) -> None:
+    config = tiny(photos)
+    unbroken = fit(config, tmp_path / "unbroken", one_process())
+
+    class StoppedError(Exception):
+        pass
+
+    for stop_at in (3, 4):  # the end of stage 1, and within stage 2
+
+        def stop(training: GenerativeTraining, _: dict[str, float], at: int = stop_at) -> None:
+            if training.step == at:
+                training.save()
+                raise StoppedError
+
+        with pytest.raises(StoppedError):
+            fit(config, tmp_path / "broken", one_process(), stop)
+    resumed = fit(config, tmp_path / "broken", one_process())
+    assert resumed.step == unbroken.step == 5
+    mine, theirs = weights(resumed), weights(unbroken)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_a_finished_stage_1_goes_on_with_stage_2(photos: Path, tmp_path: Path) -> None:
+    whole = fit(tiny(photos), tmp_path / "whole", one_process())
+    first = fit(tiny(photos, stage2_images=0), tmp_path / "parts", one_process())
+    assert first.finished
+    assert first.images == 6
+    both = fit(tiny(photos), tmp_path / "parts", one_process())
+    mine, theirs = weights(both), weights(whole)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_a_stage_that_stalls_makes_room_for_the_next(photos: Path, tmp_path: Path) -> None:
+    training = GenerativeTraining(
+        tiny(photos, schedule="plateau", patience=2), tmp_path, one_process()
+    )
+    for _ in range(3):
+        training._note_plateau(1.0)
+    assert training.stage_over
+    assert not training.finished
+    training.go_on()
+    assert training.stage == 1
+    assert (training.plateau_factor, training.stale) == (1.0, 0)
+    assert not training.stage_over
+
+
+def test_one_batch_is_learned_by_heart(photos: Path, tmp_path: Path) -> None:
+    config = tiny(
+        photos,
+        train=photos / "val",
+        batch_size=4,
+        stage1_images=80,
+        stage2_images=0,
+        learning_rate=3e-3,
+        snr_db=(20, 20),
+    )
+    losses: list[float] = []
+    fit(config, tmp_path, one_process(), lambda _, values: losses.append(values["loss"]))
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("variant", [{}, {"latent": "w+", "latent_grid": 2, "af": False}])
+def test_a_run_becomes_a_bundle_that_computes_the_same(
+    photos: Path, tmp_path: Path, variant: dict[str, object]
+) -> None:
+    training = fit(tiny(photos, **variant), tmp_path / "run", one_process())
+    root = tmp_path / "models"
+    fields = {"name": "mine", "domain": "test pictures", "licence": "none"}
+    config = export_run(tmp_path / "run", root, **fields)
+    assert read_config(root / "mine") == config
+    assert (root / GENERATOR / "generator.safetensors").exists()
+    card = (root / "mine" / "card.md").read_text()
+    assert "6 images in stage 1, 4 in stage 2" in card
+    assert f"{GENERATOR}, frozen" in card
+    loaded = load_decoder(root, config)
+    assert training.average is not None
+    own = training.average.module.get_submodule("decoder")
+    symbols = torch.randn(2, 64, dtype=torch.complex64)
+    with torch.inference_mode():
+        found, expected = (g(symbols, torch.zeros(2), (64, 64)) for g in (loaded, own))
+    assert (found - expected).abs().max() < 2e-2  # float16 weights
+    ReceiverRoom(ReceiverSettings(bundles=root)).warm_up()
+
+
+def test_export_does_not_mix_generators_up(photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos / GENERATOR, tmp_path / GENERATOR)
+    config = tiny(photos, generator=tmp_path / GENERATOR, stage2_images=0)
+    fit(config, tmp_path / "run", one_process())
+    other = tiny_face_generator()
+    with torch.no_grad():
+        other.conv1.activate.bias.add_(1)
+    fields = {"name": "mine", "domain": "", "licence": ""}
+    save_bundle(other, tmp_path / "models" / GENERATOR, "")
+    with pytest.raises(InvalidInputError, match="is another one than"):
+        export_run(tmp_path / "run", tmp_path / "models", **fields)
+    save_bundle(other, tmp_path / GENERATOR, "")
+    with pytest.raises(InvalidInputError, match="no longer the one"):
+        export_run(tmp_path / "run", tmp_path / "others", **fields)
+    with pytest.raises(InvalidInputError, match=r"generator: is .*; the run in"):
+        fit(config, tmp_path / "run", one_process())
+
+
+def test_a_new_run_starts_from_a_bundle_of_either_scheme(photos: Path, tmp_path: Path) -> None:
+    write_tiny(tmp_path, MULTI, steps=STEPS, channels=32)
+    write_tiny_generative(tmp_path)
+    sizes: dict[str, object] = {"symbol_channels": 32, "channel_steps": STEPS}
+    for name in (MULTI, GENERATIVE):
+        declared = read_config(tmp_path / name)
+        config = tiny(photos, **sizes, initial_bundle=tmp_path / name)
+        pair = GenerativeTraining(config, tmp_path / f"run-{name}", one_process()).pair
+        encoder = load_encoder(tmp_path, declared).state_dict()
+        assert all(torch.equal(v, encoder[k]) for k, v in pair.encoder.state_dict().items())
+        if name == GENERATIVE:
+            latents = load_decoder(tmp_path, declared).get_submodule("latents").state_dict()
+            own = pair.get_submodule("decoder.latents").state_dict()
+            assert all(torch.equal(own[k], v) for k, v in latents.items())
+    with pytest.raises(InvalidInputError, match=r"latent w; this run has w\+"):
+        GenerativeTraining(
+            tiny(photos, **sizes, initial_bundle=tmp_path / GENERATIVE, latent="w+"),
+            tmp_path / "other",
+            one_process(),
+        )
+    with pytest.raises(InvalidInputError, match=r"initial_bundle: .* af True; this run has False"):
+        GenerativeTraining(
+            tiny(photos, **sizes, initial_bundle=tmp_path / MULTI, af=False),
+            tmp_path / "blind",
+            one_process(),
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"generator": Path("nowhere.pt")}, r"nowhere\.pt is not a generator's bundle"),
+        ({"image_size": 128}, r"image_size: got 128; .* 64x64"),
+    ],
+)
+def test_what_does_not_fit_the_generator_is_refused(
+    photos: Path, tmp_path: Path, changes: dict[str, object], told: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=told):
+        GenerativeTraining(tiny(photos, **changes), tmp_path, one_process())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"noise": False}, "stage2_images: got some, but without noise maps"),
+        ({"stage1_images": 0, "stage2_images": 0}, "got 0 for both"),
+        ({"latent": "z"}, "'w' or 'w\\+'"),
+        ({"latent_grid": 3}, "1, 2 or 4"),
+    ],
+)
+def test_wrong_fields_are_told(photos: Path, changes: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        tiny(photos, **changes)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_files_start_on_a_small_folder(photos: Path, tmp_path: Path, path: Path) -> None:
+    assert load_config(GenerativeJSCCConfig, path, {}).images > 0
+    small: dict[str, object] = {
+        "train": photos / "train",
+        "val": photos / "val",
+        "generator": photos / GENERATOR,
+        "image_size": 64,
+        "width": 8,
+        "perceptual": None,
+        "batch_size": 2,
+        "stage1_images": 2,
+        "stage2_images": 2,
+        "workers": 0,
+    }
+    assert fit(load_config(GenerativeJSCCConfig, path, small), tmp_path, one_process()).finished
+
+
+def curve(folder: Path) -> list[float]:
+    with (folder / "validation.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def test_two_processes_have_the_loss_curve_of_one_through_both_stages(
+    photos: Path, tmp_path: Path
+) -> None:
+    fields = tiny(photos, batch_size=4, stage1_images=4, stage2_images=8, validate_every=4)
+    fit(fields, tmp_path / "alone", one_process())
+    config = tmp_path / "run.yaml"
+    lines = [f"{name}: {value!r}" for name, value in fields.model_dump(mode="json").items()]
+    config.write_text("\n".join(lines).replace("None", "null").replace("True", "true"))
+    flags = ["--accelerator", "cpu", "--precision", "32-true", "--threads", "1", "--devices", "2"]
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "genjscc", "train", "generative", str(config)),
+            *(str(tmp_path / "shared"), *flags, "--set", "batch_size=2"),
+        ],
+        check=True,
+        cwd=REPOSITORY,
+        timeout=100,
+    )
+    alone, shared = curve(tmp_path / "alone"), curve(tmp_path / "shared")
+    assert len(alone) == 3
+    np.testing.assert_allclose(shared, alone, rtol=1e-4)
