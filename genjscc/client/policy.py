@@ -37,20 +37,20 @@ def service_config() -> str:
         for method in service.methods
         if not (method.client_streaming or method.server_streaming)
     ]
-    return json.dumps(
-        {
-            "loadBalancingConfig": [{"round_robin": {}}],
-            "healthCheckConfig": {"serviceName": ""},
-            "methodConfig": [{"name": single, "retryPolicy": _RETRY}],
-            "retryThrottling": _THROTTLING,
-        }
-    )
+    config: dict[str, Any] = {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "healthCheckConfig": {"serviceName": ""},
+    }
+    if retries:
+        config["methodConfig"] = [{"name": single, "retryPolicy": _RETRY}]
+        config["retryThrottling"] = _THROTTLING
+    return json.dumps(config)
 
 
-def channel_options() -> list[tuple[str, Any]]:
+def channel_options(*, retries: bool = True) -> list[tuple[str, Any]]:
     """Of every connection."""
     return [
-        ("grpc.service_config", service_config()),
+        ("grpc.service_config", service_config(retries=retries)),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         # A request is kept for the next attempt; what is longer than this would not be.
