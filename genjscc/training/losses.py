@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, get_args
 
 import torch
@@ -65,12 +69,31 @@ class STLPIPS(FeatureDistance):
 
     def __init__(self, trunk: Literal["alex", "vgg"]) -> None:
         try:
-            from stlpips_pytorch import stlpips
+            with _unused_packages():
+                from stlpips_pytorch import stlpips
         except ImportError as error:
             raise MissingExtraError(
-                "ST-LPIPS needs stlpips-pytorch: pip install 'genjscc[train]'"
+                "ST-LPIPS needs stlpips-pytorch: pip install 'genjscc[inverse]'"
             ) from error
         super().__init__(stlpips.LPIPS(net=trunk, variant="shift_tolerant", verbose=False))
+
+
+@contextmanager
+def _unused_packages() -> Iterator[None]:
+    """Empty modules for what stlpips-pytorch imports and, for this distance, never uses.
+
+    A receiver needs none of them, and torchvision has to be built for the very same torch.
+    """
+    unused = {"torchvision": "models", "IPython": "embed", "torchsummary": "summary"}
+    missing = [name for name in unused if name not in sys.modules and find_spec(name) is None]
+    for name in missing:
+        sys.modules[name] = ModuleType(name)
+        setattr(sys.modules[name], unused[name], None)
+    try:
+        yield
+    finally:
+        for name in missing:
+            del sys.modules[name]
 
 
 class LPIPS(FeatureDistance):
