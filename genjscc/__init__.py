@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genjscc.client.aio import AsyncLink
+    from genjscc.client.inversion import Inversion, InversionReport, InversionStep
     from genjscc.client.link import Link
     from genjscc.client.local import LocalLink
     from genjscc.client.options import (
@@ -41,6 +42,9 @@ _HOMES = {
     "Fading": "genjscc.client.options",
     "Failure": "genjscc.client.options",
     "GenJSCCError": "genjscc.errors",
+    "Inversion": "genjscc.client.inversion",
+    "InversionReport": "genjscc.client.inversion",
+    "InversionStep": "genjscc.client.inversion",
     "Link": "genjscc.client.link",
     "LocalLink": "genjscc.client.local",
     "ModelInfo": "genjscc.client.options",
@@ -58,6 +62,9 @@ __all__ = [
     "Fading",
     "Failure",
     "GenJSCCError",
+    "Inversion",
+    "InversionReport",
+    "InversionStep",
     "Link",
     "LocalLink",
     "ModelInfo",

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
@@ -144,12 +145,13 @@ class Inversion:
         draws = unit_complex_gaussian(self.seed, k, Stream.INVERSION_CHANNEL, number)
         return torch.from_numpy(draws)
 
-    def advance(self, image: Tensor, terms: Terms) -> None:
-        """One step along the gradients that the variables hold.
+    def advance(self, image: Tensor, terms: Terms, gradients: Sequence[Tensor]) -> None:
+        """One step along the gradients.
 
         Args:
             image: what it made, [3, S, S].
             terms: of it; those whose weight was 0 are taken over from the step before.
+            gradients: of the open variables.
         """
         config, steps = self.config, self.config.steps[self.stage - 1]
         if self.losses is not None:
@@ -159,7 +161,8 @@ class Inversion:
         total = sum(weight * term for weight, term in zip(full, terms, strict=True))
         self.losses = Losses(total, terms)
         self.image = image.clamp(0, 1)
-        self.variables.update(rate_factor(self._step, steps, config.ramp_up, config.ramp_down))
+        factor = rate_factor(self._step, steps, config.ramp_up, config.ramp_down)
+        self.variables.update(gradients, factor)
         self._step += 1
         self.steps_done += 1
         if self._plateau.reached(total) or self._step == steps:
@@ -214,12 +217,11 @@ def step(problem: Problem, inversions: Sequence[Inversion]) -> None:
             geodesic(latents, torch.tensor(first, device=problem.device)),
             [one.weights() for one in items],
         )
-    variables = [variable for one in items for variable in one.variables.open()]
-    gradients = torch.autograd.grad(totals.sum(), variables)
-    for variable, gradient in zip(variables, gradients, strict=True):
-        variable.grad = gradient
-    for one, image, values in zip(items, images.detach(), terms.tolist(), strict=True):
-        one.advance(image, Terms(*values))
+    opened = [one.variables.open() for one in items]
+    remaining = iter(torch.autograd.grad(totals.sum(), list(chain.from_iterable(opened))))
+    results = zip(items, opened, images.detach(), terms.tolist(), strict=True)
+    for one, variables, image, values in results:
+        one.advance(image, Terms(*values), list(islice(remaining, len(variables))))
 
 
 def reproduce(problem: Problem, images: Tensor, items: Sequence[Inversion]) -> Tensor:

@@ -309,18 +309,36 @@ def _report(course: Course, inversion: Inversion, stage: int) -> StepReport:
     )
 
 
-def progress_message(
-    report: StepReport, *, preview: bool, format_: tensor_pb2.ImageFormat.ValueType
-) -> inversion_pb2.InversionProgress:
-    """How far an inversion is, with or without its image."""
-    message = inversion_pb2.InversionProgress(
-        step=report.steps_done,
-        num_steps=report.num_steps,
-        stage=report.stage,
-        losses=losses_message(report.losses),
-    )
-    if preview and bool(torch.isfinite(report.image).all()):
-        rows, columns = report.image.shape[1:]
-        rgb = to_rgb(report.image, (rows, columns))
-        message.preview.CopyFrom(rgb_to_message(rgb, format_))
-    return message
+class Previews:
+    """Reports as messages, every so often with the image.
+
+    Args:
+        every: steps from one preview to the next; 0: none.
+        format_: of the previews.
+    """
+
+    def __init__(self, every: int, format_: tensor_pb2.ImageFormat.ValueType) -> None:
+        self._every, self._format = every, format_
+        self._shown = -1
+
+    def progress(self, report: StepReport) -> inversion_pb2.InversionProgress:
+        """How far an inversion is, with its image where that is due."""
+        message = inversion_pb2.InversionProgress(
+            step=report.steps_done,
+            num_steps=report.num_steps,
+            stage=report.stage,
+            losses=losses_message(report.losses),
+        )
+        if self._due(report) and bool(torch.isfinite(report.image).all()):
+            rows, columns = report.image.shape[1:]
+            rgb = to_rgb(report.image, (rows, columns))
+            message.preview.CopyFrom(rgb_to_message(rgb, self._format))
+        return message
+
+    def _due(self, report: StepReport) -> bool:
+        if not self._every:
+            return False
+        number = report.steps_done // self._every
+        due = number > self._shown
+        self._shown = number
+        return due

@@ -8,11 +8,13 @@ stays that of w, so that the mean latent has a length that it can be held at.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from channel.noise import Stream, unit_complex_gaussian
 from genjscc.errors import InvalidInputError
@@ -37,6 +39,43 @@ def draw_maps(seed: int, sizes: Sequence[int], device: torch.device) -> list[Ten
     flat = torch.from_numpy(np.ascontiguousarray(pairs).view(np.float32) * math.sqrt(2))
     parts = torch.split(flat[:count], [side * side for side in sizes])
     return [part.reshape(1, side, side).to(device) for part, side in zip(parts, sizes, strict=True)]
+
+
+class _Group:
+    """Variables with one learning rate, and what Adam remembers of them.
+
+    The functional form: an Optimizer object imports PyTorch's compiler, a second and 200 MB that
+    a service has no use for.
+    """
+
+    def __init__(self, variables: Sequence[Tensor], peak: float) -> None:
+        self.variables = [one.requires_grad_() for one in variables]
+        self._peak = peak
+        self._averages = [torch.zeros_like(one) for one in variables]
+        self._squares = [torch.zeros_like(one) for one in variables]
+        self._steps = [torch.tensor(0.0) for _ in variables]
+
+    @torch.no_grad()
+    def update(
+        self, gradients: Sequence[Tensor], factor: float, betas: tuple[float, float]
+    ) -> None:
+        """One step of Adam."""
+        adam(
+            self.variables,
+            list(gradients),
+            self._averages,
+            self._squares,
+            max_exp_avg_sqs=[],
+            state_steps=self._steps,
+            foreach=self._averages[0].is_cuda,
+            amsgrad=False,
+            beta1=betas[0],
+            beta2=betas[1],
+            lr=self._peak * factor,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
 
 class Variables:
@@ -69,38 +108,36 @@ class Variables:
         self._config = config
         self._lengths = _length(self.latents, 1)
         self._levels = [_length(one, (0, 1, 2)) for one in self.maps]
-        self._optimizer: torch.optim.Adam | None = None
+        self._groups: list[_Group] = []
 
     def enter(self, stage: int, entering: SynthesisState | None) -> None:
         """Opens the variables of a stage, 0 to 3, with a fresh Adam."""
         config = self._config
         self.entering = entering
         self.first_block = (0, *config.cuts)[stage]
-        groups = [{"params": [self.latents.requires_grad_()], "peak": config.learning_rate}]
+        self._groups = [_Group([self.latents], config.learning_rate)]
         read = slice(first_layer(self.first_block), config.noise_limits[stage])
         open_maps = self.maps[read] if config.noise_rate else []
         if open_maps:
-            maps = [one.requires_grad_() for one in open_maps]
-            groups.append({"params": maps, "peak": config.noise_rate})
+            self._groups.append(_Group(open_maps, config.noise_rate))
         if entering is not None and config.feature_rate:
-            features = [entering.features.requires_grad_()]
-            groups.append({"params": features, "peak": config.feature_rate})
-        self._optimizer = torch.optim.Adam(groups, lr=1.0, betas=config.betas)
+            self._groups.append(_Group([entering.features], config.feature_rate))
 
-    def open(self) -> Iterator[Tensor]:
+    def open(self) -> list[Tensor]:
         """The tensors that the current stage changes."""
-        if self._optimizer is None:
-            raise RuntimeError("no stage has been entered")
-        for group in self._optimizer.param_groups:
-            yield from group["params"]
+        return [one for group in self._groups for one in group.variables]
 
-    def update(self, factor: float) -> None:
-        """One step of Adam along the gradients, then the projections."""
-        if self._optimizer is None:
-            raise RuntimeError("no stage has been entered")
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
-        self._optimizer.step()
+    def update(self, gradients: Sequence[Tensor], factor: float) -> None:
+        """One step of Adam, then the projections.
+
+        Args:
+            gradients: of what is open.
+            factor: what the learning rates are multiplied with.
+        """
+        remaining = iter(gradients)
+        for group in self._groups:
+            own = list(islice(remaining, len(group.variables)))
+            group.update(own, factor, self._config.betas)
         with torch.no_grad():
             if self._config.latent_projection == "sphere":
                 self.latents.mul_(self._lengths / _length(self.latents, 1))

@@ -37,9 +37,9 @@ from receiver.inverse_serving import (
     DIVERGED,
     Course,
     Inversions,
+    Previews,
     StepReport,
     inversion_key,
-    progress_message,
 )
 from receiver.jobs import DecodeJob, DecodeResult
 from receiver.models import Generators, load_decoder
@@ -232,18 +232,13 @@ class ReceiverServicer(receiver_pb2_grpc.ReceiverServiceServicer):
             raise InvalidInputError(
                 "request.scheme", f"got {scheme_label(wanted.scheme)}; must be inverse or not set"
             )
-        every, shown = request.preview_every, -1
+        previews = Previews(request.preview_every, wanted.format)
         async with aclosing(self._dispatcher.follow(wanted)) as events:
             async for event in events:
                 if isinstance(event, receiver_pb2.DecodeResponse):
                     yield receiver_pb2.InvertResponse(response=event)
                     continue
-                due = every > 0 and event.steps_done // every > shown
-                if due:
-                    shown = event.steps_done // every
-                progress = await asyncio.to_thread(
-                    progress_message, event, preview=due, format_=wanted.format
-                )
+                progress = await asyncio.to_thread(previews.progress, event)
                 yield receiver_pb2.InvertResponse(progress=progress)
 
     async def ListModels(

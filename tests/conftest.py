@@ -12,9 +12,10 @@ import pytest
 import torch
 from hypothesis import settings
 from real_services import Services, running_services
-from tiny_bundles import write_both
+from tiny_bundles import GENERATOR, tiny_face_generator, write_both
 
 from genjscc import Link
+from receiver.stylegan2_checkpoints import save_bundle
 
 torch.set_num_threads(1)
 # A busy machine is slow, not wrong; and a failure is to be the same for everybody.
@@ -31,9 +32,10 @@ def _seeds() -> None:
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a pair for three rates and one for a single rate."""
+    """A folder with a pair for three rates, one for a single rate, and a generator."""
     root = tmp_path_factory.mktemp("bundles")
     write_both(root)
+    save_bundle(tiny_face_generator(), root / GENERATOR, "# tiny\n")
     return root
 
 

@@ -16,6 +16,9 @@ from genjscc.client.exchange import (
     ImageInput,
     decode_request,
     encode_request,
+    inverse_options,
+    invert_request,
+    last_of,
     model_info,
     read_codeword,
     read_image,
@@ -23,6 +26,7 @@ from genjscc.client.exchange import (
     send_steps,
     transmit_request,
 )
+from genjscc.client.inversion import InversionStep, read_step
 from genjscc.client.keywords import CommonKeywords, SendKeywords, options_for, options_for_each
 from genjscc.client.options import Failure, Hop, ModelInfo, Reception, Transmission
 from genjscc.client.pipeline import Pipeline
@@ -53,9 +57,8 @@ class AsyncLink:
         timeout_s: time for one image over all hops; each hop is told what is left of it. For
             `send_many`: how long a service may be out of reach or silent.
         security: TLS and token; None: as the environment says (`Security.from_environment`).
-
-    Calls that a service could not take (UNAVAILABLE, RESOURCE_EXHAUSTED) are repeated a few
-    times, with growing pauses, within their time.
+        retries: repeat single calls that a service could not take (UNAVAILABLE,
+            RESOURCE_EXHAUSTED) a few times, with growing pauses, within their time.
 
     Raises:
         InvalidInputError: the security settings contradict each other.
@@ -71,18 +74,20 @@ class AsyncLink:
         receiver: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         security: Security | None = None,
+        retries: bool = True,
     ) -> None:
         given = {"transmitter": transmitter, "channel": channel, "receiver": receiver}
         self.addresses = {role: a or default_address(role) for role, a in given.items()}
         self.timeout_s = timeout_s
         self._security = Security.from_environment() if security is None else security
+        self._retries = retries
         self._opened: Transport | None = None
 
     @property
     def _transport(self) -> Transport:
         # Made on first use: gRPC's channels bind to the running loop.
         if self._opened is None:
-            self._opened = Transport(self.addresses, self._security)
+            self._opened = Transport(self.addresses, self._security, retries=self._retries)
         return self._opened
 
     async def __aenter__(self) -> Self:
@@ -123,7 +128,7 @@ class AsyncLink:
         Args:
             image: a path, a file's bytes, uint8 [H, W, 3], or a Pillow image.
             **keywords: the fields of `genjscc.Options`: snr_db, rate, model, scheme, seed,
-                channel, told_snr_db.
+                channel, told_snr_db, inversion.
 
         Raises:
             GenJSCCError: see `genjscc.errors`.
@@ -134,19 +139,59 @@ class AsyncLink:
         with link_span("genjscc.send", request_id) as trace:
             metadata = self._transport.metadata(request_id, trace)
             while True:
-                remaining = until - time.monotonic()
-                if remaining <= 0:
-                    raise DeadlineError(
-                        f"{call.hop}: the {self.timeout_s:g} s for the image are over"
-                    )
                 response = await self._transport.call(
-                    call.hop, call.request, timeout_s=remaining, metadata=metadata
+                    call.hop,
+                    call.request,
+                    timeout_s=self._remaining(until, call.hop),
+                    metadata=metadata,
                 )
                 try:
                     call = steps.send(response)
                 except StopIteration as end:
                     reception: Reception = end.value
                     return reception
+
+    async def watch(
+        self, image: ImageInput, *, preview_every: int = 0, **keywords: Unpack[SendKeywords]
+    ) -> AsyncGenerator[InversionStep | Reception]:
+        """One image over the link by InverseJSCC: how far it is, and at the end the reception.
+
+        A slow reader misses steps, never the reception. Closing the generator stops the work.
+
+        Args:
+            image: as for `send`.
+            preview_every: steps from one preview to the next; 0: none.
+            **keywords: as for `send`; `inversion` says how to optimise.
+
+        Raises:
+            GenJSCCError: see `genjscc.errors`.
+        """
+        steps = send_steps(image, inverse_options(options_for(keywords)))
+        call, until = next(steps), time.monotonic() + self.timeout_s
+        request_id = new_request_id()
+        with link_span("genjscc.watch", request_id) as trace:
+            metadata = self._transport.metadata(request_id, trace)
+            while call.hop != "decode":
+                remaining = self._remaining(until, call.hop)
+                response = await self._transport.call(
+                    call.hop, call.request, timeout_s=remaining, metadata=metadata
+                )
+                call = steps.send(response)
+            request = invert_request(call.request, preview_every)
+            remaining = self._remaining(until, call.hop)
+            messages = self._transport.invert(request, timeout_s=remaining, metadata=metadata)
+            async with aclosing(messages):
+                async for message in messages:
+                    if message.HasField("progress"):
+                        yield read_step(message.progress)
+                    else:
+                        yield last_of(steps, message.response)
+
+    def _remaining(self, until: float, hop: Hop) -> float:
+        remaining = until - time.monotonic()
+        if remaining <= 0:
+            raise DeadlineError(f"{hop}: the {self.timeout_s:g} s for the image are over")
+        return remaining
 
     async def send_many(
         self,

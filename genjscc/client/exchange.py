@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from genjscc.client.inversion import inversion_to_message, read_report
 from genjscc.client.options import (
     Fading,
     Hop,
@@ -136,6 +137,8 @@ def decode_request(transmission: Transmission, options: Options) -> receiver_pb2
             known = ", ".join(SCHEMES)
             raise InvalidInputError("scheme", f"got {options.scheme!r}; must be one of {known}")
         request.scheme = SCHEMES[options.scheme]
+    if options.inversion is not None:
+        request.inversion.CopyFrom(inversion_to_message(options.inversion))
     if transmission.gains is not None:
         request.state.gains.CopyFrom(complex_to_message(transmission.gains))
         request.state.block_length = transmission.block_length
@@ -210,6 +213,7 @@ class Journey:
             self._model,
             self._seconds,
             self._compute,
+            read_report(response.inversion) if response.HasField("inversion") else None,
         )
 
     def _leave(self, request: _M) -> _M:
@@ -228,6 +232,36 @@ def send_steps(image: ImageInput, options: Options) -> Generator[Call, Any, Rece
     transmitted = yield Call("transmit", journey.after_encode(encoded))
     decoded = yield Call("decode", journey.after_transmit(transmitted))
     return journey.after_decode(decoded)
+
+
+def last_of(steps: Generator[Call, Any, Reception], response: Any) -> Reception:
+    """What `send_steps` returns for the response to its last call."""
+    try:
+        steps.send(response)
+    except StopIteration as end:
+        reception: Reception = end.value
+        return reception
+    raise RuntimeError("that was not the response to the last call")
+
+
+def invert_request(
+    request: receiver_pb2.DecodeRequest, preview_every: int
+) -> receiver_pb2.InvertRequest:
+    """A decode request as one whose progress is told."""
+    if preview_every < 0:
+        raise InvalidInputError("preview_every", f"got {preview_every}; must not be negative")
+    return receiver_pb2.InvertRequest(request=request, preview_every=preview_every)
+
+
+def inverse_options(options: Options) -> Options:
+    """The options of a call that can only be an inversion.
+
+    Raises:
+        InvalidInputError: they ask for another scheme.
+    """
+    if options.scheme not in (None, "inverse"):
+        raise InvalidInputError("scheme", f"got {options.scheme!r}; only inverse can be watched")
+    return replace(options, scheme="inverse")
 
 
 def model_info(message: model_pb2.Model) -> ModelInfo:

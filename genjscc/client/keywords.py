@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence, Sized
 from dataclasses import fields, replace
 from typing import TypedDict, cast
 
+from genjscc.client.inversion import Inversion
 from genjscc.client.options import Channel, Options, SchemeName
 from genjscc.errors import InvalidInputError
 
@@ -20,6 +21,7 @@ class CommonKeywords(TypedDict, total=False):
     seed: int | None
     channel: Channel
     told_snr_db: float | None
+    inversion: Inversion | None
 
 
 class SendKeywords(CommonKeywords, total=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from genjscc.client.aio import DEFAULT_TIMEOUT_S, AsyncLink
 from genjscc.client.exchange import ImageInput
+from genjscc.client.inversion import InversionStep
 from genjscc.client.keywords import CommonKeywords, SendKeywords
 from genjscc.client.options import Failure, ModelInfo, Reception, Transmission
 from genjscc.client.security import Security
@@ -39,6 +40,7 @@ class Link:
         receiver: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         security: Security | None = None,
+        retries: bool = True,
     ) -> None:
         self._link = AsyncLink(
             transmitter=transmitter,
@@ -46,6 +48,7 @@ class Link:
             receiver=receiver,
             timeout_s=timeout_s,
             security=security,
+            retries=retries,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
@@ -107,20 +110,13 @@ class Link:
         **keywords: Unpack[CommonKeywords],
     ) -> Iterator[Reception | Failure]:
         """Many images over the services' streams; see `AsyncLink.send_many`."""
-        outcomes = self._link.send_many(images, snr_db=snr_db, **keywords)
+        return self._iterate(self._link.send_many(images, snr_db=snr_db, **keywords))
 
-        async def next_outcome() -> Reception | Failure | None:
-            return await anext(outcomes, None)
-
-        async def close() -> None:
-            await outcomes.aclose()
-
-        try:
-            while (outcome := self._wait(next_outcome())) is not None:
-                yield outcome
-        finally:
-            if not self._loop.is_closed():
-                self._wait(close())
+    def watch(
+        self, image: ImageInput, *, preview_every: int = 0, **keywords: Unpack[SendKeywords]
+    ) -> Iterator[InversionStep | Reception]:
+        """One image over the link by InverseJSCC, watched; see `AsyncLink.watch`."""
+        return self._iterate(self._link.watch(image, preview_every=preview_every, **keywords))
 
     def encode(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Codeword:
         """The transmitter alone: an image's codeword."""
@@ -135,6 +131,20 @@ class Link:
     ) -> NDArray[uint8]:
         """The receiver alone: the image of received symbols, uint8 [H, W, 3]."""
         return self._wait(self._link.decode(transmission, **keywords))
+
+    def _iterate(self, source: AsyncGenerator[T]) -> Iterator[T]:
+        async def next_one() -> T | None:
+            return await anext(source, None)
+
+        async def close() -> None:
+            await source.aclose()
+
+        try:
+            while (one := self._wait(next_one())) is not None:
+                yield one
+        finally:
+            if not self._loop.is_closed():
+                self._wait(close())
 
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if self._loop.is_closed():

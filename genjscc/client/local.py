@@ -17,6 +17,9 @@ from genjscc.client.exchange import (
     Journey,
     decode_request,
     encode_request,
+    inverse_options,
+    invert_request,
+    last_of,
     model_info,
     read_codeword,
     read_image,
@@ -24,6 +27,7 @@ from genjscc.client.exchange import (
     send_steps,
     transmit_request,
 )
+from genjscc.client.inversion import InversionStep, read_step
 from genjscc.client.keywords import CommonKeywords, SendKeywords, options_for, options_for_each
 from genjscc.client.options import HOPS, Failure, Hop, ModelInfo, Reception, Transmission
 from genjscc.errors import GenJSCCError, MissingExtraError
@@ -60,6 +64,7 @@ class LocalLink:
             from channel.service import ChannelRoom
             from genjscc.serving.room import answer, answer_many
             from genjscc.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
+            from receiver.inverse_serving import Previews
             from receiver.service import ReceiverRoom
             from transmitter.service import TransmitterRoom
         except ImportError as error:
@@ -77,6 +82,7 @@ class LocalLink:
             "decode": ReceiverRoom(ReceiverSettings(**fields)),
         }
         self._answer, self._answer_many, self._max_batch = answer, answer_many, max_batch
+        self._previews = Previews
 
     def __enter__(self) -> Self:
         return self
@@ -110,6 +116,26 @@ class LocalLink:
             except StopIteration as end:
                 reception: Reception = end.value
                 return reception
+
+    def watch(
+        self, image: ImageInput, *, preview_every: int = 0, **keywords: Unpack[SendKeywords]
+    ) -> Iterator[InversionStep | Reception]:
+        """One image over the link by InverseJSCC, watched; see `AsyncLink.watch`."""
+        steps = send_steps(image, inverse_options(options_for(keywords)))
+        call = next(steps)
+        while call.hop != "decode":
+            call = steps.send(self._answer(self._rooms[call.hop], call.request))
+        request = invert_request(call.request, preview_every)
+        previews = self._previews(request.preview_every, request.request.format)
+        room = self._rooms["decode"]
+        job = room.prepare(request.request)
+        course = room.begin(job)
+        result = None
+        while result is None:
+            (report,) = room.advance([course])
+            yield read_step(previews.progress(report))
+            result = report.result
+        yield last_of(steps, room.finish(job, result))
 
     def send_many(
         self,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from genjscc.client.inversion import Inversion, InversionReport
 from genjscc.errors import GenJSCCError
 from genjscc.wire import schemes
 from genjscc.wire.codewords import Codeword
@@ -62,6 +63,7 @@ class Options:
         seed: of noise and fading; None: the channel draws one and tells it.
         channel: the kind of channel.
         told_snr_db: what encoder and decoder believe the SNR to be; None: the truth.
+        inversion: for the scheme inverse: how to optimise; None: the receiver's default.
     """
 
     snr_db: float = 0.0
@@ -71,6 +73,7 @@ class Options:
     seed: int | None = None
     channel: Channel = field(default_factory=Awgn)
     told_snr_db: float | None = None
+    inversion: Inversion | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +108,7 @@ class Reception:
         model: name of the model.
         seconds: time of each hop as the caller saw it.
         compute_seconds: the part of it in network or channel.
+        inversion: of the scheme inverse: how the image was found.
     """
 
     image: NDArray[np.uint8]
@@ -113,6 +117,7 @@ class Reception:
     model: str
     seconds: Mapping[Hop, float]
     compute_seconds: Mapping[Hop, float]
+    inversion: InversionReport | None = None
 
     @property
     def measured_snr_db(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ from genjscc.errors import (
     UnavailableError,
     error_from_status,
 )
-from genjscc.v1 import channel_pb2_grpc, receiver_pb2_grpc, transmitter_pb2_grpc
+from genjscc.v1 import channel_pb2_grpc, receiver_pb2, receiver_pb2_grpc, transmitter_pb2_grpc
 
 ROLES: dict[Hop, str] = {"encode": "transmitter", "transmit": "channel", "decode": "receiver"}
 DEFAULT_PORTS: dict[str, int] = {"transmitter": 50051, "channel": 50052, "receiver": 50053}
@@ -90,12 +90,15 @@ def checked_length(request: Any, field: str) -> Any:
 class Transport:
     """One gRPC channel per service. Belongs to one event loop."""
 
-    def __init__(self, addresses: dict[str, str], security: Security) -> None:
+    def __init__(
+        self, addresses: dict[str, str], security: Security, *, retries: bool = True
+    ) -> None:
         self.addresses = addresses
         self._security = security
-        credentials = security.credentials()
+        options, credentials = channel_options(retries=retries), security.credentials()
         self._channels = {
-            role: _open(role, address, security, credentials) for role, address in addresses.items()
+            role: _open(role, address, security, credentials, options)
+            for role, address in addresses.items()
         }
         self.transmitter = transmitter_pb2_grpc.TransmitterServiceStub(
             self._channels["transmitter"]
@@ -124,6 +127,21 @@ class Transport:
             return await self._unary[hop](
                 checked_length(request, hop), timeout=timeout_s, metadata=metadata
             )
+
+    async def invert(
+        self, request: receiver_pb2.InvertRequest, *, timeout_s: float, metadata: Metadata
+    ) -> AsyncGenerator[receiver_pb2.InvertResponse]:
+        """The messages of an inversion; closing it stops the work. Raises GenJSCCError."""
+        role = ROLES["decode"]
+        with translated(role, self.addresses[role]):
+            call = self.receiver.Invert(
+                checked_length(request, "decode"), timeout=timeout_s, metadata=metadata
+            )
+            try:
+                async for message in call:
+                    yield message
+            finally:
+                call.cancel()
 
     async def wait_ready(self, timeout_s: float) -> None:
         """Until all three services report SERVING.

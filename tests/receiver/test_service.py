@@ -117,7 +117,7 @@ def test_other_pairs_and_rates_are_refused(room: ReceiverRoom, pairs: dict[str, 
 
 @pytest.mark.parametrize(
     ("scheme", "name"),
-    [(2, "SCHEME_GENERATIVE_JSCC"), (3, "SCHEME_INVERSE_JSCC"), (77, "77")],
+    [(2, "SCHEME_GENERATIVE_JSCC"), (77, "77")],
 )
 def test_schemes_not_offered(
     room: ReceiverRoom, pairs: dict[str, str], scheme: int, name: str
