@@ -24,11 +24,11 @@ _RETRY = {
 _THROTTLING = {"maxTokens": 20, "tokenRatio": 0.1}
 
 
-def service_config() -> str:
-    """GRPC's service config.
+def service_config(*, retries: bool) -> str:
+    """The service config of a connection, as JSON.
 
     Calls take turns over the replicas that are connected and say that they serve. Single calls
-    are tried again; streams are resumed by `genjscc.client.resumable`.
+    are tried again where `retries` says so; streams are resumed by `genjscc.client.resumable`.
     """
     single = [
         {"service": service.full_name, "method": method.name}
