@@ -220,6 +220,7 @@ def test_shipped_files_start_on_a_small_folder(photos: Path, tmp_path: Path, pat
     small: dict[str, object] = {
         "train": photos / "train",
         "val": photos / "val",
+        "initial_bundle": None,
         "image_size": 16,
         "width": 8,
         "perceptual": None,

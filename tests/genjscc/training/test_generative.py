@@ -314,6 +314,7 @@ def test_shipped_files_start_on_a_small_folder(photos: Path, tmp_path: Path, pat
         "train": photos / "train",
         "val": photos / "val",
         "generator": photos / GENERATOR,
+        "initial_bundle": None,
         "image_size": 64,
         "width": 8,
         "perceptual": None,
