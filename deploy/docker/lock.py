@@ -47,16 +47,20 @@ def cuda_packages() -> list[str]:
 
 def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    models, serve = ("pyproject.toml", "--extra", "models"), ("pyproject.toml", "--extra", "serve")
+    models = extras("inverse", "tracing")
     compile_lock("models-cuda", *models, leave_out=COMMAND_LINE)
     compile_lock("models-cpu", *models, leave_out=[*COMMAND_LINE, "torch", *cuda_packages()])
     # Symbols are no images.
-    compile_lock("channel", *serve, leave_out=[*COMMAND_LINE, "pillow"])
-    compile_lock("client", "pyproject.toml")
+    compile_lock("channel", *extras("serve", "tracing"), leave_out=[*COMMAND_LINE, "pillow"])
+    compile_lock("client", *extras("load", "tracing"))
     source = FOLDER / "build.in"
     source.write_text("\n".join(project["build-system"]["requires"]) + "\n")
     compile_lock("build", str(source))
     source.unlink()
+
+
+def extras(*names: str) -> tuple[str, ...]:
+    return ("pyproject.toml", *(f"--extra={name}" for name in names))
 
 
 if __name__ == "__main__":
