@@ -178,15 +178,19 @@ class Transport:
 
 
 def _open(
-    role: str, address: str, security: Security, credentials: grpc.ChannelCredentials | None
+    role: str,
+    address: str,
+    security: Security,
+    credentials: grpc.ChannelCredentials | None,
+    options: list[tuple[str, Any]],
 ) -> grpc.aio.Channel:
     security.check(role, address)
-    target, options = grpc_target(address, field=role), channel_options()
+    target = grpc_target(address, field=role)
     if target != address:
         # gRPC would take the whole list for the name of the host.
-        options.append(("grpc.default_authority", address.split(",", maxsplit=1)[0].strip()))
+        options = [*options, ("grpc.default_authority", address.split(",")[0].strip())]
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options)
     if security.server_name:
-        options.append(("grpc.ssl_target_name_override", security.server_name))
+        options = [*options, ("grpc.ssl_target_name_override", security.server_name)]
     return grpc.aio.secure_channel(target, credentials, options=options)
