@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from genjscc.cli.console import err, out, report_error
+from genjscc.cli.inversion import TIMEOUT_S, InversionPairs, inversion_of, send_watched
 from genjscc.cli.options import ChannelAddress, ChannelName, Receiver, Transmitter, channel_of
-from genjscc.client.exchange import to_rgb_array
+from genjscc.client.aio import DEFAULT_TIMEOUT_S
+from genjscc.client.exchange import ImageInput, to_rgb_array
 from genjscc.client.link import Link
 from genjscc.client.options import Reception, SchemeName
 from genjscc.errors import GenJSCCError
@@ -47,6 +50,7 @@ def send(
     size: Annotated[
         int, typer.Option(help="Send the central square at SIZE x SIZE pixels; 0: as it is.")
     ] = 0,
+    inversion: InversionPairs = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the receptions.")
     ] = Path("received"),
@@ -58,18 +62,28 @@ def send(
     output.mkdir(parents=True, exist_ok=True)
     table = Table("photo", "k", "rho", "SNR asked", "measured", "PSNR / dB", "saved as")
     failed = False
-    with Link(transmitter=transmitter, channel=channel, receiver=receiver) as link:
+    options = inversion_of(inversion)
+    inverse = scheme == "inverse"
+    with Link(
+        transmitter=transmitter,
+        channel=channel,
+        receiver=receiver,
+        timeout_s=TIMEOUT_S if inverse else DEFAULT_TIMEOUT_S,
+    ) as link:
+        send_one = partial(send_watched, link) if inverse else partial(send_plainly, link)
         for photo in photos:
             try:
                 image = load_square(photo, size) if size else photo
-                reception = link.send(
+                reception = send_one(
                     image,
+                    photo.name,
                     snr_db=snr_db,
                     rate=rate,
                     model=model,
                     scheme=scheme_name(scheme),
                     seed=seed,
                     channel=channel_of(noise, k_factor, block_length),
+                    inversion=options,
                 )
                 target = output / f"{photo.stem}.png"
                 reception.save(target)
@@ -83,6 +97,11 @@ def send(
         out.print(table)
     if failed:
         raise typer.Exit(1)
+
+
+def send_plainly(link: Link, image: ImageInput, _name: str, **keywords: Any) -> Reception:
+    """One image in one go."""
+    return link.send(image, **keywords)
 
 
 def scheme_name(text: str | None) -> SchemeName | None:

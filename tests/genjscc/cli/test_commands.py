@@ -16,6 +16,7 @@ from PIL import Image
 from real_services import Services
 
 from genjscc import LocalLink
+from genjscc.bundles.store import find_bundles
 from genjscc.cli.options import ChannelName, channel_of
 from genjscc.cli.train import parse_overrides
 from genjscc.client.options import Awgn, Fading, Noiseless
@@ -124,8 +125,8 @@ def test_send_goes_on_after_a_bad_photo_and_fails_in_the_end(
 def test_models_lists_the_bundles(services: Services, bundles: Path) -> None:
     result = genjscc("models", *addresses(services, ("transmitter",)))
     assert result.returncode == 0
-    for folder in bundles.iterdir():
-        assert folder.name in result.stdout
+    for name in find_bundles(bundles):
+        assert name in result.stdout
 
 
 def test_a_service_that_is_not_there_is_one_line_and_a_hint(photo: Path, tmp_path: Path) -> None:
