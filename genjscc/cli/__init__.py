@@ -25,9 +25,22 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the console script."""
-    from genjscc.cli import convert, demo, evaluate, invert, models, send, serve, train, up
+    from genjscc.cli import (
+        compare,
+        convert,
+        demo,
+        evaluate,
+        invert,
+        loadtest,
+        models,
+        send,
+        serve,
+        train,
+        up,
+    )
 
-    for command in (demo, send, models, up, serve, evaluate, invert, train, convert):
+    commands = (demo, send, models, up, serve, loadtest, evaluate, compare, invert, train, convert)
+    for command in commands:
         command.register(app)
     try:
         app()

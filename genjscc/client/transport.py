@@ -188,7 +188,7 @@ def _open(
     target = grpc_target(address, field=role)
     if target != address:
         # gRPC would take the whole list for the name of the host.
-        options = [*options, ("grpc.default_authority", address.split(",")[0].strip())]
+        options = [*options, ("grpc.default_authority", address.partition(",")[0].strip())]
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options)
     if security.server_name:

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is sent: sizes, bandwidth ratios, schemes and SNRs, each with its weight."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genjscc.client.keywords import SendKeywords
+from genjscc.errors import InvalidInputError
+from genjscc.wire.ratios import parse_ratio
+
+T = TypeVar("T")
+_PICTURES_PER_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Weighted(Generic[T]):
+    """Values and how often each is drawn, relative to the others."""
+
+    values: tuple[T, ...]
+    weights: tuple[float, ...]
+
+    def draw(self, rng: random.Random) -> T:
+        """One of the values."""
+        return rng.choices(self.values, self.weights)[0]
+
+
+UNSPECIFIED: Weighted[str] = Weighted(("",), (1.0,))
+"""The services' choice."""
+
+
+def parse_weighted(texts: Sequence[str], field_name: str) -> Weighted[str]:
+    """Values from "VALUE" or "VALUE:WEIGHT".
+
+    Raises:
+        InvalidInputError: a weight that is no positive number.
+    """
+    values, weights = [], []
+    for text in texts:
+        value, colon, weight = text.rpartition(":")
+        try:
+            weights.append(float(weight) if colon else 1.0)
+        except ValueError:
+            weights.append(float("nan"))
+        values.append(value if colon else text)
+        if not values[-1] or not 0 < weights[-1] < float("inf"):
+            raise InvalidInputError(
+                field_name, f"got {text!r}; must be VALUE or VALUE:WEIGHT with a weight above 0"
+            )
+    return Weighted(tuple(values), tuple(weights))
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width from "64" or "48x64" (width x height).
+
+    Raises:
+        InvalidInputError: neither.
+    """
+    width, x, height = text.partition("x")
+    try:
+        size = (int(height), int(width)) if x else (int(width), int(width))
+    except ValueError:
+        size = (0, 0)
+    if min(size) < 1:
+        raise InvalidInputError("size", f"got {text!r}; must be SIDE or WIDTHxHEIGHT in pixels")
+    return size
+
+
+def picture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
+    """Smooth colours with some noise: compresses about as photographs do. uint8 [H, W, 3]."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:height, 0:width]
+    waves = rng.uniform(1, 4, (3, 2, 1, 1)) / max(height, width)
+    phases = 2 * np.pi * (waves[:, 0] * rows + waves[:, 1] * columns + rng.random((3, 1, 1)))
+    values = 128 + 90 * np.sin(phases) + rng.normal(0, 8, (3, height, width))
+    return np.ascontiguousarray(values.clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One image to send, and how."""
+
+    image: Any
+    size: str
+    keywords: SendKeywords
+
+
+@dataclass
+class Mix:
+    """Draws what to send next; the same seed draws the same.
+
+    Args:
+        sizes: as `parse_size` reads them.
+        rates: bandwidth ratios; "" stands for the model's highest.
+        schemes: names of schemes; "" stands for the model's own.
+        snrs_db: SNRs in dB.
+        model: name; None: the transmitter's default.
+        seed: of the draws and of the pictures.
+        files: images of files to send instead of made ones.
+    """
+
+    sizes: Weighted[str]
+    rates: Weighted[str]
+    schemes: Weighted[str]
+    snrs_db: Sequence[float]
+    model: str | None = None
+    seed: int = 0
+    files: Sequence[bytes] = ()
+    _rng: random.Random = field(init=False, repr=False)
+    _pictures: dict[str, list[NDArray[np.uint8]]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for rate in self.rates.values:
+            if rate:
+                parse_ratio(rate, field="rate")
+        self._rng = random.Random(self.seed)  # noqa: S311
+        self._pictures = {
+            size: [picture(*parse_size(size), self.seed + i) for i in range(_PICTURES_PER_SIZE)]
+            for size in self.sizes.values
+        }
+
+    def draw(self) -> Shot:
+        """The next image."""
+        keywords: dict[str, Any] = {
+            "rate": self.rates.draw(self._rng) or None,
+            "scheme": self.schemes.draw(self._rng) or None,
+            "snr_db": self._rng.choice(self.snrs_db),
+            "model": self.model,
+        }
+        if self.files:
+            return Shot(self._rng.choice(self.files), "file", SendKeywords(**keywords))
+        size = self.sizes.draw(self._rng)
+        image = self._rng.choice(self._pictures[size])
+        return Shot(image, size, SendKeywords(**keywords))
