@@ -44,6 +44,7 @@ from genjscc.layers import (
 )
 from genjscc.layers.bottleneck import bottleneck_from_symbols
 from genjscc.layers.condition import condition, num_conditions
+from receiver.inverse_variables import latent_spread
 from receiver.stylegan2 import Generator
 
 LatentSpace = Literal["w", "w+"]
@@ -52,7 +53,6 @@ LATENT_GRIDS = (1, 2, 4)
 _SMALLEST = 64
 _SLOPE = 0.2
 _START = 0.25
-_SPREAD_DRAWS = 4096
 
 
 def fed_noise_inputs(size: int) -> range:
@@ -156,11 +156,8 @@ class LatentDecoder(nn.Module):
         off zero by several deviations: without this the first images would be far outside of
         what G was trained on, and one learning rate would not fit all axes.
         """
-        z = torch.randn(
-            _SPREAD_DRAWS, generator.style_dim, generator=torch.Generator().manual_seed(0)
-        )
         self.latent_mean.copy_(generator.latent_avg)
-        self.latent_spread.copy_(generator.mapping(z.to(generator.latent_avg.device)).std(0))
+        self.latent_spread.copy_(latent_spread(generator))
 
     def forward(self, symbols: Tensor, snr_db: Tensor) -> tuple[Tensor, list[Tensor | None]]:
         """The inputs of the generator.

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.console import Console
 
 from genjscc.errors import GenJSCCError, InvalidInputError, UnavailableError
@@ -24,6 +26,9 @@ def _hint(error: GenJSCCError) -> str:
         return "start the services with `genjscc up`, or name them with --transmitter and so on"
     if isinstance(error, InvalidInputError) and "scale it down" in str(error):
         return "--size 512 sends the photo's central square at 512x512 pixels"
+    only = re.search(r"carries images of (\d+)x\1 only", str(error))
+    if only:
+        return f"--size {only[1]} sends the photo's central square at {only[1]}x{only[1]} pixels"
     return ""
 
 

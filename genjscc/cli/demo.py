@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from genjscc.cli.choice import choose_model
 from genjscc.cli.console import err, out
+from genjscc.cli.send import scheme_name
 from genjscc.cli.up import service_flags, started
 from genjscc.client.link import Link
-from genjscc.client.options import HOPS, ModelInfo, Reception
-from genjscc.errors import ModelNotFoundError
+from genjscc.client.options import HOPS, ModelInfo, Reception, SchemeName
 from genjscc.evaluation.psnr import psnr_db
 from genjscc.evaluation.sheet import Group, Tile, draw_sheet
 from genjscc.launch import ROLES
@@ -50,6 +51,9 @@ def demo(
         list[Path] | None, typer.Option(help="Your own photo; repeat for more.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Model; default: the transmitter's.")] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="deepjscc or generative; default: the model's.")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture.")] = Path(
         "demo/sheet.png"
     ),
@@ -67,9 +71,9 @@ def demo(
     Sample photos unless --photo names others; the central square of a photo is used.
     """
     with _running_link() if connect else _own_link(bundles, device) as link:
-        chosen = _choose(link.models(), model)
+        chosen = choose_model(link.models(), model, scheme)
         photos = [load_square(path, chosen.image_size) for path in photo or sample_photos()]
-        shots = _shoot(link, chosen, photos)
+        shots = _shoot(link, chosen, photos, scheme_name(scheme))
     sheet = draw_sheet(_title(chosen), _groups(chosen, photos, shots))
     output.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(output)
@@ -95,15 +99,9 @@ def _own_link(bundles: Path | None, device: str) -> Iterator[Link]:
         yield link
 
 
-def _choose(offered: list[ModelInfo], name: str | None) -> ModelInfo:
-    for model in offered:
-        if model.name == name or (name is None and model.is_default):
-            return model
-    known = ", ".join(model.name for model in offered)
-    raise ModelNotFoundError(f"model: got {name!r}; there are {known}")
-
-
-def _shoot(link: Link, model: ModelInfo, photos: list[NDArray[np.uint8]]) -> list[list[Shot]]:
+def _shoot(
+    link: Link, model: ModelInfo, photos: list[NDArray[np.uint8]], scheme: SchemeName | None
+) -> list[list[Shot]]:
     """One list per photo, in the order of rate and SNR."""
     settings = [(rate, snr_db) for rate in model.bandwidth_ratios for snr_db in SNRS_DB]
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn())
@@ -114,7 +112,12 @@ def _shoot(link: Link, model: ModelInfo, photos: list[NDArray[np.uint8]]) -> lis
             row = []
             for rate, snr_db in settings:
                 reception = link.send(
-                    pixels, snr_db=snr_db, rate=rate, model=model.name, seed=_SEED + number
+                    pixels,
+                    snr_db=snr_db,
+                    rate=rate,
+                    model=model.name,
+                    scheme=scheme,
+                    seed=_SEED + number,
                 )
                 row.append(Shot(rate, snr_db, reception, psnr_db(pixels, reception.image)))
                 progress.advance(task)

@@ -24,7 +24,7 @@ from genjscc.errors import InvalidInputError, MissingExtraError, ModelNotFoundEr
 from genjscc.wire.ratios import parse_ratio
 
 if TYPE_CHECKING:
-    from genjscc.evaluation.records import Record
+    from genjscc.evaluation.records import Difference, Record
     from genjscc.evaluation.statistics import Mean
     from genjscc.evaluation.sweep import Dataset, Meter
 
@@ -54,7 +54,18 @@ def evaluate(
             help="What the networks believe instead; with commas: one after the other.",
         ),
     ] = None,
-    scheme: Annotated[str, typer.Option(help="deepjscc, generative or inverse.")] = "deepjscc",
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="deepjscc, generative or inverse; repeat for more. Default: the model's own."
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Model, among those measured: also what the others have over it, image by image."
+        ),
+    ] = None,
     num: Annotated[int, typer.Option(help="Images, evenly spaced over the folder; 0: all.")] = 1000,
     size: Annotated[int, typer.Option(help="Central squares of that side; 0: as they are.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the noise; image number i has SEED + i.")] = 0,
@@ -91,6 +102,7 @@ def evaluate(
         import torch
 
         from genjscc.evaluation.figures import describe, plot_against_snr
+        from genjscc.evaluation.paired import Outcome, differences_from
         from genjscc.evaluation.records import ResultFile, write_results
         from genjscc.evaluation.sweep import Cell, evaluate_cell
     except ImportError as error:
@@ -104,35 +116,46 @@ def evaluate(
     )
     images = load_dataset(data, num, size, dataset, split)
     meter = make_meter(perceptual=perceptual, frechet=frechet, fid=fid)
-    wanted = scheme_name(scheme)
-    if wanted is None:
-        raise InvalidInputError("scheme", "is missing")
-    records: list[Record] = []
+    outcomes: list[Outcome] = []
     link: Any
     with open_link(remote, bundles, device, threads, (transmitter, channel, receiver)) as link:
         models = choose_models(link.models(), model)
-        for chosen in models:
-            for ratio in rate or chosen.bandwidth_ratios:
-                for snr, believed in product(snrs, told):
-                    text = f"{chosen.name}, {ratio}, {snr:+g} dB"
-                    text += "" if believed is None else f", told {believed:+g} dB"
-                    with progress(text, len(images.images)) as note:
-                        record, _ = evaluate_cell(
-                            link,
-                            chosen,
-                            images,
-                            Cell(ratio, snr, believed),
-                            meter,
-                            seed=seed,
-                            scheme=wanted,
-                            note=note,
-                        )
-                    records.append(record)
+        baseline = choose_models(models, [against])[0] if against else None
+        if baseline and scheme and baseline.scheme not in scheme:
+            raise InvalidInputError(
+                "--against", f"{baseline.name} decodes by {baseline.scheme}; add --scheme for it"
+            )
+        for chosen, wanted in product(models, scheme or [""]):
+            how = scheme_name(wanted or None) or chosen.scheme
+            ratios = rate or chosen.bandwidth_ratios
+            for ratio, snr, believed in product(ratios, snrs, told):
+                text = f"{chosen.name}, {how}, {ratio}, {snr:+g} dB"
+                text += "" if believed is None else f", told {believed:+g} dB"
+                with progress(text, len(images.images)) as note:
+                    outcome = evaluate_cell(
+                        link,
+                        chosen,
+                        images,
+                        Cell(ratio, snr, believed),
+                        meter,
+                        seed=seed,
+                        scheme=how,
+                        note=note,
+                    )
+                outcomes.append(outcome)
+    records = [record for record, _ in outcomes]
+    differences = (
+        differences_from(outcomes, bundle=baseline.name, scheme=baseline.scheme) if baseline else []
+    )
     if linear is not None:
         ratios = rate or sorted({r for m in models for r in m.bandwidth_ratios}, key=parse_ratio)
         records += measure_linear(linear, images, ratios, snrs, meter, seed=seed)
-    write_results(results, ResultFile(**origin(), notes=notes, records=records))
+    write_results(
+        results, ResultFile(**origin(), notes=notes, records=records, differences=differences)
+    )
     out.print(table_of(records))
+    if differences:
+        out.print(table_of_differences(differences))
     picture = results.with_suffix(".png")
     plot_against_snr(records, describe(records)).savefig(picture, dpi=120)
     out.print(f"picture: {picture}", soft_wrap=True)
@@ -294,6 +317,29 @@ def table_of(records: Sequence[Record]) -> Table:
             interval(record.st_lpips_vgg, 3),
             interval(record.st_lpips_alex, 3),
             "-" if distance is None else f"{distance:.0f}",
+        )
+    return table
+
+
+def table_of_differences(differences: Sequence[Difference]) -> Table:
+    """Paired differences as people read them; a star where the interval does not hold 0."""
+    first = differences[0]
+    names = list(first.means)
+    table = Table(
+        caption=f"minus {first.against_bundle} ({first.against_scheme}), image by image; "
+        "± 95 % interval of the differences, * where it leaves 0 out"
+    )
+    for name in ("scheme", "model", "rho", "SNR", "told", *names):
+        table.add_column(name, no_wrap=True)
+    for one in differences:
+        values = [one.means[name] for name in names]
+        table.add_row(
+            one.scheme,
+            one.bundle or "-",
+            one.bandwidth_ratio,
+            f"{one.snr_db:+g}",
+            "-" if one.told_snr_db is None else f"{one.told_snr_db:+g}",
+            *(f"{v.mean:+.3f}±{v.ci95:.3f}{'*' if abs(v.mean) > v.ci95 else ' '}" for v in values),
         )
     return table
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from genjscc.cli.choice import choose_model
 from genjscc.cli.console import err, out, report_error
 from genjscc.cli.inversion import TIMEOUT_S, InversionPairs, inversion_of, send_watched
 from genjscc.cli.options import ChannelAddress, ChannelName, Receiver, Transmitter, channel_of
@@ -70,6 +71,8 @@ def send(
         receiver=receiver,
         timeout_s=TIMEOUT_S if inverse else DEFAULT_TIMEOUT_S,
     ) as link:
+        if model is None and scheme is not None:
+            model = choose_model(link.models(), None, scheme).name
         send_one = partial(send_watched, link) if inverse else partial(send_plainly, link)
         for photo in photos:
             try:

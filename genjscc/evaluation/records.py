@@ -13,12 +13,15 @@ from genjscc.errors import InvalidInputError
 from genjscc.evaluation.statistics import Mean
 
 
+SchemeLabel = Literal["deepjscc", "generative", "inverse", "linear"]
+
+
 class Record(BaseModel):
     """One scheme at one bandwidth ratio and one SNR, over a set of images."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    scheme: Literal["deepjscc", "generative", "inverse", "linear"]
+    scheme: SchemeLabel
     bundle: str | None = Field(description="name of the model; None for baselines")
     pair_id: str | None = Field(description="digest of its weights")
     dataset: str
@@ -43,6 +46,26 @@ class Record(BaseModel):
         None, description="Fréchet distance between received and original images"
     )
     fid: float | None = Field(None, description="the same with Inception v3: FID")
+
+
+class Difference(BaseModel):
+    """One series minus another, image by image, at the same ratio, SNR and noise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scheme: SchemeLabel
+    bundle: str | None
+    pair_id: str | None
+    against_scheme: SchemeLabel
+    against_bundle: str | None
+    against_pair_id: str | None
+    bandwidth_ratio: str
+    snr_db: float
+    told_snr_db: float | None
+    seed: int
+    means: dict[str, Mean] = Field(
+        description="by metric: mean of the differences, with the interval of the differences"
+    )
 
 
 class InversionRecord(BaseModel):
@@ -72,6 +95,7 @@ class ResultFile(BaseModel):
     commit: str = Field(description="of the repository; 'unknown' outside one")
     notes: str = ""
     records: list[Record] = []
+    differences: list[Difference] = []
     inversions: list[InversionRecord] = []
 
 

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`genjscc compare`: what several models make of the same photos, on one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from genjscc.cli.console import out
+from genjscc.cli.evaluate import choose_models, load_dataset, parse_snrs, progress
+from genjscc.client.local import LocalLink
+from genjscc.client.options import Failure, ModelInfo
+from genjscc.errors import InvalidInputError, MissingExtraError
+from genjscc.evaluation.psnr import psnr_db
+from genjscc.evaluation.sheet import Group, Tile, draw_sheet
+from genjscc.photos import load_square, sample_photos
+
+if TYPE_CHECKING:
+    from genjscc.evaluation.metrics import Metric
+
+Rgb = NDArray[np.uint8]
+_TITLES = {"deepjscc": "DeepJSCC", "generative": "GenerativeJSCC", "inverse": "InverseJSCC"}
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(compare)
+
+
+def compare(
+    picture: Annotated[Path, typer.Argument(help="PNG to write.")],
+    model: Annotated[list[str], typer.Option(help="Model; repeat, in the order of the columns.")],
+    rate: Annotated[str, typer.Option(help="Bandwidth ratio that all of them offer.")] = "1/768",
+    snr_db: Annotated[str, typer.Option("--snr-db", help="SNRs in dB, with commas.")] = "-5,-1,5",
+    photo: Annotated[
+        list[Path] | None, typer.Option(help="A photo; repeat. Default: the sample photos.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of images in place of photos.")] = None,
+    num: Annotated[int, typer.Option(help="Of them, evenly spaced over the folder.")] = 6,
+    seed: Annotated[int, typer.Option(help="Of the noise; image number i has SEED + i.")] = 0,
+    bundles: Annotated[Path | None, typer.Option(help="Folder of the trained models.")] = None,
+    device: Annotated[str, typer.Option(help="PyTorch device of the networks.")] = "cpu",
+) -> None:
+    """Draw what several models make of the same photos with the same noise, as the paper's Fig. 9.
+
+    One row per photo: the original, then for each SNR one column per model. Below each picture
+    stand its PSNR and its ST-LPIPS (VGG; lower is better). Central squares of photos are used.
+    """
+    try:
+        from genjscc.evaluation.metrics import perceptual_metric
+    except ImportError as error:
+        raise MissingExtraError(
+            f"comparison needs {error.name!r}: pip install 'genjscc[train]'"
+        ) from error
+    snrs = parse_snrs(snr_db, "--snr-db")
+    with LocalLink(bundles=bundles, device=device) as link:
+        models = choose_models(link.models(), model)
+        images = _images(models, photo, data, num)
+        metric = perceptual_metric("st-lpips-vgg")
+        received = {
+            (one.name, snr): _receive(link, one, images, rate, snr, seed)
+            for snr in snrs
+            for one in models
+        }
+    groups = [Group("original", [""], [[Tile(image, "")] for image in images])]
+    for snr in snrs:
+        columns = [received[one.name, snr] for one in models]
+        rows = [
+            [Tile(got, _caption(metric, image, got)) for got in row]
+            for image, *row in zip(images, *columns, strict=True)
+        ]
+        groups.append(Group(f"SNR {snr:+g} dB", _headings(models), rows))
+    side = images[0].shape[0]
+    title = (
+        f"{' and '.join(_headings(models))}: rho = {rate}, {side}x{side} pixels, AWGN; "
+        "PSNR and ST-LPIPS (VGG)"
+    )
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    draw_sheet(title, groups).save(picture)
+    out.print(f"picture: {picture}", soft_wrap=True)
+
+
+def _images(
+    models: Sequence[ModelInfo], photos: Sequence[Path] | None, data: Path | None, num: int
+) -> list[Rgb]:
+    if photos and data:
+        raise InvalidInputError("--data", "goes without --photo")
+    side = models[0].image_size
+    if data is not None:
+        return list(load_dataset(data, num, side, "", "").images)
+    return [load_square(path, side) for path in photos or sample_photos()]
+
+
+def _receive(
+    link: LocalLink, model: ModelInfo, images: Sequence[Rgb], rate: str, snr_db: float, seed: int
+) -> list[Rgb]:
+    received = []
+    with progress(f"{model.name}, {snr_db:+g} dB", len(images)) as note:
+        for outcome in link.send_many(
+            images, snr_db=snr_db, rate=rate, model=model.name, scheme=model.scheme, seed=seed
+        ):
+            if isinstance(outcome, Failure):
+                raise outcome.error
+            received.append(outcome.image)
+            note(outcome)
+    return received
+
+
+def _headings(models: Sequence[ModelInfo]) -> list[str]:
+    """The schemes; the bundles' names where that would not tell the columns apart."""
+    schemes = [model.scheme for model in models]
+    if len(set(schemes)) == len(schemes):
+        return [_TITLES[scheme] for scheme in schemes]
+    return [model.name for model in models]
+
+
+def _caption(metric: Metric, image: Rgb, received: Rgb) -> str:
+    import torch
+
+    x, x_hat = (
+        torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].float() / 255
+        for pixels in (image, received)
+    )
+    distance = float(metric.compare(metric.prepare(x), x_hat))
+    return f"{psnr_db(image, received):.1f} dB, {distance:.3f}"
