@@ -272,7 +272,7 @@ class StyleGAN2Training:
             optimizer.step()
         for module in self.networks.generator.modules():
             if isinstance(module, StyledConv):
-                module.noise.weight.clamp_(min=self.config.noise_floor)
+                module.noise.weight.clamp_(*self.config.noise_limits)
 
     def exported(self) -> Generator:
         """The averaged generator as an ordinary one: synthesis takes w, latent_avg is its mean."""

@@ -31,8 +31,10 @@ class StyleGAN2Config(BaseModel):
     noise_strength: float = Field(
         0.02, ge=0, description="strength of the noise inputs at the start"
     )
-    noise_floor: float = Field(
-        0.01, ge=0, description="learned strengths stay at or above this, so that noise matters"
+    noise_limits: tuple[float, float] = Field(
+        (0.01, 0.025),
+        description="learned strengths stay between these: noise matters, and does not become "
+        "the speckle that the discriminator alone would make of it",
     )
     encoder_width: int = Field(
         48, ge=0, description="channels of the code encoder's network; 0: linear codes alone"
@@ -65,6 +67,9 @@ class StyleGAN2Config(BaseModel):
     )
     style_mixing: float = Field(
         0.2, ge=0, le=1, description="share of steps whose samples mix two styles"
+    )
+    pixel_head: bool = Field(
+        False, description="whether the discriminator looks at pixels as well as at features"
     )
     augment: float = Field(
         0.5, ge=0, le=1, description="probability of each augmentation the discriminator sees"
@@ -123,9 +128,11 @@ class StyleGAN2Config(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.noise_floor > self.noise_strength:
+        low, high = self.noise_limits
+        if not 0 <= low <= self.noise_strength <= high:
             raise ValueError(
-                f"noise_floor: got {self.noise_floor}, above noise_strength {self.noise_strength}"
+                f"noise_limits: got {low}, {high}; noise_strength {self.noise_strength} lies "
+                "between them"
             )
         if self.code_queue < self.latent_batch:
             raise ValueError(

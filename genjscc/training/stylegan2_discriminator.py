@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A projected discriminator (Sauer et al., NeurIPS 2021) with augmentation, for small machines.
 
-Small heads look at fixed features of several depths, and one at the pixels. The features are
-those of ST-LPIPS' AlexNet, so that one pass serves the perceptual distance as well. The network
+Small heads look at fixed features of several depths, and one may look at the pixels. The features
+are those of ST-LPIPS' AlexNet, so that one pass serves the perceptual distance as well. The network
 of the FD-EffLite0 metric takes no part in training.
 """
 
@@ -80,25 +80,27 @@ class _ProjectedHead(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Heads on `LEVELS` of the features and on the pixels.
+    """Heads on `LEVELS` of the features and, where asked for, on the pixels.
 
     Args:
         calibration: features of some training images, for the projections' statistics.
+        image_size: S.
+        pixels: whether there is a head on the pixels.
 
     Shapes: images [B, 3, S, S] in [-1, 1] and their features -> one [B, logits] per head.
     """
 
-    def __init__(self, calibration: list[Tensor], image_size: int) -> None:
+    def __init__(self, calibration: list[Tensor], image_size: int, *, pixels: bool) -> None:
         super().__init__()
         self.projected = nn.ModuleList(
             _ProjectedHead(calibration[level], whole=level >= _SHALLOW) for level in LEVELS
         )
-        self.pixels = _Head(3, image_size, whole=False, first=_PIXEL_WIDTH)
+        self.pixels = _Head(3, image_size, whole=False, first=_PIXEL_WIDTH) if pixels else None
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, features: list[Tensor]) -> list[Tensor]:
         logits = [head(features[level]) for level, head in zip(LEVELS, self.projected, strict=True)]
-        return [*logits, self.pixels(images)]
+        return logits if self.pixels is None else [*logits, self.pixels(images)]
 
 
 def generator_loss(logits: list[Tensor]) -> Tensor:

@@ -93,7 +93,9 @@ def build_networks(
         generator=generator.to(fabric.device),
         average=copy.deepcopy(generator).to(fabric.device).eval().requires_grad_(False),
         encoder=encoder.to(fabric.device),
-        discriminator=Discriminator(calibration, config.image_size).to(fabric.device),
+        discriminator=Discriminator(calibration, config.image_size, pixels=config.pixel_head).to(
+            fabric.device
+        ),
         critic=LatentCritic(config.style_dim).to(fabric.device),
         features=features,
         offset=latent_offset(basis.deviation).to(fabric.device),

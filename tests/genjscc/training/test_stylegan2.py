@@ -162,17 +162,17 @@ def test_steps_go_against_the_gradient_in_any_memory_layout(
         assert torch.equal(step.sign(), -gradient.sign())
 
 
-def test_noise_strengths_stay_at_the_floor_or_above(
+def test_noise_strengths_stay_within_their_limits(
     config: StyleGAN2Config, fabric: Fabric, tmp_path: Path
 ) -> None:
-    config = config.model_copy(update={"learning_rate": 0.1, "noise_floor": 0.04})
+    config = config.model_copy(update={"learning_rate": 0.1, "noise_limits": (0.018, 0.04)})
     training = StyleGAN2Training(config, tmp_path, fabric)
     for _, pixels in zip(range(4), training.batches(), strict=False):
         training.train_step(pixels)
     parameters = training.networks.generator.named_parameters()
     strengths = [p.item() for name, p in parameters if name.endswith("noise.weight")]
-    assert min(strengths) == pytest.approx(0.04)
-    assert max(strengths) > 0.05
+    assert min(strengths) == pytest.approx(0.018)
+    assert max(strengths) == pytest.approx(0.04)
 
 
 def test_the_export_takes_w(config: StyleGAN2Config, fabric: Fabric, tmp_path: Path) -> None:
@@ -239,8 +239,10 @@ def test_from_scratch_the_terms_join_one_by_one(
 def test_the_shipped_configuration_is_valid() -> None:
     config = load_config(StyleGAN2Config, SHIPPED / "stylegan2_faces64.yaml", {})
     assert config.image_size == 64
-    with pytest.raises(InvalidInputError, match="noise_floor"):
-        load_config(StyleGAN2Config, SHIPPED / "stylegan2_faces64.yaml", {"noise_floor": 0.5})
+    with pytest.raises(InvalidInputError, match="noise_limits"):
+        load_config(
+            StyleGAN2Config, SHIPPED / "stylegan2_faces64.yaml", {"noise_limits": (0.1, 0.2)}
+        )
     with pytest.raises(InvalidInputError, match="width"):
         load_config(StyleGAN2Config, SHIPPED / "stylegan2_faces64.yaml", {"width": 1})
 
