@@ -26,6 +26,7 @@ app = typer.Typer(
 def main() -> None:
     """Entry point of the console script."""
     from genjscc.cli import (
+        baseline,
         compare,
         convert,
         demo,
@@ -39,7 +40,10 @@ def main() -> None:
         up,
     )
 
-    commands = (demo, send, models, up, serve, loadtest, evaluate, compare, invert, train, convert)
+    commands = (
+        *(demo, send, models, up, serve, loadtest),
+        *(evaluate, baseline, compare, invert, train, convert),
+    )
     for command in commands:
         command.register(app)
     try:

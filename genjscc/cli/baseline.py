@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`genjscc baseline`: a codec and a channel code instead of a network; write results/*.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from genjscc.cli.console import err, out
+from genjscc.cli.evaluate import interval, load_dataset, make_meter, parse_snrs, progress
+from genjscc.cli.options import ChannelName, channel_of
+from genjscc.cli.origin import origin
+from genjscc.client.options import Noiseless
+from genjscc.errors import InvalidInputError, MissingExtraError
+from genjscc.wire.ratios import parse_ratio
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from genjscc.evaluation.separation import Plan
+    from genjscc.evaluation.separation_capacity import AnyChannel, Attempt
+    from genjscc.evaluation.separation_codecs import Codec
+    from genjscc.evaluation.separation_records import ChannelCode, SeparationRecord
+    from genjscc.evaluation.sweep import Dataset
+
+_RATES = ("1/768", "1/192", "1/48", "1/12")
+_SNRS = "-5,-4,-3,-2,-1,0,1,2,3,4,5"
+_CHANNEL_CODES = ("capacity", "ldpc")
+_COLOUR_IMAGES = 1000
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(baseline)
+
+
+def baseline(
+    data: Annotated[Path, typer.Argument(help="Folder of test images.")],
+    results: Annotated[Path, typer.Argument(help="JSON file to write, as results/mine.json.")],
+    training: Annotated[
+        Path, typer.Option(help="Folder of training images; an outage shows their mean colour.")
+    ],
+    codec: Annotated[
+        list[str] | None,
+        typer.Option(help="jpeg, jpeg2000, webp, avif or bpg; repeat. Default: what is there."),
+    ] = None,
+    channel_code: Annotated[
+        list[str] | None,
+        typer.Option(help="capacity, or ldpc (5G LDPC and QAM, by Sionna). Default: both."),
+    ] = None,
+    rate: Annotated[
+        list[str] | None, typer.Option(help="Bandwidth ratio; repeat. Default: 1/768 to 1/12.")
+    ] = None,
+    snr_db: Annotated[str, typer.Option("--snr-db", help="SNRs in dB, with commas.")] = _SNRS,
+    channel: Annotated[
+        ChannelName, typer.Option(help="awgn, or rayleigh with one gain for each image.")
+    ] = ChannelName.AWGN,
+    num: Annotated[int, typer.Option(help="Images, evenly spaced over the folder; 0: all.")] = 1000,
+    size: Annotated[int, typer.Option(help="Central squares of that side; 0: as they are.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the noise; image number i has SEED + i.")] = 0,
+    perceptual: Annotated[
+        str, typer.Option(help="Perceptual distances with commas, auto or none.")
+    ] = "auto",
+    frechet: Annotated[
+        bool, typer.Option(help="Measure FD-EffLite0, which takes seconds for each row.")
+    ] = False,
+    dataset: Annotated[str, typer.Option(help="Its name; default: the folder's parent.")] = "",
+    split: Annotated[str, typer.Option(help="Its split; default: the folder's name.")] = "",
+    notes: Annotated[str, typer.Option(help="A remark for the file.")] = "",
+    threads: Annotated[int, typer.Option(help="CPU threads of the metrics.")] = 1,
+) -> None:
+    """Measure separate source and channel coding on the same images, SNRs and noise.
+
+    For each image the best file that fits is sent, down-scaled where that pays, with and
+    without its headers counted. Where nothing fits or the channel code fails, the image is an
+    outage; the share of outages is part of every row.
+    """
+    try:
+        import torch
+
+        from genjscc.evaluation.records import write_results
+        from genjscc.evaluation.separation import evaluate_separation, mean_colour
+        from genjscc.evaluation.separation_codecs import available_codecs
+        from genjscc.evaluation.separation_codecs import codec as codec_named
+        from genjscc.evaluation.separation_records import SeparationFile
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the baseline needs {error.name!r}: pip install 'genjscc[train]'"
+        ) from error
+    torch.set_num_threads(threads)
+    kind = channel_of(channel, 0.0, 0)
+    if isinstance(kind, Noiseless):
+        raise InvalidInputError("--channel", "noiseless has no capacity; use awgn or rayleigh")
+    codecs = [codec_named(name) for name in codec] if codec else available_codecs()
+    snrs = parse_snrs(snr_db, "--snr-db")
+    images = load_dataset(data, num, size, dataset, split)
+    colour = mean_colour(load_dataset(training, _COLOUR_IMAGES, 0, "", "").images)
+    plans = make_plans(images, rate or _RATES, snrs, kind, channel_code or _CHANNEL_CODES, seed)
+    meter = make_meter(perceptual=perceptual, frechet=frechet, fid=False)
+    records: list[SeparationRecord] = []
+    for chosen in codecs:
+        with stages(chosen.name) as note:
+            records += evaluate_separation(
+                chosen, images, plans, meter, colour=colour, seed=seed, note=note
+            )
+    remark = describe(codecs, colour.tolist(), notes)
+    written = SeparationFile(**origin(), notes=remark, records=records)
+    write_results(results, written)
+    out.print(table_of(records))
+    out.print(f"written: {results}", soft_wrap=True)
+
+
+def make_plans(
+    images: Dataset,
+    rates: Sequence[str],
+    snrs: Sequence[float],
+    channel: AnyChannel,
+    channel_codes: Sequence[str],
+    seed: int,
+) -> list[Plan]:
+    """Every rate, SNR and channel code with what the channel lets through."""
+    from genjscc.evaluation.ldpc import ldpc_attempts
+    from genjscc.evaluation.separation import Plan
+    from genjscc.evaluation.separation_capacity import capacity_attempts
+    from genjscc.evaluation.sweep import Cell
+
+    attempts_by_code: dict[str, tuple[ChannelCode, Callable[..., list[Attempt]]]] = {
+        "capacity": ("capacity", capacity_attempts),
+        "ldpc": ("ldpc", ldpc_attempts),
+    }
+    plans = []
+    for name in channel_codes:
+        if name not in attempts_by_code:
+            known = ", ".join(attempts_by_code)
+            raise InvalidInputError("--channel-code", f"got {name!r}; there are {known}")
+        code, attempts_of = attempts_by_code[name]
+        with progress(f"channel code: {name}", len(rates) * len(snrs)) as note:
+            for ratio in rates:
+                fraction = parse_ratio(ratio)
+                ks = [int(fraction * image.size) for image in images.images]
+                for snr in snrs:
+                    attempts = attempts_of(ks, snr, channel, seed=seed)
+                    plans.append(Plan(Cell(ratio, snr), channel, code, ks, attempts))
+                    note(None)
+    return plans
+
+
+def describe(codecs: Sequence[Codec], colour: Sequence[int], notes: str) -> str:
+    """What a reader of the file has to know of settings and versions."""
+    from PIL import __version__ as pillow
+
+    settings = "; ".join(f"{c.name}: {c.settings}" for c in codecs)
+    shown = "#" + "".join(f"{int(part):02x}" for part in colour)
+    text = f"an outage shows {shown}, the training images' mean colour; Pillow {pillow}; {settings}"
+    return f"{notes}; {text}" if notes else text
+
+
+@contextmanager
+def stages(name: str) -> Iterator[Callable[[str, int], None]]:
+    """A bar for each stage of a codec; yields note(stage, total), called once per step."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def note(stage: str, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(f"{name}: {stage}", total=total)
+            bar.advance(tasks[stage])
+
+        yield note
+
+
+def table_of(records: Sequence[SeparationRecord]) -> Table:
+    """The records as people read them."""
+    scales = ", ".join(sorted({str(record.ms_ssim_scales) for record in records}))
+    table = Table(
+        caption="SNR and PSNR in dB; out: outages; size: mean budget in bytes; MS-SSIM over "
+        f"M = {scales} scales; VGG: ST-LPIPS; ± 95 % interval"
+    )
+    for name in ("channel code", "codec", "headers", "rho", "SNR", "out", "size", "sent as"):
+        table.add_column(name, no_wrap=True)
+    for name in ("PSNR", "MS-SSIM", "VGG"):
+        table.add_column(name, no_wrap=True)
+    for record in sorted(records, key=_order):
+        code = f" {record.modulation} {record.code_rate}" if record.modulation else ""
+        table.add_row(
+            f"{record.channel_code}{code}",
+            record.codec,
+            "counted" if record.headers else "free",
+            record.bandwidth_ratio,
+            f"{record.snr_db:+g}",
+            f"{100 * record.outage.mean:.1f} %",
+            f"{record.budget_bytes:.0f}",
+            "-" if record.scale is None else f"{100 * record.scale:.0f} %",
+            interval(record.psnr_db, 2),
+            interval(record.ms_ssim, 3),
+            interval(record.st_lpips_vgg, 3),
+        )
+    return table
+
+
+def _order(record: SeparationRecord) -> tuple[object, ...]:
+    return (
+        record.channel_code,
+        record.headers,
+        Fraction(record.bandwidth_ratio),
+        record.snr_db,
+        record.codec,
+    )

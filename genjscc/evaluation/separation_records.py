@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records of the separation baseline: those of every scheme, and what only this one has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from genjscc.errors import InvalidInputError
+from genjscc.evaluation.records import Record, ResultFile
+from genjscc.evaluation.statistics import Mean
+
+ChannelCode = Literal["capacity", "ldpc"]
+
+
+class SeparationRecord(Record):
+    """One codec and channel code at one bandwidth ratio and one SNR, over a set of images."""
+
+    scheme: Literal["separation"] = "separation"  # type: ignore[assignment]
+    codec: str = Field(description="jpeg, jpeg2000, webp, avif or bpg")
+    headers: bool = Field(description="whether a file's headers count against the budget")
+    channel_code: ChannelCode = Field(description="capacity: a code that reaches it")
+    modulation: str | None = Field(None, description="best of the envelope, as '16-QAM'")
+    code_rate: str | None = Field(None, description="best of the envelope, as '1/2'")
+    outage: Mean = Field(description="share of images that show the mean colour")
+    undecoded: Mean = Field(description="share of images whose channel decoding failed")
+    budget_bytes: float = Field(description="mean over images")
+    file_bytes: Mean | None = Field(None, description="of files that arrived; None below two")
+    scale: float | None = Field(None, description="their mean down-scaling, by side")
+
+
+class SeparationFile(ResultFile):
+    """Records of the baseline with their origin."""
+
+    records: list[SeparationRecord]  # type: ignore[assignment]
+
+
+def read_any_results(path: Path) -> ResultFile:
+    """A result file of any scheme.
+
+    Raises:
+        InvalidInputError: it is missing or not valid.
+    """
+    try:
+        text = path.read_text()
+        kind = SeparationFile if '"scheme": "separation"' in text else ResultFile
+        return kind.model_validate_json(text)
+    except OSError as error:
+        raise InvalidInputError("results", f"cannot read {path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidInputError("results", f"{path}: {where}: {first['msg']}") from error
