@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.add_typer(train_app, name="train")
     app.command()(export)
+    app.command()(export_start)
 
 
 Config = Annotated[Path, typer.Argument(help="YAML file; configs/train/ has some.")]
@@ -91,6 +92,32 @@ def generative(
         from genjscc.training.config import GenerativeJSCCConfig, load_config
         from genjscc.training.generative import fit
     settings = load_config(GenerativeJSCCConfig, config, parse_overrides(set_ or [], data))
+    fabric = launch(devices, accelerator, precision, threads)
+    with pair_progress(settings.images, fabric) as report:
+        training = fit(settings, run, fabric, report)
+    finish(fabric, run, training.images, training.finished)
+
+
+@train_app.command()
+def start(
+    config: Config,
+    run: Run,
+    data: Data = None,
+    set_: Overrides = None,
+    devices: Devices = 1,
+    accelerator: Accelerator = "auto",
+    precision: Precision = "bf16-mixed",
+    threads: Threads = 0,
+) -> None:
+    """Train a network that reads where inversions through a generator begin.
+
+    Ctrl-C saves, the same command goes on; `genjscc export-start` puts it beside the generator.
+    """
+    with needed_for_training():
+        from genjscc.training.config import load_config
+        from genjscc.training.latent_start import fit
+        from genjscc.training.latent_start_config import LatentStartConfig
+    settings = load_config(LatentStartConfig, config, parse_overrides(set_ or [], data))
     fabric = launch(devices, accelerator, precision, threads)
     with pair_progress(settings.images, fabric) as report:
         training = fit(settings, run, fabric, report)
@@ -262,3 +289,17 @@ def export(
 
     config = export_run(run, bundles, name=name, domain=domain, licence=licence, notes=notes)
     out.print(f"{bundles / name}: pair {config.pair_id}", soft_wrap=True)
+
+
+def export_start(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of `train start`.")],
+    generator: Annotated[
+        Path | None, typer.Option(help="Folder of its generator; default: as in the run.")
+    ] = None,
+) -> None:
+    """Put a run's start network into the bundle of its generator."""
+    with needed_for_training():
+        from genjscc.training.latent_start import export_start as export_network
+
+    config = export_network(run, generator)
+    out.print(f"{config.name}: now with a start network", soft_wrap=True)

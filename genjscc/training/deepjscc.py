@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from genjscc.bundles.config import BundleConfig
 from genjscc.training import loop
@@ -34,10 +35,8 @@ class DeepJSCCTraining(PairTraining[DeepJSCCConfig]):
     def build(self) -> ForwardOperator:
         return build_pair(self.config).to(memory_format=torch.channels_last)
 
-    def load_initial_decoder(
-        self, pair: ForwardOperator, root: Path, declared: BundleConfig
-    ) -> None:
-        pair.decoder.load_state_dict(load_deepjscc(root, declared).state_dict())
+    def load_initial_decoder(self, pair: nn.Module, root: Path, declared: BundleConfig) -> None:
+        pair.get_submodule("decoder").load_state_dict(load_deepjscc(root, declared).state_dict())
 
     def plan(self) -> Sequence[Stage]:
         return [Stage(self.config.images, (1.0,))]

@@ -87,9 +87,7 @@ class GenerativeTraining(PairTraining[GenerativeJSCCConfig]):
     def build(self) -> ForwardOperator:
         return build_pair(self.config)
 
-    def load_initial_decoder(
-        self, pair: ForwardOperator, root: Path, declared: BundleConfig
-    ) -> None:
+    def load_initial_decoder(self, pair: nn.Module, root: Path, declared: BundleConfig) -> None:
         if declared.generative is not None:
             fields = ("latent", "latent_layers", "latent_grid", "noise")
             refuse_other_sizes(root / declared.name, self.config, declared.generative, fields)
@@ -103,7 +101,7 @@ class GenerativeTraining(PairTraining[GenerativeJSCCConfig]):
             Stage(config.stage2_images, (config.stage2_share, 1.0)),
         ]
 
-    def groups(self, pair: ForwardOperator) -> Sequence[Sequence[nn.Parameter]]:
+    def groups(self, pair: nn.Module) -> Sequence[Sequence[nn.Parameter]]:
         """All that learns but the P_n; the P_n."""
         noise = list(pair.get_submodule(_TO_NOISE).parameters())
         apart = {id(parameter) for parameter in noise}

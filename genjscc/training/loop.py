@@ -33,7 +33,6 @@ from genjscc.training.draws import VALIDATION, draw_batch, draw_rate
 from genjscc.training.losses import mse, perceptual
 from genjscc.training.run import RunFolder
 from genjscc.training.stopping import StopOnSignal, any_process
-from receiver.forward import ForwardOperator
 from transmitter.models import load_encoder
 
 VALIDATION_SNRS_DB = (-5.0, 0.0, 5.0)
@@ -122,16 +121,17 @@ class PairTraining(ABC, Generic[C]):
             )  # type: ignore[call-overload]
 
     @abstractmethod
-    def build(self) -> ForwardOperator:
-        """The untrained encoder and decoder of the run, from its seed."""
+    def build(self) -> nn.Module:
+        """What is trained, from the run's seed: an encoder and a decoder as `ForwardOperator`.
+
+        It may be any module that is called like one.
+        """
 
     @abstractmethod
-    def load_initial_decoder(
-        self, pair: ForwardOperator, root: Path, declared: BundleConfig
-    ) -> None:
+    def load_initial_decoder(self, pair: nn.Module, root: Path, declared: BundleConfig) -> None:
         """Gives a pair the decoder of a bundle of its own scheme."""
 
-    def load_initial(self, pair: ForwardOperator, bundle: Path) -> None:
+    def load_initial(self, pair: nn.Module, bundle: Path) -> None:
         """Gives a pair the weights of a bundle; the encoder alone, if that is of another scheme.
 
         Raises:
@@ -140,7 +140,8 @@ class PairTraining(ABC, Generic[C]):
         """
         declared = read_config(bundle)
         refuse_other_sizes(bundle, self.config, declared, _SIZES)
-        pair.encoder.load_state_dict(load_encoder(bundle.parent, declared).state_dict())
+        encoder = load_encoder(bundle.parent, declared)
+        pair.get_submodule("encoder").load_state_dict(encoder.state_dict())
         if declared.scheme == self.scheme:
             self.load_initial_decoder(pair, bundle.parent, declared)
 
@@ -148,7 +149,7 @@ class PairTraining(ABC, Generic[C]):
     def plan(self) -> Sequence[Stage]:
         """The stages of the run; those without images are passed over."""
 
-    def groups(self, pair: ForwardOperator) -> Sequence[Sequence[nn.Parameter]]:
+    def groups(self, pair: nn.Module) -> Sequence[Sequence[nn.Parameter]]:
         """The parameters that learn, in groups with a share of the learning rate each."""
         return [list(pair.parameters())]
 

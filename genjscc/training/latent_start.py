@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of a start network: from what a link delivers to latents of a frozen generator.
+
+    x ─ f ─ eta ─ g ─ x_hat ─ start network ─ W+ ─ G ─ image        compared with x
+
+The images are photographs and samples of the generator, sent over pairs that exist. The loss is
+that of the schemes, so that an inversion that begins here is already close in what counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from genjscc.bundles.config import BundleConfig, GeneratorConfig
+from genjscc.bundles.store import (
+    CARD,
+    GENERATOR,
+    read_config,
+    read_generator_config,
+    write_declaration,
+    write_weights,
+)
+from genjscc.errors import InvalidInputError
+from genjscc.training import loop
+from genjscc.training.latent_start_config import LatentStartConfig
+from genjscc.training.loop import PairTraining, Stage, load_trained
+from genjscc.training.run import RunFolder
+from receiver.forward import ForwardOperator
+from receiver.inverse_variables import latent_spread
+from receiver.latent_start import START, LatentStart
+from receiver.models import Generators, load_deepjscc
+from receiver.stylegan2 import Generator
+from transmitter.models import load_encoder
+
+FROZEN = "given"
+_CARD_HEADING = "## Start network"
+
+
+class Given(nn.Module):
+    """What exists: the links and the generator. Nothing of it learns."""
+
+    def __init__(self, links: Sequence[ForwardOperator], generator: Generator) -> None:
+        super().__init__()
+        self.links = nn.ModuleList(links)
+        self.generator = generator
+
+
+class StartOperator(nn.Module):
+    """Images to what the generator shows at the start latents; called as a `ForwardOperator`."""
+
+    def __init__(self, start: LatentStart, given: Given, symbol_channels: int) -> None:
+        super().__init__()
+        self.start, self.given, self.symbol_channels = start, given, symbol_channels
+
+    def forward(
+        self, images: Tensor, snr_db: Tensor, unit_noise: Tensor, channels: int | None = None
+    ) -> Tensor:
+        """Shapes and ranges as `ForwardOperator.forward`; image i travels over link i mod n."""
+        with torch.no_grad():
+            x_hat = torch.empty_like(images, dtype=torch.float32)
+            count = len(self.given.links)
+            sent = self.symbol_channels if channels is None else channels
+            for number, link in enumerate(self.given.links):
+                own = slice(number, None, count)
+                if len(images[own]):
+                    x_hat[own] = link(images[own], snr_db[own], unit_noise[own], sent)
+        generator = self.given.generator
+        # As in an inversion that begins without noise.
+        maps = [images.new_zeros(1, 1, side, side) for side in generator.noise_sizes]
+        shown: Tensor = generator.synthesis(self.start(x_hat), maps)
+        return (shown + 1) / 2
+
+
+def build(config: LatentStartConfig) -> StartOperator:
+    """The untrained start network of a run amid what it is trained with.
+
+    Raises:
+        BundleError: a bundle is missing or broken.
+        InvalidInputError: the generator or a pair does not fit the run.
+    """
+    folder = config.generator.resolve()
+    generator = Generators(folder.parent).load(folder.name)
+    if generator.size != config.image_size:
+        raise InvalidInputError(
+            "image_size", f"got {config.image_size}; the generator's is {generator.size}"
+        )
+    links = [_link(path.resolve(), config) for path in config.pairs]
+    torch.manual_seed(config.seed)
+    start = LatentStart.for_generator(generator, latent_spread(generator), config.width)
+    start.to(memory_format=torch.channels_last)
+    return StartOperator(start, Given(links, generator), config.symbol_channels)
+
+
+def _link(path: Path, config: LatentStartConfig) -> ForwardOperator:
+    declared = read_config(path)
+    wanted = config.channel_steps or (config.symbol_channels,)
+    offered = declared.channels_by_ratio.values()
+    missing = [channels for channels in wanted if channels not in offered]
+    if declared.scheme != "deepjscc" or missing:
+        raise InvalidInputError(
+            "pairs",
+            f"{path} is of the scheme {declared.scheme} and sends {sorted(offered)} channels; "
+            f"needed are deepjscc and {list(wanted)}",
+        )
+    encoder = load_encoder(path.parent, declared)
+    link = ForwardOperator(encoder, load_deepjscc(path.parent, declared))
+    return link.requires_grad_(False)
+
+
+class LatentStartTraining(PairTraining[LatentStartConfig]):
+    """A run in one stage."""
+
+    scheme = "start"
+    frozen = FROZEN
+
+    def build(self) -> StartOperator:
+        return build(self.config)
+
+    def load_initial_decoder(self, pair: nn.Module, root: Path, declared: BundleConfig) -> None:
+        raise NotImplementedError("the configuration refuses an initial bundle")
+
+    def plan(self) -> Sequence[Stage]:
+        return [Stage(self.config.images, (1.0,))]
+
+    def facts(self) -> dict[str, str]:
+        return {"generator": _sha256(self.config.generator)}
+
+    def groups(self, pair: nn.Module) -> Sequence[Sequence[nn.Parameter]]:
+        return [list(pair.get_submodule("start").parameters())]
+
+    def batches(self) -> Iterator[Tensor]:
+        """As of any training, a part of each replaced by samples of the generator."""
+        count = round(self.config.sample_share * self.config.batch_size)
+        generator = self.pair.get_submodule(f"{FROZEN}.generator")
+        for step, pixels in enumerate(super().batches(), start=self.step):
+            if count:
+                draws = np.random.default_rng([self.config.seed, step, self.fabric.global_rank, 2])
+                seed = int(draws.integers(2**62))
+                pixels[:count] = sample_pixels(generator, count, seed).cpu()
+            yield pixels
+
+
+@torch.no_grad()
+def sample_pixels(generator: nn.Module, count: int, seed: int) -> Tensor:
+    """Images that a generator makes up, uint8 [count, 3, S, S]."""
+    if not isinstance(generator, Generator):
+        raise TypeError(f"{type(generator).__name__} is no generator")
+    draws = torch.Generator().manual_seed(seed)
+    z = torch.randn(count, generator.style_dim, generator=draws)
+    noise = generator.random_noise(count, draws)
+    images: Tensor = generator(z.to(generator.latent_avg.device), noise)
+    return ((images + 1) / 2).clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def fit(
+    config: LatentStartConfig,
+    folder: Path,
+    fabric: Fabric,
+    report: Callable[[LatentStartTraining, dict[str, float]], None] = lambda _t, _v: None,
+) -> LatentStartTraining:
+    """Trains until the images are used up or a signal comes; resumes by itself.
+
+    Args:
+        config: the run.
+        folder: where its checkpoint, logs and sheets go; one that holds a checkpoint goes on.
+        fabric: launched; says device, precision and processes.
+        report: as `genjscc.training.loop.fit`.
+    """
+    return loop.fit(LatentStartTraining(config, folder, fabric), report)
+
+
+def export_start(run: Path, folder: Path | None = None) -> GeneratorConfig:
+    """Puts a run's (averaged) start network into its generator's bundle.
+
+    Args:
+        run: folder of the training run.
+        folder: of the generator's bundle (None: where the run found it).
+
+    Raises:
+        InvalidInputError: the run has no checkpoint of a start network.
+    """
+    state = RunFolder(run).load() if run.is_dir() else None
+    if state is None or state.get("scheme") != LatentStartTraining.scheme:
+        raise InvalidInputError("run", f"{run} holds no checkpoint of a start network")
+    config = LatentStartConfig.model_validate(state["config"])
+    folder = (config.generator if folder is None else folder).resolve()
+    trained_with = state["facts"]["generator"]
+    if _sha256(folder) != trained_with:
+        raise InvalidInputError(
+            "generator",
+            f"{folder} is another one than the run was trained with (SHA-256 {trained_with})",
+        )
+    pair = build(config.model_copy(update={"generator": folder}))
+    load_trained(pair, state["average"] or state["pair"], FROZEN)
+    sha256 = write_weights(pair.start, folder / START, torch.float16)
+    declared = read_generator_config(folder)
+    written = declared.model_copy(update={"files": {**declared.files, START: sha256}})
+    write_declaration(folder, written, _card(folder / CARD, config, state["images"]))
+    return written
+
+
+def _sha256(generator: Path) -> str:
+    return read_generator_config(generator.resolve()).files[GENERATOR]
+
+
+def _card(path: Path, config: LatentStartConfig, images: int) -> str:
+    """The generator's card with a paragraph on its start network, in place of an older one."""
+    generators = path.read_text().split(_CARD_HEADING)[0].rstrip() if path.exists() else ""
+    pairs = ", ".join(pair.name for pair in config.pairs)
+    channels = ", ".join(map(str, config.channel_steps or (config.symbol_channels,)))
+    low, high = config.snr_db
+    return (
+        f"{generators}\n\n{_CARD_HEADING}\n\n`{START}` reads where an inversion may begin. Width "
+        f"{config.width}; {images} training images, repeats included, {config.sample_share:.0%} of "
+        f"them the generator's own; sent over {pairs} with {channels} bottleneck channels at "
+        f"{low:g} to {high:g} dB. Loss: {config.mse_weight:g} x MSE + "
+        f"{config.perceptual_weight if config.perceptual else 0:g} x {config.perceptual}.\n"
+    )
