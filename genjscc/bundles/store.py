@@ -152,6 +152,8 @@ def write_weights(module: nn.Module, path: Path, dtype: torch.dtype) -> str:
             raise BundleError(f"{path.name}: {name} does not fit into {dtype}")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(stored, path)
+    # safetensors makes files that their owner alone may read; a service runs as another user.
+    path.chmod(0o644)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
