@@ -36,7 +36,7 @@ class DeepJSCCTraining(PairTraining[DeepJSCCConfig]):
         return build_pair(self.config).to(memory_format=torch.channels_last)
 
     def load_initial_decoder(self, pair: nn.Module, root: Path, declared: BundleConfig) -> None:
-        pair.get_submodule("decoder").load_state_dict(load_deepjscc(root, declared).state_dict())
+        self.take_over(pair.get_submodule("decoder"), load_deepjscc(root, declared), declared)
 
     def plan(self) -> Sequence[Stage]:
         return [Stage(self.config.images, (1.0,))]

@@ -107,7 +107,7 @@ def _generative(state: dict[str, Any], root: Path) -> Exported:
         "generator": f"{source.name}, frozen; SHA-256 {sha256}",
         "latent": f"{config.latent.upper()}, {config.latent_layers} linear layers; P_l sees "
         + ("global means, as in the paper" if grid == 1 else f"{grid}x{grid} means"),
-        "noise maps": "transmitted" if config.noise else "none",
+        "noise maps": "from the symbols" if first < state["images"] else "zero",
         "stages": f"{first} images in stage 1, {state['images'] - first} in stage 2, where all "
         f"but the P_n learn at {config.stage2_share:g} of the rate",
     }

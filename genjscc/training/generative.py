@@ -92,7 +92,7 @@ class GenerativeTraining(PairTraining[GenerativeJSCCConfig]):
             fields = ("latent", "latent_layers", "latent_grid", "noise")
             refuse_other_sizes(root / declared.name, self.config, declared.generative, fields)
         latents = pair.get_submodule("decoder.latents")
-        latents.load_state_dict(load_latents(root, declared).state_dict())
+        self.take_over(latents, load_latents(root, declared), declared)
 
     def plan(self) -> Sequence[Stage]:
         config = self.config

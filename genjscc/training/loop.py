@@ -38,7 +38,7 @@ from transmitter.models import load_encoder
 VALIDATION_SNRS_DB = (-5.0, 0.0, 5.0)
 _PLATEAU_EPOCHS, _PLATEAU_FACTOR = 4, 0.8
 _COSINE_FLOOR = 0.01
-_SIZES = ("width", "symbol_channels", "channel_steps", "af")
+_SIZES = ("width", "symbol_channels", "channel_steps")
 
 C = TypeVar("C", bound=PairConfig)
 T = TypeVar("T", bound="PairTraining[Any]")
@@ -134,6 +134,8 @@ class PairTraining(ABC, Generic[C]):
     def load_initial(self, pair: nn.Module, bundle: Path) -> None:
         """Gives a pair the weights of a bundle; the encoder alone, if that is of another scheme.
 
+        Where only one side has AF modules, the other blocks are taken over.
+
         Raises:
             BundleError: the bundle is missing or broken.
             InvalidInputError: it holds networks of another size.
@@ -141,9 +143,13 @@ class PairTraining(ABC, Generic[C]):
         declared = read_config(bundle)
         refuse_other_sizes(bundle, self.config, declared, _SIZES)
         encoder = load_encoder(bundle.parent, declared)
-        pair.get_submodule("encoder").load_state_dict(encoder.state_dict())
+        self.take_over(pair.get_submodule("encoder"), encoder, declared)
         if declared.scheme == self.scheme:
             self.load_initial_decoder(pair, bundle.parent, declared)
+
+    def take_over(self, own: nn.Module, other: nn.Module, declared: BundleConfig) -> None:
+        """Gives a network the weights of a bundle's."""
+        own.load_state_dict(other.state_dict(), strict=declared.af == self.config.af)
 
     @abstractmethod
     def plan(self) -> Sequence[Stage]:
