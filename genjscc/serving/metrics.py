@@ -150,6 +150,11 @@ class Metrics:
             buckets=_SIZES,
             registry=self.registry,
         )
+        self.listener_restarts = Counter(
+            "genjscc_listener_restarts",
+            "How often the gRPC server had to be replaced because it ceased to accept calls.",
+            registry=self.registry,
+        )
         self.ready = Gauge(
             "genjscc_ready",
             "1 while the service accepts calls, otherwise 0.",

@@ -23,6 +23,7 @@ from genjscc.errors import GenJSCCError
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.health import Health
 from genjscc.serving.interceptor import CallInterceptor
+from genjscc.serving.listener import Listener
 from genjscc.serving.logs import set_up_logging
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.reflection import enable_reflection
@@ -66,7 +67,7 @@ class Server:
             lambda: service.load(self.metrics), settings, self.metrics
         )
         self._health = Health()
-        self._server: grpc.aio.Server | None = None
+        self._listener: Listener | None = None
         self.port = 0
         self.metrics_port = -1
         self._metrics_server: Any = None
@@ -77,19 +78,21 @@ class Server:
         Raises:
             GenJSCCError: the address is taken, or a model cannot be loaded.
         """
-        settings, service = self._settings, self._service
+        settings = self._settings
         credentials, tokens = server_credentials(settings), accepted_tokens(settings)
-        server = self._server = self._make_server(tokens)
-        service.register(self.dispatcher, self.metrics, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        enable_reflection((service.full_name, health.SERVICE_NAME), server)
+        span = make_tracer(self._service.role, enabled=settings.tracing)
+        interceptor = CallInterceptor(self.metrics, TokenGuard(tokens), self.dispatcher.admit, span)
         await self._report(_NOT_SERVING)
         address = f"{settings.host}:{settings.port}"
         try:
-            if credentials is None:
-                self.port = server.add_insecure_port(address)
-            else:
-                self.port = server.add_secure_port(address, credentials)
+            self._listener = Listener(
+                lambda: self._make_server(interceptor),
+                address,
+                credentials,
+                restarted=self.metrics.listener_restarts.inc,
+                grace_s=settings.grace_s,
+            )
+            self.port = self._listener.port
             if settings.metrics_port >= 0:
                 self._metrics_server, _ = start_http_server(
                     settings.metrics_port, settings.host, registry=self.metrics.registry
@@ -105,19 +108,13 @@ class Server:
                 "open to other machines",
                 extra={"tls": credentials is not None, "token": bool(tokens)},
             )
-        await server.start()
+        await self._listener.start()
         await self.dispatcher.start()
         await self._report(_SERVING)
 
-    def _make_server(self, tokens: tuple[bytes, ...]) -> grpc.aio.Server:
-        longest = self._settings.max_message_bytes
-        interceptor = CallInterceptor(
-            self.metrics,
-            TokenGuard(tokens),
-            self.dispatcher.admit,
-            make_tracer(self._service.role, enabled=self._settings.tracing),
-        )
-        return grpc.aio.server(
+    def _make_server(self, interceptor: CallInterceptor) -> grpc.aio.Server:
+        service, longest = self._service, self._settings.max_message_bytes
+        server = grpc.aio.server(
             interceptors=[interceptor],
             options=[
                 ("grpc.max_receive_message_length", longest),
@@ -131,6 +128,10 @@ class Server:
                 ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
             ],
         )
+        service.register(self.dispatcher, self.metrics, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        enable_reflection((service.full_name, health.SERVICE_NAME), server)
+        return server
 
     async def _report(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", self._service.full_name):
@@ -142,8 +143,8 @@ class Server:
         self.metrics.ready.set(0)
         await self._health.enter_graceful_shutdown()
         self.dispatcher.drain()
-        if self._server is not None:
-            await self._server.stop(self._settings.grace_s)
+        if self._listener is not None:
+            await self._listener.stop(self._settings.grace_s)
         self.dispatcher.close()
         if self._metrics_server is not None:
             self._metrics_server.shutdown()

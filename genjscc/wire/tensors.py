@@ -60,7 +60,7 @@ def complex_from_message(
     values = np.frombuffer(message.data, dtype=_STORED).reshape(shape)
     if not np.isfinite(values.view("<f4")).all():
         first = int(np.flatnonzero(~np.isfinite(values.ravel()))[0])
-        raise InvalidInputError(
-            f"{field}.data", f"number {first} is {values.flat[first]}; all must be finite"
-        )
+        with np.errstate(invalid="ignore"):  # a signalling NaN would warn of itself
+            number = str(values.flat[first])
+        raise InvalidInputError(f"{field}.data", f"number {first} is {number}; all must be finite")
     return values.astype(np.complex64, copy=False)

@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mutated messages against the checks on foreign input and against running services.
+
+Found is: an error that is none of ours, a status INTERNAL or UNKNOWN, no answer in time, or a
+service that does not answer well afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from PIL import Image
+from raw_http2 import conversation
+
+from channel.service import ChannelRoom
+from genjscc.client.exchange import decode_request, read_transmission, transmit_request
+from genjscc.client.options import Fading, Noiseless, Options
+from genjscc.errors import GenJSCCError
+from genjscc.limits import Limits
+from genjscc.serving.room import answer
+from genjscc.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
+from genjscc.v1 import channel_pb2, model_pb2, receiver_pb2, tensor_pb2, transmitter_pb2
+from genjscc.wire.codewords import codeword_from_message
+from receiver.service import ReceiverRoom
+from transmitter.service import TransmitterRoom
+
+ANSWER_S = 30.0
+AT_A_TIME = 16
+EXAMPLES_AT_A_TIME = 5_000
+FATAL = {"INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED"}
+
+# A mutation: which one, where (a fraction of the length or of the fields), and a number for it.
+Op = tuple[int, float, int]
+OPS = st.lists(
+    st.tuples(st.integers(0, 9), st.floats(0, 1), st.integers(0, 2**64 - 1)),
+    min_size=1,
+    max_size=5,
+)
+NUMBERS = (
+    0,
+    1,
+    -1,
+    2**7,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**53,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+    -(2**63),
+)
+FLOATS = (0.0, -0.0, 1e-45, 1e30, -1e308, float("inf"), float("-inf"), float("nan"), 59.9, -31.0)
+TEXTS = ("", "x", "cf32_le", "1/48", "1/0", "-1/2", "1e999999999", "..", "a" * 10_000, "\0", "ö😀")
+
+
+def random_ops(rng: random.Random) -> list[Op]:
+    return [
+        (rng.randrange(10), rng.random(), rng.getrandbits(64)) for _ in range(rng.randint(1, 5))
+    ]
+
+
+def mutate_bytes(data: bytes, op: Op) -> bytes:
+    """One change of a message's bytes; those of few bits are the most telling."""
+    kind, where, number = op
+    at = int(where * len(data)) if data else 0
+    some = number.to_bytes(8, "little")
+    length = number % 64
+    match kind:
+        case 0 if data:  # a bit
+            at = min(at, len(data) - 1)
+            return data[:at] + bytes([data[at] ^ (1 << number % 8)]) + data[at + 1 :]
+        case 1:  # foreign bytes instead
+            return data[:at] + some[: number % 8 + 1] + data[at + number % 8 + 1 :]
+        case 2:  # a gap
+            return data[:at] + data[at + length :]
+        case 3:  # a repetition
+            return data[:at] + data[at : at + length] * 2 + data[at + length :]
+        case 4:  # a length or number that promises much
+            return data[:at] + b"\xff" * (number % 10) + b"\x7f" + data[at:]
+        case _:  # the end is missing
+            return data[:at]
+
+
+def fields_of(message: Message) -> list[tuple[Message, FieldDescriptor]]:
+    """All fields of a message and of the messages in it, whether set or not."""
+    found: list[tuple[Message, FieldDescriptor]] = []
+    for field in message.DESCRIPTOR.fields:
+        found.append((message, field))
+        if (
+            field.message_type is not None
+            and not field.is_repeated
+            and message.HasField(field.name)
+        ):
+            found += fields_of(getattr(message, field.name))
+    return found
+
+
+def mutate_field(message: Message, op: Op) -> None:
+    """Gives one field a value at the edge of its type, or none, or one more."""
+    _, where, number = op
+    fields = fields_of(message)
+    owner, field = fields[min(int(where * len(fields)), len(fields) - 1)]
+    if number % 7 == 0:
+        owner.ClearField(field.name)
+        return
+    if field.message_type is not None:
+        target = getattr(owner, field.name)
+        if field.is_repeated:
+            target.add()
+        else:
+            target.SetInParent()
+        return
+    value = edge_value(field, number // 7)
+    try:
+        if field.is_repeated:
+            getattr(owner, field.name).extend([value] * (number % 5))
+        else:
+            setattr(owner, field.name, value)
+    except ValueError:
+        return  # beyond the field's type: protobuf does not let it out
+
+
+def edge_value(field: FieldDescriptor, number: int) -> Any:
+    """A value of a field's type that checks tend to forget."""
+    match field.cpp_type:
+        case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
+            return number.to_bytes(8, "little") * (number % 5)
+        case FieldDescriptor.CPPTYPE_STRING:
+            return TEXTS[number % len(TEXTS)]
+        case FieldDescriptor.CPPTYPE_DOUBLE | FieldDescriptor.CPPTYPE_FLOAT:
+            return FLOATS[number % len(FLOATS)]
+        case FieldDescriptor.CPPTYPE_BOOL:
+            return bool(number % 2)
+        case FieldDescriptor.CPPTYPE_ENUM:
+            return number % 9 - 1
+        case _:
+            return NUMBERS[number % len(NUMBERS)]
+
+
+def mutate(message: Message, ops: Sequence[Op]) -> bytes:
+    """A message's bytes after changes of its fields, then of its bytes; one in two of fields
+    alone, since few changed bytes are a message still."""
+    changed = type(message)()
+    changed.CopyFrom(message)
+    fields_alone = ops[0][2] % 2 == 0
+    for op in ops:
+        if fields_alone or op[0] >= 6:
+            mutate_field(changed, op)
+    data = changed.SerializeToString()
+    for op in ops:
+        if not fields_alone and op[0] < 6:
+            data = mutate_bytes(data, op)
+    return data
+
+
+class Seeds:
+    """Rooms, and good messages of each call to start from."""
+
+    def __init__(self, bundles: Path | None) -> None:
+        models: dict[str, Any] = {} if bundles is None else {"bundles": bundles}
+        self.transmitter = TransmitterRoom(TransmitterSettings(**models))
+        self.channel = ChannelRoom(ChannelSettings())
+        self.receiver = ReceiverRoom(ReceiverSettings(**models))
+        pixels = np.random.default_rng(0).integers(0, 256, (16, 32, 3), dtype=np.uint8)
+        raw = tensor_pb2.RawImage(height=16, width=32, rgb=pixels.tobytes())
+        images = [tensor_pb2.Image(raw=raw)]
+        for kind in ("PNG", "JPEG", "WEBP"):
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, kind)
+            images.append(tensor_pb2.Image(encoded=file.getvalue()))
+        self.encode = [transmitter_pb2.EncodeRequest(image=i, snr_db=0.0) for i in images]
+        response = answer(self.transmitter, self.encode[0])
+        codeword = codeword_from_message(response.codeword, limits=Limits())
+        self.transmit: list[Message] = []
+        self.decode: list[Message] = []
+        for kind in (
+            Options(),
+            Options(channel=Noiseless()),
+            Options(channel=Fading(0, 7)),
+            Options(channel=Fading(2.0, 3, equalize_at="receiver")),
+        ):
+            request = transmit_request(codeword, kind)
+            self.transmit.append(request)
+            transmission = read_transmission(answer(self.channel, request), kind)
+            self.decode.append(decode_request(transmission, kind))
+        inverse = receiver_pb2.DecodeRequest()
+        inverse.CopyFrom(self.decode[0])
+        inverse.scheme = model_pb2.SCHEME_INVERSE_JSCC
+        inverse.inversion.steps.extend([1, 0, 0, 0])
+        self.decode.append(inverse)
+
+    def calls(self) -> list[tuple[str, str, list[Message]]]:
+        """Role, path of the method, good messages."""
+        return [
+            ("transmitter", "/genjscc.v1.TransmitterService/Encode", [*self.encode]),
+            ("channel", "/genjscc.v1.ChannelService/Transmit", self.transmit),
+            ("receiver", "/genjscc.v1.ReceiverService/Decode", self.decode),
+        ]
+
+
+class Findings:
+    """What was tried and what came of it."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, Counter[str]] = {}
+        self.bad: list[str] = []
+
+    @property
+    def total(self) -> int:
+        """How many mutations were tried."""
+        return sum(sum(counter.values()) for counter in self.outcomes.values())
+
+    def note(self, target: str, outcome: str) -> None:
+        self.outcomes.setdefault(target, Counter())[outcome] += 1
+
+    def found(self, what: str) -> None:
+        self.bad.append(what)
+        sys.stderr.write(f"FOUND: {what}\n")
+
+
+def fuzz_checks(seeds: Seeds, count: int, first_seed: int, findings: Findings) -> None:
+    """The rooms' `prepare`, without a network."""
+    targets: list[tuple[str, Callable[[Any], object], list[Any]]] = [
+        ("transmitter.prepare", seeds.transmitter.prepare, seeds.encode),
+        ("channel.prepare", seeds.channel.prepare, seeds.transmit),
+        ("receiver.prepare", seeds.receiver.prepare, seeds.decode),
+    ]
+    examples = [(name, check, message) for name, check, all_ in targets for message in all_]
+
+    @given(st.sampled_from(examples), OPS)
+    def run(example: tuple[str, Callable[[Any], object], Message], ops: list[Op]) -> None:
+        name, check, message = example
+        try:
+            check(type(message).FromString(mutate(message, ops)))
+        except DecodeError:
+            findings.note(name, "not a message")
+        except GenJSCCError as error:
+            findings.note(name, error.code[1])
+            if error.code[1] in FATAL:
+                raise
+        else:
+            findings.note(name, "accepted")
+
+    done = 0
+    while done < count:
+        portion = min(EXAMPLES_AT_A_TIME, count - done)
+        configured = settings(
+            max_examples=portion,
+            deadline=None,
+            database=None,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+        )(seed(first_seed + done)(run))
+        try:
+            configured()
+        except Exception as error:  # noqa: BLE001 (that is what is looked for)
+            findings.found(f"checks, seed {first_seed + done}: {type(error).__name__}: {error}")
+        done += portion
+
+
+async def fuzz_calls(
+    seeds: Seeds, addresses: dict[str, str], count: int, rng: random.Random, findings: Findings
+) -> None:
+    """Mutated messages in calls, single and in streams."""
+    connections = {
+        role: grpc.aio.insecure_channel(a, options=[("grpc.max_send_message_length", -1)])
+        for role, a in addresses.items()
+    }
+    left = count
+
+    async def one() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            role, path, messages = rng.choice(seeds.calls())
+            ops = random_ops(rng)
+            message = rng.choice(messages)
+            if rng.random() < 0.2:
+                path, message = f"{path}Stream", stream_item(role, message)
+            data = mutate(message, ops)
+            name = path.rpartition("/")[2]
+            if path.endswith("Stream"):
+                call = connections[role].stream_stream(path)(iter([data]), timeout=ANSWER_S)
+                code = await end_of_stream(role, call)
+            else:
+                call = connections[role].unary_unary(path)(data, timeout=ANSWER_S)
+                code = (await call.code()).name
+            findings.note(name, code)
+            if code in FATAL:
+                details = await call.details()
+                findings.found(f"{name}: {code} {details}: {data[:200].hex()} ({ops})")
+
+    await asyncio.gather(*(one() for _ in range(AT_A_TIME)))
+    for connection in connections.values():
+        await connection.close()
+
+
+async def end_of_stream(role: str, call: Any) -> str:
+    """The worst of what a stream answered: the status of an item, or its own."""
+    kind: Any = {
+        "transmitter": transmitter_pb2.EncodeStreamResponse,
+        "channel": channel_pb2.TransmitStreamResponse,
+        "receiver": receiver_pb2.DecodeStreamResponse,
+    }[role]
+    codes = {code.value[0]: code.name for code in grpc.StatusCode}
+    worst = "OK"
+    try:
+        async for data in call:
+            item = kind.FromString(data)
+            if item.WhichOneof("result") == "error":
+                worst = codes[item.error.code]
+    except grpc.aio.AioRpcError as error:
+        return error.code().name
+    return worst
+
+
+def stream_item(role: str, request: Message) -> Message:
+    """A request as an item of the service's stream."""
+    kind: Any = {
+        "transmitter": transmitter_pb2.EncodeStreamRequest,
+        "channel": channel_pb2.TransmitStreamRequest,
+        "receiver": receiver_pb2.DecodeStreamRequest,
+    }[role]
+    item: Message = kind(item_id=1, request=request)
+    return item
+
+
+async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A TCP connection, after some time where nobody listens just now."""
+    host, _, port = address.rpartition(":")
+    until = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            return await asyncio.open_connection(host, int(port))
+        except ConnectionError:
+            if time.monotonic() >= until:
+                raise
+            await asyncio.sleep(0.05)
+
+
+async def fuzz_sockets(
+    seeds: Seeds, addresses: dict[str, str], count: int, rng: random.Random, findings: Findings
+) -> None:
+    """Mutated conversations and noise, as bytes on TCP connections."""
+    left = count
+
+    async def one() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            role, path, messages = rng.choice(seeds.calls())
+            if rng.random() < 0.1:
+                data = rng.randbytes(rng.randint(0, 2000))
+            else:
+                data = conversation(path, rng.choice(messages).SerializeToString())
+                for op in random_ops(rng):
+                    # Most of a conversation is the message; the frames are at the beginning.
+                    data = mutate_bytes(data, (op[0] % 6, op[1] ** 4, op[2]))
+            reader, writer = await connect(addresses[role])
+            try:
+                writer.write(data)
+                writer.write_eof()
+                async with asyncio.timeout(ANSWER_S):
+                    while await reader.read(65_536):
+                        pass
+                findings.note(f"{role} socket", "closed")
+            except TimeoutError:
+                findings.note(f"{role} socket", "kept open")
+            except OSError:
+                findings.note(f"{role} socket", "reset")
+            finally:
+                writer.close()
+
+    await asyncio.gather(*(one() for _ in range(AT_A_TIME)))
+
+
+async def check_alive(seeds: Seeds, addresses: dict[str, str], findings: Findings) -> None:
+    """Every service must say that it serves, and answer a good call."""
+    for role, path, messages in seeds.calls():
+        async with grpc.aio.insecure_channel(addresses[role]) as connection:
+            try:
+                stub = health_pb2_grpc.HealthStub(connection)
+                health = await stub.Check(health_pb2.HealthCheckRequest(), timeout=ANSWER_S)
+                serving = health.status == health_pb2.HealthCheckResponse.SERVING
+                await connection.unary_unary(path)(
+                    messages[0].SerializeToString(), timeout=ANSWER_S
+                )
+            except grpc.aio.AioRpcError as error:
+                findings.found(f"{role} afterwards: {error.code().name} {error.details()}")
+            else:
+                if not serving:
+                    findings.found(f"{role} afterwards: not serving")
