@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +16,11 @@ from numpy.typing import NDArray
 
 from genjscc.cli.console import out
 from genjscc.cli.evaluate import choose_models, load_dataset, parse_snrs, progress
+from genjscc.cli.inversion import InversionPairs, inversion_of
+from genjscc.cli.send import scheme_name
+from genjscc.client.inversion import Inversion
 from genjscc.client.local import LocalLink
-from genjscc.client.options import Failure, ModelInfo
+from genjscc.client.options import Failure, ModelInfo, SchemeName
 from genjscc.errors import InvalidInputError, MissingExtraError
 from genjscc.evaluation.psnr import psnr_db
 from genjscc.evaluation.sheet import Group, Tile, draw_sheet
@@ -27,6 +33,14 @@ Rgb = NDArray[np.uint8]
 _TITLES = {"deepjscc": "DeepJSCC", "generative": "GenerativeJSCC", "inverse": "InverseJSCC"}
 
 
+@dataclass(frozen=True)
+class Series:
+    """A column of each SNR: a model and how it decodes."""
+
+    model: ModelInfo
+    scheme: SchemeName
+
+
 def register(app: typer.Typer) -> None:
     """Adds the command."""
     app.command()(compare)
@@ -35,6 +49,11 @@ def register(app: typer.Typer) -> None:
 def compare(
     picture: Annotated[Path, typer.Argument(help="PNG to write.")],
     model: Annotated[list[str], typer.Option(help="Model; repeat, in the order of the columns.")],
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option(help="Scheme; repeat, a column for each. Default: the model's own."),
+    ] = None,
+    inversion: InversionPairs = None,
     rate: Annotated[str, typer.Option(help="Bandwidth ratio that all of them offer.")] = "1/768",
     snr_db: Annotated[str, typer.Option("--snr-db", help="SNRs in dB, with commas.")] = "-5,-1,5",
     photo: Annotated[
@@ -46,10 +65,11 @@ def compare(
     bundles: Annotated[Path | None, typer.Option(help="Folder of the trained models.")] = None,
     device: Annotated[str, typer.Option(help="PyTorch device of the networks.")] = "cpu",
 ) -> None:
-    """Draw what several models make of the same photos with the same noise, as the paper's Fig. 9.
+    """Draw what models and schemes make of the same photos with the same noise.
 
-    One row per photo: the original, then for each SNR one column per model. Below each picture
-    stand its PSNR and its ST-LPIPS (VGG; lower is better). Central squares of photos are used.
+    As the paper's Fig. 7 and 9. One row per photo: the original, then for each SNR one column per
+    model and scheme. Below each picture stand its PSNR and its ST-LPIPS (VGG; lower is better).
+    Central squares of photos are used.
     """
     try:
         from genjscc.evaluation.metrics import perceptual_metric
@@ -60,24 +80,25 @@ def compare(
     snrs = parse_snrs(snr_db, "--snr-db")
     with LocalLink(bundles=bundles, device=device) as link:
         models = choose_models(link.models(), model)
+        series = [
+            Series(one, scheme_name(wanted or None) or one.scheme)
+            for one, wanted in product(models, scheme or [""])
+        ]
         images = _images(models, photo, data, num)
         metric = perceptual_metric("st-lpips-vgg")
-        received = {
-            (one.name, snr): _receive(link, one, images, rate, snr, seed)
-            for snr in snrs
-            for one in models
-        }
+        send = partial(_receive, link, images, rate, seed, inversion_of(inversion))
+        received = {(one, snr): send(one, snr) for snr, one in product(snrs, series)}
     groups = [Group("original", [""], [[Tile(image, "")] for image in images])]
     for snr in snrs:
-        columns = [received[one.name, snr] for one in models]
+        columns = [received[one, snr] for one in series]
         rows = [
             [Tile(got, _caption(metric, image, got)) for got in row]
             for image, *row in zip(images, *columns, strict=True)
         ]
-        groups.append(Group(f"SNR {snr:+g} dB", _headings(models), rows))
+        groups.append(Group(f"SNR {snr:+g} dB", _headings(series), rows))
     side = images[0].shape[0]
     title = (
-        f"{' and '.join(_headings(models))}: rho = {rate}, {side}x{side} pixels, AWGN; "
+        f"{' and '.join(_headings(series))}: rho = {rate}, {side}x{side} pixels, AWGN; "
         "PSNR and ST-LPIPS (VGG)"
     )
     picture.parent.mkdir(parents=True, exist_ok=True)
@@ -97,12 +118,25 @@ def _images(
 
 
 def _receive(
-    link: LocalLink, model: ModelInfo, images: Sequence[Rgb], rate: str, snr_db: float, seed: int
+    link: LocalLink,
+    images: Sequence[Rgb],
+    rate: str,
+    seed: int,
+    inversion: Inversion | None,
+    series: Series,
+    snr_db: float,
 ) -> list[Rgb]:
     received = []
-    with progress(f"{model.name}, {snr_db:+g} dB", len(images)) as note:
+    name, scheme = series.model.name, series.scheme
+    with progress(f"{name}, {scheme}, {snr_db:+g} dB", len(images)) as note:
         for outcome in link.send_many(
-            images, snr_db=snr_db, rate=rate, model=model.name, scheme=model.scheme, seed=seed
+            images,
+            snr_db=snr_db,
+            rate=rate,
+            model=name,
+            scheme=scheme,
+            seed=seed,
+            inversion=inversion if scheme == "inverse" else None,
         ):
             if isinstance(outcome, Failure):
                 raise outcome.error
@@ -111,12 +145,15 @@ def _receive(
     return received
 
 
-def _headings(models: Sequence[ModelInfo]) -> list[str]:
-    """The schemes; the bundles' names where that would not tell the columns apart."""
-    schemes = [model.scheme for model in models]
+def _headings(series: Sequence[Series]) -> list[str]:
+    """The schemes; the bundles' names where, or as well where, that would not tell them apart."""
+    schemes = [one.scheme for one in series]
+    names = [one.model.name for one in series]
     if len(set(schemes)) == len(schemes):
         return [_TITLES[scheme] for scheme in schemes]
-    return [model.name for model in models]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name}, {scheme}" for name, scheme in zip(names, schemes, strict=True)]
 
 
 def _caption(metric: Metric, image: Rgb, received: Rgb) -> str:

@@ -14,9 +14,11 @@ import typer
 from rich.table import Table
 
 from genjscc.cli.console import err, out
+from genjscc.cli.inversion import TIMEOUT_S, InversionPairs, inversion_of
 from genjscc.cli.options import ChannelAddress, Receiver, Transmitter
 from genjscc.cli.origin import origin
 from genjscc.cli.send import scheme_name
+from genjscc.client.aio import DEFAULT_TIMEOUT_S
 from genjscc.client.link import Link
 from genjscc.client.local import LocalLink
 from genjscc.client.options import ModelInfo
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 _SNRS = "-5,-4,-3,-2,-1,0,1,2,3,4,5"
 _KLT_IMAGES = 12_000
+OWN = "own"
 
 
 def register(app: typer.Typer) -> None:
@@ -63,9 +66,11 @@ def evaluate(
     against: Annotated[
         str | None,
         typer.Option(
-            help="Model, among those measured: also what the others have over it, image by image."
+            help="Model, among those measured: also what the others have over it, image by image. "
+            "own: what the other schemes of a model have over its own."
         ),
     ] = None,
+    inversion: InversionPairs = None,
     num: Annotated[int, typer.Option(help="Images, evenly spaced over the folder; 0: all.")] = 1000,
     size: Annotated[int, typer.Option(help="Central squares of that side; 0: as they are.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the noise; image number i has SEED + i.")] = 0,
@@ -116,15 +121,15 @@ def evaluate(
     )
     images = load_dataset(data, num, size, dataset, split)
     meter = make_meter(perceptual=perceptual, frechet=frechet, fid=fid)
+    options = inversion_of(inversion)
     outcomes: list[Outcome] = []
     link: Any
-    with open_link(remote, bundles, device, threads, (transmitter, channel, receiver)) as link:
+    addresses = (transmitter, channel, receiver)
+    # A stream of inversions may be silent for minutes.
+    timeout_s = TIMEOUT_S if "inverse" in (scheme or []) else DEFAULT_TIMEOUT_S
+    with open_link(remote, bundles, device, threads, addresses, timeout_s) as link:
         models = choose_models(link.models(), model)
-        baseline = choose_models(models, [against])[0] if against else None
-        if baseline and scheme and baseline.scheme not in scheme:
-            raise InvalidInputError(
-                "--against", f"{baseline.name} decodes by {baseline.scheme}; add --scheme for it"
-            )
+        baselines = choose_baselines(models, scheme, against)
         for chosen, wanted in product(models, scheme or [""]):
             how = scheme_name(wanted or None) or chosen.scheme
             ratios = rate or chosen.bandwidth_ratios
@@ -140,13 +145,15 @@ def evaluate(
                         meter,
                         seed=seed,
                         scheme=how,
+                        inversion=options if how == "inverse" else None,
                         note=note,
                     )
                 outcomes.append(outcome)
     records = [record for record, _ in outcomes]
-    differences = (
-        differences_from(outcomes, bundle=baseline.name, scheme=baseline.scheme) if baseline else []
-    )
+    differences: list[Difference] = []
+    for baseline in baselines:
+        compared = [o for o in outcomes if against != OWN or o[0].bundle == baseline.name]
+        differences += differences_from(compared, bundle=baseline.name, scheme=baseline.scheme)
     if linear is not None:
         ratios = rate or sorted({r for m in models for r in m.bandwidth_ratios}, key=parse_ratio)
         records += measure_linear(linear, images, ratios, snrs, meter, seed=seed)
@@ -228,6 +235,7 @@ def open_link(
     device: str,
     threads: int,
     addresses: tuple[str | None, str | None, str | None],
+    timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> Iterator[Link | LocalLink]:
     """The link to measure through."""
     if not remote:
@@ -235,7 +243,9 @@ def open_link(
             yield local
         return
     transmitter, channel, receiver = addresses
-    with Link(transmitter=transmitter, channel=channel, receiver=receiver) as link:
+    with Link(
+        transmitter=transmitter, channel=channel, receiver=receiver, timeout_s=timeout_s
+    ) as link:
         link.wait_ready(10.0)
         yield link
 
@@ -247,6 +257,26 @@ def choose_models(offered: Sequence[ModelInfo], names: Sequence[str] | None) -> 
         if name not in by_name:
             raise ModelNotFoundError(f"model: got {name!r}; there are {', '.join(by_name)}")
     return [by_name[name] for name in names or by_name]
+
+
+def choose_baselines(
+    models: Sequence[ModelInfo], schemes: Sequence[str] | None, against: str | None
+) -> list[ModelInfo]:
+    """The models, by their own schemes, that others are compared with.
+
+    Raises:
+        ModelNotFoundError: there is none of that name.
+        InvalidInputError: its own scheme is not among those measured.
+    """
+    if against is None:
+        return []
+    baselines = list(models) if against == OWN else choose_models(models, [against])
+    for baseline in baselines:
+        if schemes and baseline.scheme not in schemes:
+            raise InvalidInputError(
+                "--against", f"{baseline.name} decodes by {baseline.scheme}; add --scheme for it"
+            )
+    return baselines
 
 
 def measure_linear(
@@ -323,10 +353,11 @@ def table_of(records: Sequence[Record]) -> Table:
 
 def table_of_differences(differences: Sequence[Difference]) -> Table:
     """Paired differences as people read them; a star where the interval does not hold 0."""
-    first = differences[0]
-    names = list(first.means)
+    names = list(differences[0].means)
+    baselines = {f"{one.against_bundle} ({one.against_scheme})": None for one in differences}
+    own = ", each from its own model" if len(baselines) > 1 else ""
     table = Table(
-        caption=f"minus {first.against_bundle} ({first.against_scheme}), image by image; "
+        caption=f"minus {', '.join(baselines)}{own}, image by image; "
         "± 95 % interval of the differences, * where it leaves 0 out"
     )
     for name in ("scheme", "model", "rho", "SNR", "told", *names):

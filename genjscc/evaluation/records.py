@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from genjscc.errors import InvalidInputError
 from genjscc.evaluation.statistics import Mean
-
 
 SchemeLabel = Literal["deepjscc", "generative", "inverse", "linear"]
 
@@ -34,6 +33,9 @@ class Record(BaseModel):
     snr_db: float
     told_snr_db: float | None = Field(None, description="what the networks believe; None: snr_db")
     seed: int = Field(description="of the noise; image number i has seed + i")
+    inversion: dict[str, Any] | None = Field(
+        None, description="what the scheme inverse was asked for; None: the receiver's default"
+    )
     psnr_db: Mean
     ms_ssim: Mean
     ms_ssim_scales: int = Field(description="M of MS-SSIM")

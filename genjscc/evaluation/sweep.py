@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from channel.noise import unit_noise_rows
+from genjscc.client.inversion import Inversion
 from genjscc.client.options import Awgn, Channel, Failure, ModelInfo, Reception, SchemeName
 from genjscc.evaluation.frechet import SetDistance
 from genjscc.evaluation.linear import LinearCode, transmit_linear
@@ -146,6 +147,7 @@ def evaluate_cell(
     *,
     seed: int,
     scheme: SchemeName,
+    inversion: Inversion | None = None,
     channel: Channel | None = None,
     note: Callable[[Reception], None] = lambda _: None,
 ) -> tuple[Record, Measured]:
@@ -159,6 +161,7 @@ def evaluate_cell(
         meter: the metrics.
         seed: image number i travels with seed + i.
         scheme: how to decode.
+        inversion: for the scheme inverse: how to optimise.
         channel: None: AWGN.
         note: called with each reception.
 
@@ -177,6 +180,7 @@ def evaluate_cell(
         scheme=scheme,
         seed=seed,
         channel=kind,
+        inversion=inversion,
     )
     for outcome in outcomes:
         if isinstance(outcome, Failure):
@@ -185,8 +189,10 @@ def evaluate_cell(
         symbols.add(outcome.codeword.k)
         note(outcome)
     measured = meter.measure(dataset.images, received)
+    asked = None if inversion is None else asdict(inversion)
     record = Record(
         scheme=scheme,
+        inversion=asked and {name: value for name, value in asked.items() if value is not None},
         bundle=model.name,
         pair_id=model.pair_id,
         dataset=dataset.name,
