@@ -173,6 +173,33 @@ def panels() -> list[list[dict[str, Any]]]:
         "measured SNR is that of the moment.",
     )
     del snr["fieldConfig"]["defaults"]["min"]
+    inversions = lines(
+        "Inversions",
+        {
+            "in work": "sum(genjscc_active_inversions)",
+            "waiting": "sum(genjscc_waiting_inversions)",
+            "in a batch, mean": f"sum(rate(genjscc_inversion_batch_size_sum{RATE})) / "
+            f"sum(rate(genjscc_inversion_batch_size_count{RATE}))",
+        },
+        unit="short",
+        text="Optimisations of the scheme inverse: under way, waiting for a place, and how many "
+        "make a step together.",
+    )
+    progress = lines(
+        "Progress of inversions",
+        {
+            "steps": f"sum(rate(genjscc_inversion_steps_total{RATE}))",
+            "{{outcome}}": rate("genjscc_inversions_total", "outcome"),
+        },
+        unit="ops",
+        text="Steps a second, each image of a batch counted, and inversions that ended.",
+    )
+    step_time = lines(
+        "Time of a step, p50 and p99",
+        {f"p{round(100 * q)}": quantile(q, "genjscc_inversion_step_seconds") for q in (0.5, 0.99)},
+        unit="s",
+        text="Of a batch of inversions. A cancelled one ends after at most one step.",
+    )
     traffic = lines(
         "Bytes",
         {
@@ -212,6 +239,7 @@ def panels() -> list[list[dict[str, Any]]]:
         [latency, compute],
         [depth, wait, batch],
         [refused, snr],
+        [inversions, progress, step_time],
         [traffic, cpu, memory],
         [gateway],
     ]

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,9 +72,14 @@ class Project:
     """The services, the gateway and what watches them, as containers of one project.
 
     Args:
-        name: of the project; those of different names live side by side, on ports of their own.
+        name: of the project; None: COMPOSE_PROJECT_NAME or genjscc. Those of different names live
+            side by side, on ports of their own.
         settings: variables of .env with other values.
         gpu: with docker-compose.gpu.yml.
+
+    Attributes:
+        engine: the client of the engine.
+        command: `docker compose` with what names this project; `environment` belongs to it.
 
     Raises:
         MissingExtraError, UnavailableError: see `connect`; or there is no Compose file here.
@@ -83,7 +87,7 @@ class Project:
 
     def __init__(
         self,
-        name: str = "genjscc",
+        name: str | None = None,
         *,
         settings: Mapping[str, str] | None = None,
         gpu: bool = False,
@@ -93,14 +97,14 @@ class Project:
                 "docker-compose.yml is not in this installation; clone the repository"
             )
         self.engine = connect()
-        self.name = name
-        self._environment = os.environ | dict(settings or {})
-        self._command = ["docker", "compose", "--project-name", name]
+        self.name = name or os.environ.get("COMPOSE_PROJECT_NAME") or "genjscc"
+        self.environment = os.environ | dict(settings or {})
+        self.command = ["docker", "compose", "--project-name", self.name]
         for file in (".env", LOCAL_SETTINGS):
             if (REPOSITORY / file).is_file():
-                self._command += ["--env-file", str(file)]
+                self.command += ["--env-file", str(file)]
         for file in ("docker-compose.yml", *(["docker-compose.gpu.yml"] if gpu else [])):
-            self._command += ["--file", file]
+            self.command += ["--file", file]
 
     def compose(self, *arguments: str) -> str:
         """One command of `docker compose`; what it wrote to standard output.
@@ -109,22 +113,17 @@ class Project:
             GenJSCCError: it failed; its last words are in the text.
         """
         done = subprocess.run(  # noqa: S603 (Compose, in this repository)
-            [*self._command, *arguments],
+            [*self.command, *arguments],
             cwd=REPOSITORY,
-            env=self._environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             check=False,
         )
         if done.returncode:
             words = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            raise GenJSCCError(f"docker compose {arguments[0]}: {words[-1]}")
+            raise GenJSCCError(f"docker compose {' '.join(arguments)}: {words[-1]}")
         return done.stdout
-
-    @cached_property
-    def services(self) -> list[str]:
-        """Names of the services, the jobs left out."""
-        return sorted(self.compose("config", "--services").split())
 
     def build(self, *services: str) -> None:
         """The images of these services, or of all of them and of the jobs."""
@@ -137,7 +136,7 @@ class Project:
             scale: replicas by service, where not one.
         """
         replicas = [f"--scale={role}={count}" for role, count in (scale or {}).items()]
-        self.compose("up", "--detach", "--wait", "--no-recreate", *replicas)
+        self.compose("up", "--detach", "--wait", *replicas)
 
     def down(self, *, volumes: bool = False) -> None:
         """Ends all containers, as SIGTERM does, and removes them and their networks."""

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs that check what deploy/ holds."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEPLOY = REPOSITORY / "deploy"
+
+
+def tool(name: str, comes_with: str) -> str:
+    """Path of a program, from beside this Python or from the system; the test skips without it."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed; it comes with {comes_with}")
+    return found
+
+
+def run(name: str, *arguments: str | Path, comes_with: str = "the deploy extra") -> str:
+    """Its standard output; the test fails with what it says where its exit code is not 0."""
+    done = subprocess.run(
+        [tool(name, comes_with), *map(str, arguments)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def promtool(*arguments: str | Path) -> str:
+    return run("promtool", *arguments, comes_with="Prometheus")
