@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 PHOTO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format protos breaking clean
+.PHONY: help demo test test-deploy lint format protos breaking clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # One stamp per set of packages: a set is installed when pyproject.toml has changed.
 $(VENV)/pip:
@@ -33,6 +33,9 @@ demo: $(VENV)/models  ## send photos through three processes (PHOTO=mine.jpg for
 
 test: $(VENV)/dev  ## run the tests
 	$(BIN)/pytest
+
+test-deploy: $(VENV)/dev  ## build the images and test them on a Docker engine
+	$(BIN)/pytest -m engine -v -ra tests/deploy
 
 lint: $(VENV)/dev  ## ruff, mypy, buf, generated code
 	$(BIN)/ruff check .

@@ -74,10 +74,11 @@ def quantile(q: float, histogram: str, by: str = "", where: str = "") -> str:
 
 def panels() -> list[list[dict[str, Any]]]:
     """The rows of the dashboard."""
+    hops = "|".join(HOPS.values())
     ready = panel(
         "stat",
         "Replicas that serve",
-        {"{{role}}": "sum by (role) (genjscc_ready)"},
+        {"{{job}}": "sum by (job) (genjscc_ready)"},
         unit="short",
         text="Replicas whose models are loaded and that are not draining.",
     )
@@ -126,35 +127,35 @@ def panels() -> list[list[dict[str, Any]]]:
     compute = lines(
         "Compute time of an item",
         {
-            "{{role}}": f"{rate('genjscc_compute_seconds_sum', 'role')} / "
-            f"{rate('genjscc_batch_size_sum', 'role')}"
+            "{{job}}": f"{rate('genjscc_compute_seconds_sum', 'job')} / "
+            f"{rate('genjscc_batch_size_sum', 'job')}"
         },
         unit="s",
         text="Time of the batches over the number of their items: what one image costs.",
     )
     depth = lines(
         "Queue depth",
-        {"{{role}} {{instance}}": "sum by (role, instance) (genjscc_queue_depth)"},
+        {"{{job}} {{instance}}": "sum by (job, instance) (genjscc_queue_depth)"},
         unit="short",
         text="Items that wait for the model. What Kubernetes scales by.",
     )
     wait = lines(
         "Wait in the queue, p90",
-        {"{{role}}": quantile(0.9, "genjscc_queue_wait_seconds", "role")},
+        {"{{job}}": quantile(0.9, "genjscc_queue_wait_seconds", "job")},
         unit="s",
         text="Until an item's batch begins.",
     )
     batch = lines(
         "Batch size, mean",
-        {"{{role}}": mean("genjscc_batch_size", "role")},
+        {"{{job}}": mean("genjscc_batch_size", "job")},
         unit="short",
         text="Items that were computed together.",
     )
     refused = lines(
         "Refused and dropped",
         {
-            "{{role}} refused: {{reason}}": rate("genjscc_rejected_requests_total", "role, reason"),
-            "{{role}} dropped: {{reason}}": rate("genjscc_dropped_items_total", "role, reason"),
+            "{{job}} refused: {{reason}}": rate("genjscc_rejected_requests_total", "job, reason"),
+            "{{job}} dropped: {{reason}}": rate("genjscc_dropped_items_total", "job, reason"),
         },
         unit="reqps",
         text="Refused before they were read (queue full, too many streams, token), or left the "
@@ -203,25 +204,24 @@ def panels() -> list[list[dict[str, Any]]]:
     traffic = lines(
         "Bytes",
         {
-            "{{role}} in": rate("genjscc_received_bytes_total", "role"),
-            "{{role}} out": rate("genjscc_sent_bytes_total", "role"),
+            "{{job}} in": rate("genjscc_received_bytes_total", "job"),
+            "{{job}} out": rate("genjscc_sent_bytes_total", "job"),
         },
         unit="Bps",
         text="Of messages, without gRPC's framing.",
     )
     cpu = lines(
         "CPU",
-        {"{{role}} {{instance}}": f'rate(process_cpu_seconds_total{{job="genjscc"}}{RATE})'},
+        {"{{job}} {{instance}}": f'rate(process_cpu_seconds_total{{job=~"{hops}"}}{RATE})'},
         unit="short",
         text="Cores in use, by replica.",
     )
     memory = lines(
         "Memory",
-        {"{{role}} {{instance}}": 'process_resident_memory_bytes{job="genjscc"}'},
+        {"{{job}} {{instance}}": f'process_resident_memory_bytes{{job=~"{hops}"}}'},
         unit="bytes",
         text="Resident, by replica.",
     )
-    hops = "|".join(HOPS.values())
     gateway = lines(
         "Gateway",
         {

@@ -213,10 +213,10 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 120) -> Non
 
 
 def targets_up(project: Project) -> dict[str, int]:
-    """Role or job to the number of its targets that answer."""
+    """Job to the number of its targets that answer."""
     found: dict[str, int] = {}
     for one in ask(project, "query", query="up == 1")["result"]:
-        name = one["metric"].get("role") or one["metric"]["job"]
+        name = one["metric"]["job"]
         found[name] = found.get(name, 0) + 1
     return found
 
@@ -285,7 +285,7 @@ def answered(project: Project, role: str) -> dict[str, float]:
     """Calls and items of streams that each replica has answered, as Prometheus knows."""
     query = (
         f'sum by (instance) ({{__name__=~"genjscc_requests_total|genjscc_stream_items_total", '
-        f'role="{role}", method=~"Decode|DecodeStream", code="OK"}})'
+        f'job="{role}", method=~"Decode|DecodeStream", code="OK"}})'
     )
     found = ask(project, "query", query=query)["result"]
     return {one["metric"]["instance"]: float(one["value"][1]) for one in found}
