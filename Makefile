@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PHOTO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-deploy lint format protos breaking clean
+.PHONY: help demo test test-deploy lint format protos breaking report results clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,12 @@ protos: $(VENV)/dev  ## generate genjscc/v1 from protos/
 
 breaking: $(VENV)/dev  ## does protos/ break clients of main?
 	$(BIN)/buf breaking protos --against '.git#branch=main,subdir=protos'
+
+report: $(VENV)/dev  ## docs/report from results/*.json
+	$(BIN)/genjscc report
+
+results: $(VENV)/dev  ## measure results/*.json again (hours; FILES='results/one.json' for some)
+	$(BIN)/python scripts/results.py $(FILES)
 
 clean:  ## remove the environment and what the tools left
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis demo

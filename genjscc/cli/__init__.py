@@ -34,6 +34,7 @@ def main() -> None:
         invert,
         loadtest,
         models,
+        report,
         send,
         serve,
         train,
@@ -42,7 +43,7 @@ def main() -> None:
 
     commands = (
         *(demo, send, models, up, serve, loadtest),
-        *(evaluate, baseline, compare, invert, train, convert),
+        *(evaluate, baseline, report, compare, invert, train, convert),
     )
     for command in commands:
         command.register(app)

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from genjscc.errors import InvalidInputError
 from genjscc.evaluation.records import Record, ResultFile
 from genjscc.evaluation.statistics import Mean
 
@@ -36,20 +34,3 @@ class SeparationFile(ResultFile):
 
     records: list[SeparationRecord]  # type: ignore[assignment]
 
-
-def read_any_results(path: Path) -> ResultFile:
-    """A result file of any scheme.
-
-    Raises:
-        InvalidInputError: it is missing or not valid.
-    """
-    try:
-        text = path.read_text()
-        kind = SeparationFile if '"scheme": "separation"' in text else ResultFile
-        return kind.model_validate_json(text)
-    except OSError as error:
-        raise InvalidInputError("results", f"cannot read {path}: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInputError("results", f"{path}: {where}: {first['msg']}") from error

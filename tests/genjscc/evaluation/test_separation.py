@@ -17,15 +17,12 @@ from genjscc.client.options import Awgn
 from genjscc.errors import InvalidInputError, MissingExtraError
 from genjscc.evaluation.psnr import psnr_db
 from genjscc.evaluation.records import ResultFile, write_results
+from genjscc.evaluation.report.files import read_result_file
 from genjscc.evaluation.separation import Plan, evaluate_separation, mean_colour
 from genjscc.evaluation.separation_capacity import Attempt, capacity_attempts
 from genjscc.evaluation.separation_codecs import Rgb, codec
 from genjscc.evaluation.separation_files import Files, restore
-from genjscc.evaluation.separation_records import (
-    SeparationFile,
-    SeparationRecord,
-    read_any_results,
-)
+from genjscc.evaluation.separation_records import SeparationFile, SeparationRecord
 from genjscc.evaluation.sweep import Cell, Dataset, Measured, Meter
 
 COLOUR = np.array([120, 100, 90], np.uint8)
@@ -141,17 +138,17 @@ def test_a_file_of_the_baseline_can_be_read_again(tmp_path: Path) -> None:
     records = measure(plan(attempt(300, [True] * 3)))
     path = tmp_path / "baseline.json"
     write_results(path, SeparationFile(command="c", version="v", commit="d", records=records))
-    again = read_any_results(path)
+    again = read_result_file(path)
     assert isinstance(again, SeparationFile)
     assert len(again.records) == 2
     assert again.records[1].outage == records[1].outage
     assert again.records[0].psnr_db.mean == pytest.approx(records[0].psnr_db.mean, rel=1e-5)
     other = tmp_path / "plain.json"
     write_results(other, ResultFile(command="c", version="v", commit="d"))
-    assert not isinstance(read_any_results(other), SeparationFile)
+    assert not isinstance(read_result_file(other), SeparationFile)
     path.write_text(path.read_text().replace('"codec": "jpeg"', '"codec": 3'))
     with pytest.raises(InvalidInputError, match=r"records.0.codec"):
-        read_any_results(path)
+        read_result_file(path)
 
 
 def test_the_mean_colour_weighs_images_alike() -> None:
@@ -181,7 +178,7 @@ def test_the_command_writes_and_shows_outages(folder: Path) -> None:
     options = ["--rate", "1/12", "--snr-db=-5,5", "--codec", "webp", "--codec", "jpeg"]
     code, output, target = run(folder, *options)
     assert code == 0
-    results = read_any_results(target)
+    results = read_result_file(target)
     assert isinstance(results, SeparationFile)
     cells = Counter((r.codec, r.channel_code, r.headers, r.snr_db) for r in results.records)
     assert len(cells) == 16
@@ -194,7 +191,7 @@ def test_the_command_writes_and_shows_outages(folder: Path) -> None:
 def test_the_command_does_rayleigh_fading_as_well(folder: Path) -> None:
     options = ["--rate", "1/12", "--snr-db=5", "--codec", "webp", "--channel", "rayleigh"]
     _, _, target = run(folder, *options, "--channel-code", "capacity")
-    assert {record.channel for record in read_any_results(target).records} == {"fading"}
+    assert {record.channel for record in read_result_file(target).records} == {"fading"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a receiver works on an image, and what it makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from genjscc.client.inversion import Inversion
+from genjscc.client.local import LocalLink
+from genjscc.client.options import Failure, ModelInfo, Reception, SchemeName
+from genjscc.evaluation.records import Record, ResultFile
+from genjscc.evaluation.statistics import Mean, mean_of
+from genjscc.evaluation.sweep import Cell, Dataset, Meter, evaluate_cell
+
+
+class TimedRecord(Record):
+    """A record whose images were decoded one by one, on the clock."""
+
+    receiver_seconds: Mean = Field(description="of computing in the decoder, for one image alone")
+    setting: str = Field(description="of the inversion, as 'preset=fast'; empty: the default")
+    threads: int
+    processor: str
+
+
+class TimedFile(ResultFile):
+    """Records with times."""
+
+    records: list[TimedRecord]  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the time was measured on."""
+
+    processor: str
+    threads: int
+
+
+def time_receiver(
+    link: LocalLink,
+    model: ModelInfo,
+    dataset: Dataset,
+    cell: Cell,
+    meter: Meter,
+    *,
+    scheme: SchemeName,
+    machine: Machine,
+    inversion: tuple[str, Inversion | None] = ("", None),
+    seed: int = 0,
+    note: Callable[[Reception], None] = lambda _: None,
+) -> TimedRecord:
+    """Sends images one after the other and keeps the decoder's own time for each.
+
+    Args:
+        link: in this process and with `max_batch` 1, so that an image is alone.
+        model: that the link offers.
+        dataset: the images.
+        cell: ratio and SNR.
+        meter: the metrics.
+        scheme: how to decode.
+        machine: what this runs on.
+        inversion: how InverseJSCC optimises, in words and as options; None: by default.
+        seed: image number i travels with seed + i.
+        note: called with each reception.
+    """
+    seconds: list[float] = []
+
+    def keep(reception: Reception) -> None:
+        seconds.append(reception.compute_seconds["decode"])
+        note(reception)
+
+    words, options = inversion
+    if scheme != "inverse":  # the first image of a process is slow, which a long inversion hides
+        link.send(
+            dataset.images[0],
+            snr_db=cell.snr_db,
+            rate=cell.bandwidth_ratio,
+            model=model.name,
+            scheme=scheme,
+        )
+    record, _ = evaluate_cell(
+        _Inverting(link, options), model, dataset, cell, meter, seed=seed, scheme=scheme, note=keep
+    )
+    return TimedRecord(
+        **record.model_dump(),
+        receiver_seconds=mean_of(seconds),
+        setting=words,
+        threads=machine.threads,
+        processor=machine.processor,
+    )
+
+
+@dataclass(frozen=True)
+class _Inverting:
+    """A link whose images are all inverted in one way."""
+
+    link: LocalLink
+    inversion: Inversion | None
+
+    def send_many(
+        self, images: Iterable[Any], *, snr_db: float, **keywords: Any
+    ) -> Iterator[Reception | Failure]:
+        return self.link.send_many(images, snr_db=snr_db, inversion=self.inversion, **keywords)

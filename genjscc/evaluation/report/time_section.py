@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quality against the time that the receiver takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+from genjscc.evaluation.receiver_time import TimedRecord
+from genjscc.evaluation.report.book import Book, caption_of
+from genjscc.evaluation.report.curves import baselines_at
+from genjscc.evaluation.report.plots import Curve, Panel, Point
+from genjscc.evaluation.report.selection import (
+    Shown,
+    Subject,
+    by_subject,
+    name_of,
+    ratio_text,
+    snr_text,
+)
+from genjscc.evaluation.report.sources import PSNR, Entry, Metric, Sources, perceptual_of
+
+
+def receiver_time(book: Book, sources: Sources, shown: Shown) -> None:
+    """Quality against the time that the receiver takes."""
+    book.heading("Quality against receiver time")
+    timed = sources.timed
+    if not timed:
+        book.text("No results are here yet; see *What is missing*.")
+        return
+    for subject, entries in by_subject(timed).items():
+        perceptual = perceptual_of(entries)
+        metrics = [metric for metric in (perceptual, PSNR) if metric]
+        places = sorted({(entry.ratio, entry.record.snr_db) for entry in entries})
+        panels = []
+        for ratio, snr in places:
+            here = [e for e in entries if (e.ratio, e.record.snr_db) == (ratio, snr)]
+            for metric in metrics:
+                title = f"rho = {ratio_text(ratio)}, {snr_text(snr)}"
+                curves = [*_timed_curves(here, metric)]
+                span = [point.x for curve in curves for point in curve.points]
+                level = _levels(shown, subject, ratio, snr, metric, (min(span), max(span)))
+                axis = "receiver's computing time / ms"
+                panels.append(Panel(title, axis, metric.axis, [*curves, *level], _ticks(span)))
+        book.heading(subject.title, 3)
+        machines = {f"{r.processor}, {r.threads} thread(s)" for r in _timed_records(entries)}
+        caption = caption_of(
+            metrics,
+            f"One image at a time on {'; '.join(sorted(machines))}. Baselines are drawn as levels: "
+            "their receivers' time was not measured.",
+        )
+        book.figure(f"time_{subject.slug}", panels, caption, entries, columns=len(metrics))
+        book.table(
+            ["", "rho", "SNR", "ms per image", *(metric.title for metric in metrics)],
+            [
+                [
+                    _timed_name(entry, record),
+                    record.bandwidth_ratio,
+                    snr_text(record.snr_db),
+                    f"{1e3 * record.receiver_seconds.mean:.1f} ± "
+                    f"{1e3 * record.receiver_seconds.ci95:.1f}",
+                    *(metric.text(record) for metric in metrics),
+                ]
+                for entry, record in zip(entries, _timed_records(entries), strict=True)
+            ],
+        )
+
+
+def _timed_records(entries: Iterable[Entry]) -> list[TimedRecord]:
+    return [entry.record for entry in entries if isinstance(entry.record, TimedRecord)]
+
+
+def _timed_name(entry: Entry, record: TimedRecord) -> str:
+    return f"{name_of(entry)} {record.setting}".strip()
+
+
+def _timed_curves(entries: Sequence[Entry], metric: Metric) -> list[Curve]:
+    curves = []
+    for number, (entry, record) in enumerate(zip(entries, _timed_records(entries), strict=True)):
+        value = metric.value(record)
+        if value is not None:
+            milliseconds = 1e3 * record.receiver_seconds.mean
+            point = Point(milliseconds, value, metric.interval(record))
+            style = {"color": f"C{number % 10}", "linestyle": ""}
+            curves.append(Curve(_timed_name(entry, record), [point], style))
+    return curves
+
+
+def _levels(
+    shown: Shown,
+    subject: Subject,
+    ratio: Fraction,
+    snr: float,
+    metric: Metric,
+    span: tuple[float, float],
+) -> list[Curve]:
+    curves = []
+    for curve in baselines_at(shown.main, subject, ratio, metric):
+        at = [point for point in curve.points if point.x == snr]
+        points = [Point(x, at[0].y, lost=at[0].lost) for x in span] if at else []
+        if points:
+            curves.append(Curve(curve.label, points, {**curve.style, "marker": ""}))
+    return curves
+
+
+def _ticks(span: Sequence[float]) -> list[tuple[float, str]]:
+    powers = [10.0**power for power in range(-1, 7)]
+    low = max((p for p in powers if p <= min(span)), default=powers[0])
+    high = min((p for p in powers if p >= max(span)), default=powers[-1])
+    return [(power, f"{power:g}") for power in powers if low <= power <= high]
