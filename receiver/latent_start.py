@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network that reads latents from a received image: where an inversion may begin.
 
-    x_hat ─ area mean to 64 px ─ conv ─ 4 x (down, RB) ─ 4x4 features ─ linear ─ W+
+    x_hat ─ area mean to 64 px ─ conv ─ 4 x (down, RB) ─ 4x4 features ─ linear ─┐
+          └ area mean to 16 px ─────────────────────────────────────── linear ─ (+) ─ W+
 
 It answers in standard deviations from the mean latent. Where the paper begins at the mean, an
 inversion that begins here has a fraction of the way left.
@@ -24,6 +25,7 @@ START = "start.safetensors"
 _LARGEST_SIDE = 64
 _SMALLEST_SIDE = 4
 _HEAD_CHANNELS = 64
+LINEAR_SIDE = 16
 
 
 class _Residual(nn.Module):
@@ -65,8 +67,10 @@ class LatentStart(nn.Module):
             channels, side = wider, side // 2
         self.trunk = nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(channels, _HEAD_CHANNELS, 1))
         self.head = nn.Linear(_HEAD_CHANNELS * side * side, num_ws * style_dim)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.linear = nn.Linear(3 * LINEAR_SIDE**2, num_ws * style_dim)
+        for layer in (self.head, self.linear):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     @classmethod
     def for_generator(cls, generator: Generator, spread: Tensor, width: int) -> LatentStart:
@@ -79,9 +83,15 @@ class LatentStart(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Shapes: [B, 3, S, S] in [0, 1] -> W+ [B, num_ws, style_dim], float32."""
         small = F.adaptive_avg_pool2d(images, self.side)
-        features: Tensor = self.head(F.silu(self.trunk(2 * small - 1)).flatten(1))
-        offsets = features.float().reshape(len(images), self.num_ws, self.style_dim)
+        deep: Tensor = self.head(F.silu(self.trunk(2 * small - 1)).flatten(1))
+        flat: Tensor = self.linear(coarse(images))
+        offsets = (deep.float() + flat.float()).reshape(-1, self.num_ws, self.style_dim)
         return self.mean + self.spread * offsets
+
+
+def coarse(images: Tensor) -> Tensor:
+    """What the linear path sees. [B, 3, S, S] in [0, 1] -> [B, 768], about -1 to 1."""
+    return (2 * F.adaptive_avg_pool2d(images, LINEAR_SIDE) - 1).flatten(1)
 
 
 def load_start(folder: Path, config: GeneratorConfig) -> LatentStart | None:

@@ -28,17 +28,19 @@ from genjscc.bundles.store import (
 )
 from genjscc.errors import InvalidInputError
 from genjscc.training import loop
+from genjscc.training.draws import draw_batch, draw_rate
 from genjscc.training.latent_start_config import LatentStartConfig
 from genjscc.training.loop import PairTraining, Stage, load_trained
 from genjscc.training.run import RunFolder
 from receiver.forward import ForwardOperator
 from receiver.inverse_variables import latent_spread
-from receiver.latent_start import START, LatentStart
+from receiver.latent_start import START, LatentStart, coarse
 from receiver.models import Generators, load_deepjscc
 from receiver.stylegan2 import Generator
 from transmitter.models import load_encoder
 
 FROZEN = "given"
+_DAMPINGS = (0.001, 0.01, 0.1, 1.0, 10.0)
 _CARD_HEADING = "## Start network"
 
 
@@ -58,18 +60,25 @@ class StartOperator(nn.Module):
         super().__init__()
         self.start, self.given, self.symbol_channels = start, given, symbol_channels
 
+    @torch.no_grad()
+    def receive(
+        self, images: Tensor, snr_db: Tensor, unit_noise: Tensor, channels: int | None = None
+    ) -> Tensor:
+        """x_hat; shapes and ranges as `ForwardOperator.forward`. Image i takes link i mod n."""
+        x_hat = torch.empty_like(images, dtype=torch.float32)
+        count = len(self.given.links)
+        sent = self.symbol_channels if channels is None else channels
+        for number, link in enumerate(self.given.links):
+            own = slice(number, None, count)
+            if len(images[own]):
+                x_hat[own] = link(images[own], snr_db[own], unit_noise[own], sent)
+        return x_hat
+
     def forward(
         self, images: Tensor, snr_db: Tensor, unit_noise: Tensor, channels: int | None = None
     ) -> Tensor:
-        """Shapes and ranges as `ForwardOperator.forward`; image i travels over link i mod n."""
-        with torch.no_grad():
-            x_hat = torch.empty_like(images, dtype=torch.float32)
-            count = len(self.given.links)
-            sent = self.symbol_channels if channels is None else channels
-            for number, link in enumerate(self.given.links):
-                own = slice(number, None, count)
-                if len(images[own]):
-                    x_hat[own] = link(images[own], snr_db[own], unit_noise[own], sent)
+        """Shapes and ranges as `ForwardOperator.forward`."""
+        x_hat = self.receive(images, snr_db, unit_noise, channels)
         generator = self.given.generator
         # As in an inversion that begins without noise.
         maps = [images.new_zeros(1, 1, side, side) for side in generator.noise_sizes]
@@ -119,6 +128,11 @@ class LatentStartTraining(PairTraining[LatentStartConfig]):
     scheme = "start"
     frozen = FROZEN
 
+    def __init__(self, config: LatentStartConfig, folder: Path, fabric: Fabric) -> None:
+        super().__init__(config, folder, fabric)
+        if self.step == 0 and config.linear_images and isinstance(self.pair, StartOperator):
+            fit_linear(self.pair, config)
+
     def build(self) -> StartOperator:
         return build(self.config)
 
@@ -144,6 +158,59 @@ class LatentStartTraining(PairTraining[LatentStartConfig]):
                 seed = int(draws.integers(2**62))
                 pixels[:count] = sample_pixels(generator, count, seed).cpu()
             yield pixels
+
+
+@torch.no_grad()
+def fit_linear(pair: StartOperator, config: LatentStartConfig) -> None:
+    """Gives the start network the best linear estimate of w that samples tell.
+
+    Samples of the generator travel over the links at random rates and SNRs; their w is known.
+    """
+    generator, start = pair.given.generator, pair.start
+    device = generator.latent_avg.device
+    seen, wanted = [], []
+    for number, first in enumerate(range(0, config.linear_images, config.batch_size)):
+        count = min(config.batch_size, config.linear_images - first)
+        draws = torch.Generator().manual_seed(config.seed * 2**32 + number)
+        w = generator.mapping(torch.randn(count, generator.style_dim, generator=draws).to(device))
+        shown = generator.synthesis(w, generator.random_noise(count, draws))
+        # Not the noise of the images that the training sends.
+        numbers = range(config.images + first, config.images + first + count)
+        drawn = draw_batch(config.seed, numbers, config.snr_db, config.num_symbols, device)
+        rate = draw_rate(config.seed, number, config.rates)
+        images = ((shown + 1) / 2).clamp(0, 1)
+        x_hat = pair.receive(images, drawn.snr_db, drawn.unit_noise, rate)
+        seen.append(coarse(x_hat).double())
+        wanted.append(((w - start.mean) / start.spread).double())
+    weight, bias = ridge_regression(torch.cat(seen), torch.cat(wanted))
+    start.linear.weight.copy_(weight.repeat(start.num_ws, 1))
+    start.linear.bias.copy_(bias.repeat(start.num_ws))
+
+
+def ridge_regression(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight [O, I] and bias [O] with y = weight x + bias, for new x as well.
+
+    Every eighth row is kept back; the damping that serves those best is taken, which may be so
+    much that nothing but the mean is left.
+
+    Args:
+        x: [N, I].
+        y: [N, O].
+    """
+    kept_back = torch.arange(len(x), device=x.device) % 8 == 7
+    held_x, held_y, x, y = x[kept_back], y[kept_back], x[~kept_back], y[~kept_back]
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    centred, identity = x - x_mean, torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    gram, moment = centred.T @ centred, centred.T @ (y - y_mean)
+    best = torch.zeros(y.shape[1], x.shape[1], dtype=x.dtype, device=x.device)
+    lowest = (held_y - y_mean).square().mean()
+    for damping in _DAMPINGS:
+        scale = damping * centred.square().mean() * len(x)
+        weight = torch.linalg.solve(gram + scale * identity, moment).T
+        error = ((held_x - x_mean) @ weight.T + y_mean - held_y).square().mean()
+        if error < lowest:
+            best, lowest = weight, error
+    return best, y_mean - best @ x_mean
 
 
 @torch.no_grad()

@@ -26,6 +26,12 @@ class LatentStartConfig(PairConfig):
     sample_share: float = Field(
         0.25, ge=0, le=1, description="part of each batch that is the generator's own images"
     )
+    linear_images: int = Field(
+        4096,
+        ge=0,
+        description="samples of the generator from which the network's linear part is fitted in "
+        "closed form, before anything else; 0: it begins at the mean latent",
+    )
     images: int = Field(100_000, ge=1, description="training images in all, repeats included")
 
     @model_validator(mode="after")

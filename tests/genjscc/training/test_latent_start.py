@@ -14,7 +14,14 @@ from genjscc.bundles.store import read_generator_config
 from genjscc.errors import BundleError, InvalidInputError
 from genjscc.settings import REPOSITORY
 from genjscc.training.config import load_config
-from genjscc.training.latent_start import build, export_start, fit, sample_pixels
+from genjscc.training.latent_start import (
+    LatentStartTraining,
+    build,
+    export_start,
+    fit,
+    ridge_regression,
+    sample_pixels,
+)
 from genjscc.training.latent_start_config import LatentStartConfig
 from receiver.latent_start import START, load_start
 from receiver.models import Generators
@@ -39,6 +46,7 @@ def tiny(folder: Path, **changes: object) -> LatentStartConfig:
         "generator": folder / GENERATOR,
         "pairs": [folder / MULTI, folder / SINGLE],
         "width": 4,
+        "linear_images": 0,
         "symbol_channels": 8,
         "perceptual": None,
         "batch_size": 4,
@@ -93,6 +101,31 @@ def test_it_learns_and_nothing_else_does(folder: Path, tmp_path: Path) -> None:
     # Checkpoints hold what was trained alone.
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert {name.split(".")[0] for name in state["pair"]} == {"start"}
+
+
+def test_the_linear_part_begins_as_the_samples_say(folder: Path, tmp_path: Path) -> None:
+    config = tiny(folder, linear_images=24, images=4)
+    training = LatentStartTraining(config, tmp_path, one_process())
+    linear = training.pair.get_submodule("start.linear")
+    assert isinstance(linear.bias, torch.Tensor)
+    assert linear.bias.abs().max() > 0
+    layers = linear.bias.reshape(10, 16)
+    assert layers[0].equal(layers[9])  # one w for all of the generator's layers
+
+
+def test_regression_finds_what_there_is_and_nothing_else() -> None:
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 20, generator=draws).double()
+    true = torch.randn(3, 20, generator=draws).double()
+    y = x @ true.T + 5 + 0.1 * torch.randn(400, 3, generator=draws)
+    weight, bias = ridge_regression(x, y)
+    torch.testing.assert_close(weight, true, atol=0.05, rtol=0)
+    torch.testing.assert_close(bias, torch.full((3,), 5.0).double(), atol=0.05, rtol=0)
+    # Fewer rows than columns, and nothing to find: a plain fit would be far off.
+    x, noise = torch.randn(60, 100, generator=draws).double(), torch.randn(60, 3, generator=draws)
+    weight, bias = ridge_regression(x, noise.double())
+    fresh = torch.randn(500, 100, generator=draws).double()
+    assert (fresh @ weight.T + bias).square().mean() < 0.3
 
 
 def test_samples_belong_to_their_seed(folder: Path) -> None:
