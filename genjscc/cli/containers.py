@@ -17,7 +17,7 @@ def up_as_containers(*, free_ports: bool, bundles: Path | None, device: str) -> 
     settings = free_ports_settings() if free_ports else {}
     if bundles is not None:
         settings["BUNDLES"] = str(bundles.resolve())
-    project = Project(settings=settings, gpu=device != "cpu")
+    project = Project(settings=settings, overlays=["gpu"] if device != "cpu" else [])
     try:
         with err.status("building and starting containers, the first time for minutes ..."):
             project.build()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +75,7 @@ class Project:
         name: of the project; None: COMPOSE_PROJECT_NAME or genjscc. Those of different names live
             side by side, on ports of their own.
         settings: variables of .env with other values.
-        gpu: with docker-compose.gpu.yml.
+        overlays: "gpu" and "tls", each with its docker-compose.*.yml on top.
 
     Attributes:
         engine: the client of the engine.
@@ -90,7 +90,7 @@ class Project:
         name: str | None = None,
         *,
         settings: Mapping[str, str] | None = None,
-        gpu: bool = False,
+        overlays: Sequence[str] = (),
     ) -> None:
         if not (REPOSITORY / "docker-compose.yml").is_file():
             raise MissingExtraError(
@@ -103,8 +103,8 @@ class Project:
         for file in (".env", LOCAL_SETTINGS):
             if (REPOSITORY / file).is_file():
                 self.command += ["--env-file", str(file)]
-        for file in ("docker-compose.yml", *(["docker-compose.gpu.yml"] if gpu else [])):
-            self.command += ["--file", file]
+        for part in ("", *(f"{overlay}." for overlay in overlays)):
+            self.command += ["--file", f"docker-compose.{part}yml"]
 
     def compose(self, *arguments: str) -> str:
         """One command of `docker compose`; what it wrote to standard output.

@@ -21,12 +21,14 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import trustme
 from deploy_tools import DEPLOY, REPOSITORY
 from PIL import Image
 
 from genjscc import Link, LocalLink
-from genjscc.deploy.project import PROMETHEUS, PROMETHEUS_PORT, Project
-from genjscc.errors import InvalidInputError
+from genjscc.client.security import Security
+from genjscc.deploy.project import PROMETHEUS, PROMETHEUS_PORT, Project, free_ports_settings
+from genjscc.errors import InvalidInputError, UnavailableError
 from genjscc.photos import load_square, sample_photos
 from genjscc.v1 import channel_pb2, channel_pb2_grpc, codeword_pb2
 from genjscc.wire.tensors import complex_to_message
@@ -360,6 +362,30 @@ def test_a_receiver_drains_and_goes(project: Project, undisturbed: list[Any]) ->
     assert leaving.attrs["State"]["ExitCode"] == 0
     last = json.loads(leaving.logs(tail=1).decode())
     assert last["message"] == "stopped"
+
+
+def test_tls_from_end_to_end(project: Project, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    own = authority.issue_cert("genjscc")
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    own.private_key_pem.write_to_path(str(tmp_path / "tls.key"))
+    own.cert_chain_pems[0].write_to_path(str(tmp_path / "tls.crt"))
+    for path in tmp_path.iterdir():
+        path.chmod(0o644)
+    settings = {**free_ports_settings(), "TLS": str(tmp_path)}
+    secured = Project(f"{project.name}-tls", settings=settings, overlays=["tls"])
+    security = Security(ca=tmp_path / "ca.crt", server_name="genjscc")
+    try:
+        secured.up()
+        with Link(**secured.addresses(), security=security) as link:
+            link.wait_ready()
+            assert link.send(photo(), seed=1).codeword.k == 1024
+        with Link(**secured.addresses(), timeout_s=5) as plain, pytest.raises(UnavailableError):
+            plain.send(photo(), seed=1)
+        secured.compose("run", "--rm", "--no-deps", "demo", "models")
+    finally:
+        secured.down(volumes=True)
+    assert secured.left_behind() == []
 
 
 def test_up_as_one_command(project: Project, log: Any) -> None:
