@@ -36,7 +36,6 @@ from receiver.inverse_variables import checked_start
 from receiver.jobs import DecodeJob, DecodeResult, Plan
 from receiver.latent_start import LatentStart, load_start
 from receiver.models import Generators
-from receiver.stylegan2 import Generator
 from transmitter.models import load_encoder
 
 Receive = Callable[[Sequence[DecodeJob]], Sequence[Tensor]]
@@ -80,31 +79,45 @@ class Course:
 class Inversions:
     """What the receiver can invert: DeepJSCC pairs, through the generators beside them.
 
+    All of it but the perceptual networks is loaded at once.
+
     Raises:
-        BundleError: the default generator is not there.
+        BundleError: the default generator is not there, or something is broken.
     """
 
     def __init__(
         self, settings: ReceiverSettings, catalogue: Catalogue[nn.Module], generators: Generators
     ) -> None:
-        self._settings, self._catalogue, self._generators = settings, catalogue, generators
-        self.names = find_generators(settings.bundles)
-        if settings.inversion_generator and settings.inversion_generator not in self.names:
-            there = ", ".join(self.names) or "none"
+        self._settings, self._catalogue = settings, catalogue
+        names, device = find_generators(settings.bundles), catalogue.device
+        if settings.inversion_generator and settings.inversion_generator not in names:
+            there = ", ".join(names) or "none"
             raise BundleError(
                 f"generator {settings.inversion_generator!r} of inversions is not in "
                 f"{settings.bundles}; there: {there}"
             )
+        self._generators = {name: generators.load(name).to(device) for name in names}
+        self._starts: dict[str, LatentStart] = {}
+        for name in names:
+            folder = settings.bundles / name
+            start = load_start(folder, read_generator_config(folder))
+            if start is not None:
+                self._starts[name] = start.to(device)
+        self._forwards = {
+            model.name: ForwardOperator(
+                load_encoder(settings.bundles, model.config).to(device), model.network
+            )
+            for model in catalogue
+            if self.offered(model)
+        }
         # Requests are checked on several threads, and steps run on another.
         self._lock = threading.Lock()
-        self._forwards: dict[str, ForwardOperator] = {}
         self._distances: dict[str, FeatureDistance] = {}
-        self._starts: dict[str, LatentStart | None] = {}
         self._problems: dict[Hashable, Problem] = {}
 
     def offered(self, model: LoadedModel[nn.Module]) -> bool:
         """Whether a model's images can be inverted here."""
-        return bool(self.names) and model.config.scheme == "deepjscc"
+        return bool(self._generators) and model.config.scheme == "deepjscc"
 
     def plan(
         self,
@@ -130,7 +143,7 @@ class Inversions:
                 "inversion.steps", f"got {config.num_steps} in all; at most {most} are done here"
             )
         name = self._generator_name(options.generator)
-        generator = self._generator(name)
+        generator = self._generators[name]
         if size != (generator.size, generator.size):
             raise InvalidInputError(
                 "received.header.image_height",
@@ -138,8 +151,7 @@ class Inversions:
                 f"{generator.size}x{generator.size} only",
             )
         checked_start(generator, config)
-        start = self._start(name)
-        if config.start == "learned" and start is None:
+        if config.start == "learned" and name not in self._starts:
             raise InvalidInputError(
                 "inversion.start",
                 f"got 'learned'; generator {name!r} has no start network, 'mean' needs none",
@@ -150,26 +162,14 @@ class Inversions:
 
     def _generator_name(self, asked: str) -> str:
         name = asked or self._settings.inversion_generator
-        there = ", ".join(self.names)
-        if not name and len(self.names) == 1:
-            return self.names[0]
+        there = ", ".join(self._generators)
+        if not name and len(self._generators) == 1:
+            return there
         if not name:
             raise InvalidInputError("inversion.generator", f"is missing; there are {there}")
-        if name not in self.names:
+        if name not in self._generators:
             raise ModelNotFoundError(f"inversion.generator: got {quoted(name)}; there are {there}")
         return name
-
-    def _generator(self, name: str) -> Generator:
-        with self._lock:
-            return self._generators.load(name).to(self._catalogue.device)
-
-    def _start(self, name: str) -> LatentStart | None:
-        with self._lock:
-            if name not in self._starts:
-                folder = self._settings.bundles / name
-                start = load_start(folder, read_generator_config(folder))
-                self._starts[name] = None if start is None else start.to(self._catalogue.device)
-            return self._starts[name]
 
     def _distance(self, config: InverseConfig) -> FeatureDistance | None:
         if not (config.perceptual_weight or config.image_perceptual_weight):
@@ -184,21 +184,12 @@ class Inversions:
                 self._distances[name] = with_fast_backward(distance).to(self._catalogue.device)
             return self._distances[name]
 
-    def _forward(self, name: str) -> ForwardOperator:
-        with self._lock:
-            if name not in self._forwards:
-                model = self._catalogue.by_name(name)
-                encoder = load_encoder(self._settings.bundles, model.config)
-                operator = ForwardOperator(encoder.to(self._catalogue.device), model.network)
-                self._forwards[name] = operator
-            return self._forwards[name]
-
     def _problem(self, job: DecodeJob, plan: Plan) -> Problem:
         key = inversion_key(job)
         if key not in self._problems:
             self._problems[key] = Problem(
-                self._generator(plan.generator),
-                self._forward(job.model),
+                self._generators[plan.generator],
+                self._forwards[job.model],
                 self._distance(plan.config),
                 plan.channels,
                 _DTYPES[plan.config.dtype],
@@ -236,8 +227,8 @@ class Inversions:
             if not bool(torch.isfinite(x_hat).all()):
                 raise InvalidInputError(*BEYOND_ARITHMETIC)
             plan, latents = course.plan, None
-            network = None if plan.config.start == "mean" else self._start(plan.generator)
-            if network is not None:
+            network = self._starts.get(plan.generator)
+            if network is not None and plan.config.start != "mean":
                 course.start = "learned"
                 with torch.no_grad():
                     latents = network(x_hat[None].to(problem.device))[0]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -112,6 +112,9 @@ class Catalogue(Generic[N]):
                     f"bundles {twin.name!r} and {model.name!r} in {settings.bundles} hold the same "
                     "pair; remove one"
                 )
+
+    def __iter__(self) -> Iterator[LoadedModel[N]]:
+        return iter(self._models.values())
 
     def by_name(self, name: str) -> LoadedModel[N]:
         """The model of that name; "" is the default one.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from tiny_bundles import GENERATOR, MULTI, SINGLE, tiny_face_generator, write_both
 
 from channel.noise import unit_complex_gaussian
+from genjscc.bundles.store import read_generator_config, write_declaration, write_weights
 from genjscc.errors import (
     BundleError,
     InvalidInputError,
@@ -29,6 +31,7 @@ from genjscc.wire.images import rgb_from_message
 from receiver import inverse_serving
 from receiver.inverse_config import InverseConfig
 from receiver.inverse_serving import overrides_from
+from receiver.latent_start import START, LatentStart
 from receiver.service import ReceiverRoom
 from receiver.stylegan2_checkpoints import save_bundle
 
@@ -221,6 +224,30 @@ def test_which_generator(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"'third' of inversions is not in .*first, second"):
         ReceiverRoom(ReceiverSettings(bundles=tmp_path, inversion_generator="third"))
     assert MULTI in {model.name for model in two.catalogue.messages()}
+
+
+def test_a_start_network_is_used_where_there_is_one(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "all")
+    root = tmp_path / "all"
+    generator = tiny_face_generator()
+    start = LatentStart.for_generator(generator, torch.ones(16), 4)
+    with torch.no_grad():
+        start.linear.bias.fill_(0.5)
+    sha256 = write_weights(start, root / GENERATOR / START, torch.float16)
+    declared = read_generator_config(root / GENERATOR)
+    files = {**declared.files, START: sha256}
+    write_declaration(root / GENERATOR, declared.model_copy(update={"files": files}), "")
+    room = ReceiverRoom(ReceiverSettings(bundles=root))
+    found = {
+        where: answer(room, request_for(room, start=where, steps=[1], ramp_up=0.0))
+        for where in ("mean", "learned", "auto")
+    }
+    assert [found[where].inversion.start for where in found] == ["mean", "learned", "learned"]
+    np.testing.assert_array_equal(pixels(found["learned"]), pixels(found["auto"]))
+    assert np.abs(pixels(found["learned"]) - pixels(found["mean"])).max() > 0
+    (root / GENERATOR / START).write_bytes(b"something else")
+    with pytest.raises(BundleError, match=r"start\.safetensors: SHA-256"):
+        ReceiverRoom(ReceiverSettings(bundles=root))
 
 
 def test_the_services_preset_is_used_where_none_is_asked_for(folder: Path) -> None:
