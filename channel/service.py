@@ -37,6 +37,7 @@ from genjscc.wire.numbers import checked_seed, checked_snr_db
 from genjscc.wire.tensors import complex_to_message
 
 _MAX_K_FACTOR = 1e6
+_QUICK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,9 @@ class ChannelRoom:
         self._backend: Backend = make_backend(settings.backend, settings.device)
         self._limits = Limits(max_symbols=settings.max_symbols)
         self._observe_snr_db = observe_snr_db
+
+    def is_quick(self, request: channel_pb2.TransmitRequest) -> bool:
+        return len(request.codeword.symbols.data) <= _QUICK_BYTES
 
     def prepare(self, request: channel_pb2.TransmitRequest) -> TransmitJob:
         symbols = symbols_from_message(request.codeword, limits=self._limits)

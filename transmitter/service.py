@@ -30,6 +30,8 @@ from genjscc.wire.numbers import checked_snr_db
 from transmitter.encoder import Encoder, encode
 from transmitter.models import load_encoder
 
+_QUICK_BYTES = 3 * 128 * 128
+
 
 @dataclass(frozen=True, eq=False)
 class EncodeJob:
@@ -58,6 +60,10 @@ class TransmitterRoom:
         torch.set_num_threads(settings.threads)
         self.catalogue: Catalogue[Encoder] = Catalogue(settings, load_encoder)
         self._limits = Limits(settings.max_pixels, settings.max_symbols)
+
+    def is_quick(self, request: transmitter_pb2.EncodeRequest) -> bool:
+        image = request.image
+        return image.WhichOneof("content") == "raw" and len(image.raw.rgb) <= _QUICK_BYTES
 
     def prepare(self, request: transmitter_pb2.EncodeRequest) -> EncodeJob:
         model = self.catalogue.by_name(request.model)

@@ -6,12 +6,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genjscc.client.keywords import SendKeywords
+from genjscc.client.options import SchemeName
 from genjscc.errors import InvalidInputError
 from genjscc.wire.ratios import parse_ratio
 
@@ -127,14 +128,14 @@ class Mix:
 
     def draw(self) -> Shot:
         """The next image."""
-        keywords: dict[str, Any] = {
-            "rate": self.rates.draw(self._rng) or None,
-            "scheme": self.schemes.draw(self._rng) or None,
-            "snr_db": self._rng.choice(self.snrs_db),
-            "model": self.model,
-        }
+        keywords = SendKeywords(
+            rate=self.rates.draw(self._rng) or None,
+            # What it may be is checked where requests are made.
+            scheme=cast("SchemeName | None", self.schemes.draw(self._rng) or None),
+            snr_db=self._rng.choice(self.snrs_db),
+            model=self.model,
+        )
         if self.files:
-            return Shot(self._rng.choice(self.files), "file", SendKeywords(**keywords))
+            return Shot(self._rng.choice(self.files), "file", keywords)
         size = self.sizes.draw(self._rng)
-        image = self._rng.choice(self._pictures[size])
-        return Shot(image, size, SendKeywords(**keywords))
+        return Shot(self._rng.choice(self._pictures[size]), size, keywords)

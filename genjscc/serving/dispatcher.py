@@ -2,44 +2,38 @@
 """Runs a room's work on threads: the event loop never computes.
 
 Requests are checked on a small pool, wait in a queue, run in batches on one thread (the
-device's), and are written out on the pool again. A batch takes what waits when the thread
-becomes free: under low load nothing waits for company, unless `max_delay_ms` asks for it.
+device's), and are written out on the pool again. Small ones, where a room says so, are checked
+and written on the event loop: a thread's help would cost more than it takes. A batch takes what
+waits when the thread becomes free: under low load nothing waits for company, unless
+`max_delay_ms` asks for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
-from genjscc.errors import DeadlineError, OverloadedError, UnavailableError, UnsupportedError
+from genjscc.errors import OverloadedError, UnavailableError, UnsupportedError
 from genjscc.serving.admission import Admission
-from genjscc.serving.context import deadline, has_passed
+from genjscc.serving.batches import BatchRunner
 from genjscc.serving.iterations import Iterations, StepwiseRoom
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.queue import BatchQueue
-from genjscc.serving.room import Job, Room
+from genjscc.serving.room import Job, QuickRoom, Room
 from genjscc.settings import ServiceSettings
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Result = TypeVar("Result")
 In = TypeVar("In")
+T = TypeVar("T")
 Out = TypeVar("Out")
 
 _POOL_THREADS = 2
 _DRAINING = "the service is shutting down; another one may answer"
-
-
-@dataclass(eq=False)
-class _Waiting(Generic[Job, Result]):
-    job: Job
-    future: asyncio.Future[Result]
-    since: float = field(default_factory=time.monotonic)
 
 
 class Dispatcher(Generic[Request, Job, Result, Response]):
@@ -53,7 +47,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
     ) -> None:
         self._load, self._metrics = load, metrics
         self._room: Room[Request, Job, Result, Response] | None = None
-        self._queue: BatchQueue[_Waiting[Job, Result]] = BatchQueue(
+        self._queue: BatchQueue[Any] = BatchQueue(
             max_batch=settings.max_batch, max_delay_s=settings.max_delay_ms / 1000
         )
         self._admission = Admission(
@@ -63,9 +57,11 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         )
         self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="messages")
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._batches: BatchRunner[Job, Result] = BatchRunner(
+            self._run, self._device, self._queue, metrics, self._admission.note_served
+        )
         self._iterations: Iterations[Job] | None = None
-        self._running: asyncio.Task[None] | None = None
-        self._arrived = asyncio.Event()
+        self._is_quick: Callable[[Request], bool] = lambda _: False
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
         self.stream_window = settings.stream_window
@@ -76,6 +72,8 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         room = await loop.run_in_executor(self._device, self._load)
         if isinstance(room, StepwiseRoom):
             self._iterations = Iterations(room, self._device, self._metrics)
+        if isinstance(room, QuickRoom):
+            self._is_quick = room.is_quick
         self._room = room
 
     @property
@@ -105,6 +103,9 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         for reader in self._readers:
             reader.cancel()
 
+    def _run(self, jobs: Sequence[Job]) -> Sequence[Result]:
+        return self.room.run(jobs)
+
     async def answer(self, request: Request) -> Response:
         """The response to a single call.
 
@@ -124,11 +125,20 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             GenJSCCError: what is wrong with the request; DeadlineError where its caller had
                 stopped waiting before it was computed.
         """
-        room, loop = self.room, asyncio.get_running_loop()
-        job = await loop.run_in_executor(self._pool, room.prepare, request)
+        room, quick = self.room, self._is_quick(request)
+        job = await self._apart(quick, room.prepare, request)
         steps = self._steps_of(job)
-        result = await (self._computed(room, job) if steps is None else steps.result(job))
-        return await loop.run_in_executor(self._pool, room.finish, job, result)
+        if steps is None:
+            result = await self._batches.result(room.key(job), job)
+        else:
+            result = await steps.result(job)
+        return await self._apart(quick, room.finish, job, result)
+
+    async def _apart(self, quick: bool, function: Callable[..., T], *arguments: Any) -> T:
+        """Calls a function on the pool, or on the spot where it is quick."""
+        if quick:
+            return function(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     async def follow(self, request: Request) -> AsyncGenerator[Any]:
         """The room's reports on a single call that takes many steps, then its response.
@@ -138,95 +148,21 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         """
         place = self._admission.enter_call()
         try:
-            room, loop = self.room, asyncio.get_running_loop()
-            job = await loop.run_in_executor(self._pool, room.prepare, request)
+            room, quick = self.room, self._is_quick(request)
+            job = await self._apart(quick, room.prepare, request)
             steps = self._steps_of(job)
             if steps is None:
                 raise UnsupportedError("the request is computed at once; there are no steps")
             async with aclosing(steps.follow(job)) as reports:
                 async for report in reports:
                     yield report
-            yield await loop.run_in_executor(self._pool, room.finish, job, report.result)
+            yield await self._apart(quick, room.finish, job, report.result)
         finally:
             place.leave()
 
     def _steps_of(self, job: Job) -> Iterations[Job] | None:
         steps = self._iterations
         return steps if steps is not None and steps.takes(job) else None
-
-    async def _computed(self, room: Room[Request, Job, Result, Response], job: Job) -> Result:
-        waiting: _Waiting[Job, Result] = _Waiting(job, asyncio.get_running_loop().create_future())
-        self._queue.put(room.key(job), waiting, waiting.since, deadline.get())
-        self._queue_changed()
-        self._arrived.set()
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._run_queue())
-        try:
-            return await waiting.future
-        except asyncio.CancelledError:
-            if self._queue.discard(waiting):
-                # gRPC cancels a call at its deadline as well.
-                self._drop("deadline" if has_passed(deadline.get()) else "cancelled")
-            raise
-
-    async def _run_queue(self) -> None:
-        while len(self._queue):
-            now = time.monotonic()
-            for late in self._queue.take_expired(now):
-                if not late.future.done():
-                    late.future.set_exception(DeadlineError("its deadline passed while it waited"))
-                self._drop("deadline")
-            if batch := self._queue.next_batch(now):
-                self._queue_changed()
-                await self._run_alive(batch, now)
-            elif (due_at := self._queue.due_at()) is not None:
-                self._arrived.clear()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._arrived.wait(), max(0.0, due_at - now))
-
-    async def _run_alive(self, batch: list[_Waiting[Job, Result]], now: float) -> None:
-        alive = []
-        for waiting in batch:
-            if waiting.future.done():  # cancelled, and its task has had no time to say so
-                self._drop("cancelled")
-            else:
-                self._metrics.queue_wait_seconds.observe(now - waiting.since)
-                alive.append(waiting)
-        if alive:
-            await self._run_batch(alive)
-
-    def _drop(self, reason: str) -> None:
-        self._metrics.dropped.labels(reason).inc()
-        self._queue_changed()
-
-    def _queue_changed(self) -> None:
-        self._metrics.queue_depth.set(len(self._queue))
-
-    async def _run_batch(self, batch: list[_Waiting[Job, Result]]) -> None:
-        self._metrics.batch_size.observe(len(batch))
-        loop = asyncio.get_running_loop()
-        jobs = [waiting.job for waiting in batch]
-        started = time.perf_counter()
-        try:
-            results = await loop.run_in_executor(self._device, self.room.run, jobs)
-            if len(results) != len(jobs):  # nobody may wait for ever
-                raise RuntimeError(f"the room gave {len(results)} results for {len(jobs)} jobs")
-        except Exception as error:  # noqa: BLE001 (handed to whoever waits)
-            if len(batch) == 1:
-                if not batch[0].future.done():
-                    batch[0].future.set_exception(error)
-                return
-            # One bad item must not take its neighbours along: each on its own.
-            for waiting in batch:
-                await self._run_batch([waiting])
-            return
-        finally:
-            seconds = time.perf_counter() - started
-            self._metrics.compute_seconds.observe(seconds)
-            self._admission.note_served(len(batch), seconds)
-        for waiting, result in zip(batch, results, strict=True):
-            if not waiting.future.done():
-                waiting.future.set_result(result)
 
     async def answer_stream(
         self, items: AsyncIterable[In], answer_item: Callable[[In], asyncio.Future[Out]]

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -38,7 +37,7 @@ def _accept_request_id(metadata: dict[str, Any]) -> None:
     """The caller's request id where it is fit for a log, a new one otherwise."""
     given = str(metadata.get(REQUEST_ID, ""))
     fit = 0 < len(given) <= _MAX_REQUEST_ID and given.isascii() and given.isprintable()
-    request_id.set(given if fit else uuid.uuid4().hex)
+    request_id.set(given if fit else f"{random.getrandbits(128):032x}")
 
 
 if TYPE_CHECKING:  # generic for type checkers only
@@ -49,6 +48,61 @@ else:
     _Context = grpc.aio.ServicerContext
 
 
+class _Method:
+    """One method's metrics, looked up once."""
+
+    def __init__(self, path: str, metrics: Metrics) -> None:
+        self.path, self.name = path, path.rpartition("/")[2]
+        self.in_flight = metrics.in_flight.labels(self.name)
+        self.seconds = metrics.request_seconds.labels(self.name)
+        self.received = metrics.received_bytes.labels(self.name)
+        self.sent = metrics.sent_bytes.labels(self.name)
+        self._requests = metrics.requests
+        self._ok = metrics.requests.labels(self.name, "OK")
+
+    def count(self, code: str) -> None:
+        """One more call has ended."""
+        (self._ok if code == "OK" else self._requests.labels(self.name, code)).inc()
+
+
+class _Call:
+    """A context around one call: what its code may know of it, and what is noted at its end."""
+
+    def __init__(self, method: _Method, context: _Context, span: Span | None) -> None:
+        self._method, self._code = method, "OK"
+        self._started = time.perf_counter()
+        metadata = dict(context.invocation_metadata() or ())
+        _accept_request_id(metadata)
+        remaining = context.time_remaining()
+        deadline.set(None if remaining is None else time.monotonic() + remaining)
+        self._end_span = None if span is None else span(method.path, metadata)
+
+    def __enter__(self) -> Self:
+        self._method.in_flight.inc()
+        return self
+
+    async def fail(self, context: _Context, error: Exception) -> NoReturn:
+        """Ends the call with the status of an error."""
+        code, text = status_of(error)
+        self._code = code.name
+        await abort(context, code, text, error)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
+            # The latter where a stream's answer could not be handed over any more.
+            self._code = "CANCELLED"
+        seconds = time.perf_counter() - self._started
+        self._method.in_flight.dec()
+        self._method.count(self._code)
+        self._method.seconds.observe(seconds)
+        if self._end_span is not None:
+            self._end_span(self._code)
+        level = logging.DEBUG if self._code in _QUIET else logging.INFO
+        if log.isEnabledFor(level):
+            extra = {"method": self._method.name, "code": self._code, "seconds": seconds}
+            log.log(level, "call", extra=extra)
+
+
 class CallInterceptor(_ServerInterceptor):
     """Wraps the handlers of this product's services; health and reflection are only guarded.
 
@@ -56,7 +110,7 @@ class CallInterceptor(_ServerInterceptor):
         metrics: of the service.
         guard: knows the tokens.
         admit: raises GenJSCCError where a call must be refused unread; told whether it streams.
-        span: makes the span of a call.
+        span: begins the span of a call; None: there are none.
     """
 
     def __init__(
@@ -64,10 +118,11 @@ class CallInterceptor(_ServerInterceptor):
         metrics: Metrics,
         guard: TokenGuard,
         admit: Callable[[bool], None],
-        span: Span,
+        span: Span | None,
     ) -> None:
         self._metrics, self._guard, self._admit = metrics, guard, admit
         self._span = span
+        self._methods: dict[str, _Method] = {}
         self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(
@@ -101,16 +156,21 @@ class CallInterceptor(_ServerInterceptor):
             self._metrics.rejected.labels("token").inc()
 
         async def refuse(_: Any, context: _Context) -> None:
-            _accept_request_id(dict(context.invocation_metadata() or ()))
             if not count:  # names of unknown methods must not become labels
                 await abort(context, *status_of(error), error)
-            with self._observed(method) as outcome:
-                await self._fail(context, error, outcome)
+            with _Call(self._method(method), context, None) as call:
+                await call.fail(context, error)
 
         return grpc.stream_stream_rpc_method_handler(refuse)
 
-    def _wrap(self, method: str, handler: Any) -> Any:
-        parse, serialize = self._codecs(method, handler)
+    def _method(self, path: str) -> _Method:
+        if path not in self._methods:
+            self._methods[path] = _Method(path, self._metrics)
+        return self._methods[path]
+
+    def _wrap(self, path: str, handler: Any) -> Any:
+        method = self._method(path)
+        parse, serialize = _codecs(method, handler)
         kinds = (
             (grpc.unary_unary_rpc_method_handler, handler.unary_unary, self._unary),
             (grpc.unary_stream_rpc_method_handler, handler.unary_stream, self._answers),
@@ -119,106 +179,71 @@ class CallInterceptor(_ServerInterceptor):
         for make, behaviour, wrap in kinds:
             if behaviour is not None:
                 return make(wrap(method, behaviour, parse), response_serializer=serialize)
-        raise NotImplementedError(f"{method}: calls of this kind are not served")
-
-    def _codecs(
-        self, method: str, handler: Any
-    ) -> tuple[Callable[[bytes], Any], Callable[[Any], bytes]]:
-        """Bytes to message and back, counted."""
-        name = method.rpartition("/")[2]
-        received = self._metrics.received_bytes.labels(name)
-        sent = self._metrics.sent_bytes.labels(name)
-
-        def parse(data: bytes) -> Any:
-            received.inc(len(data))
-            try:
-                return handler.request_deserializer(data)
-            except DecodeError as error:  # gRPC's own answer: UNKNOWN and the name of a class
-                raise InvalidInputError(
-                    "request", f"got {len(data)} bytes that are not a message of this call"
-                ) from error
-
-        def serialize(message: Any) -> bytes:
-            data: bytes = handler.response_serializer(message)
-            sent.inc(len(data))
-            return data
-
-        return parse, serialize
+        raise NotImplementedError(f"{path}: calls of this kind are not served")
 
     def _unary(
-        self, method: str, call: Callable[..., Awaitable[Any]], parse: Callable[[bytes], Any]
+        self, method: _Method, serve: Callable[..., Awaitable[Any]], parse: Callable[[bytes], Any]
     ) -> Callable[..., Any]:
         async def wrapped(request: bytes, context: _Context) -> Any:
-            with self._begun(method, context) as outcome:
+            with _Call(method, context, self._span) as call:
                 try:
-                    return await call(parse(request), context)
+                    return await serve(parse(request), context)
                 except Exception as error:  # noqa: BLE001 (whatever it is becomes a status)
-                    await self._fail(context, error, outcome)
+                    await call.fail(context, error)
 
         return wrapped
 
     def _answers(
-        self, method: str, call: Callable[..., AsyncIterator[Any]], parse: Callable[[bytes], Any]
+        self,
+        method: _Method,
+        serve: Callable[..., AsyncIterator[Any]],
+        parse: Callable[[bytes], Any],
     ) -> Callable[..., Any]:
         async def wrapped(request: bytes, context: _Context) -> AsyncIterator[Any]:
-            with self._begun(method, context) as outcome:
+            with _Call(method, context, self._span) as call:
                 try:
-                    async for response in call(parse(request), context):
+                    async for response in serve(parse(request), context):
                         yield response
                 except Exception as error:  # noqa: BLE001 (whatever it is becomes a status)
-                    await self._fail(context, error, outcome)
+                    await call.fail(context, error)
 
         return wrapped
 
     def _stream(
-        self, method: str, call: Callable[..., AsyncIterator[Any]], parse: Callable[[bytes], Any]
+        self,
+        method: _Method,
+        serve: Callable[..., AsyncIterator[Any]],
+        parse: Callable[[bytes], Any],
     ) -> Callable[..., Any]:
         async def wrapped(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[Any]:
-            with self._begun(method, context) as outcome:
+            with _Call(method, context, self._span) as call:
                 try:
                     # Tells the caller that it has been let in, before it sends anything.
                     await context.send_initial_metadata(())
                     messages = (parse(request) async for request in requests)
-                    async for response in call(messages, context):
+                    async for response in serve(messages, context):
                         yield response
                 except Exception as error:  # noqa: BLE001 (whatever it is becomes a status)
-                    await self._fail(context, error, outcome)
+                    await call.fail(context, error)
 
         return wrapped
 
-    @staticmethod
-    async def _fail(context: _Context, error: Exception, outcome: list[str]) -> NoReturn:
-        code, text = status_of(error)
-        outcome[0] = code.name
-        await abort(context, code, text, error)
 
-    @contextmanager
-    def _begun(self, method: str, context: _Context) -> Iterator[list[str]]:
-        """What the code of a call may know of it, and its observation."""
-        metadata = dict(context.invocation_metadata() or ())
-        _accept_request_id(metadata)
-        remaining = context.time_remaining()
-        deadline.set(None if remaining is None else time.monotonic() + remaining)
-        with self._observed(method) as outcome, self._span(method, metadata, outcome):
-            yield outcome
+def _codecs(method: _Method, handler: Any) -> tuple[Callable[[bytes], Any], Callable[[Any], bytes]]:
+    """Bytes to message and back, counted."""
 
-    @contextmanager
-    def _observed(self, method: str) -> Iterator[list[str]]:
-        """Counts and times a call; the yielded list holds its status name."""
-        name = method.rpartition("/")[2]
-        outcome = ["OK"]
-        started = time.perf_counter()
-        self._metrics.in_flight.labels(name).inc()
+    def parse(data: bytes) -> Any:
+        method.received.inc(len(data))
         try:
-            yield outcome
-        except (asyncio.CancelledError, GeneratorExit):
-            # The latter where a stream's answer could not be handed over any more.
-            outcome[0] = "CANCELLED"
-            raise
-        finally:
-            seconds = time.perf_counter() - started
-            self._metrics.in_flight.labels(name).dec()
-            self._metrics.requests.labels(name, outcome[0]).inc()
-            self._metrics.request_seconds.labels(name).observe(seconds)
-            level = logging.DEBUG if outcome[0] in _QUIET else logging.INFO
-            log.log(level, "call", extra={"method": name, "code": outcome[0], "seconds": seconds})
+            return handler.request_deserializer(data)
+        except DecodeError as error:  # gRPC's own answer: UNKNOWN and the name of a class
+            raise InvalidInputError(
+                "request", f"got {len(data)} bytes that are not a message of this call"
+            ) from error
+
+    def serialize(message: Any) -> bytes:
+        data: bytes = handler.response_serializer(message)
+        method.sent.inc(len(data))
+        return data
+
+    return parse, serialize

@@ -8,7 +8,7 @@ middle one. The gRPC service and the in-process link call the same room.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from genjscc.errors import GenJSCCError
 
@@ -35,6 +35,19 @@ class Room(Protocol[Request, Job, Result, Response]):
 
     def finish(self, job: Job, result: Result) -> Response:
         """The response of a job."""
+        ...
+
+
+@runtime_checkable
+class QuickRoom(Protocol[Request]):
+    """A room that knows which of its requests are small."""
+
+    def is_quick(self, request: Request) -> bool:
+        """Whether `prepare` and `finish` take well under a millisecond.
+
+        To hand such a request to a thread and back would take longer: both are called on the
+        event loop. Never true where an image file is read or written.
+        """
         ...
 
 

@@ -3,22 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
 from genjscc.errors import MissingExtraError
 from genjscc.serving.context import request_id
 
-Span = Callable[[str, Mapping[str, Any], list[str]], AbstractContextManager[None]]
-"""From a method, the metadata of a call and the list that holds the name of its status at the
-end, to a context around the call."""
-
-
-def no_span(*_: object) -> AbstractContextManager[None]:
-    """A call without a span."""
-    return nullcontext()
+Span = Callable[[str, Mapping[str, Any]], Callable[[str], None]]
+"""Begins the span of a call, from its method and metadata; the result ends it with the name of
+the call's status."""
 
 
 class OpenTelemetryTracer:
@@ -31,8 +25,8 @@ class OpenTelemetryTracer:
         self._error = trace.Status(trace.StatusCode.ERROR)
         self._tracer = trace.get_tracer("genjscc", version("genjscc"))
 
-    @contextmanager
-    def span(self, method: str, metadata: Mapping[str, Any], outcome: list[str]) -> Iterator[None]:
+    def span(self, method: str, metadata: Mapping[str, Any]) -> Callable[[str], None]:
+        """Begins the span of a call."""
         service, _, name = method.strip("/").partition("/")
         span = self._tracer.start_span(
             f"{service}/{name}",
@@ -45,24 +39,24 @@ class OpenTelemetryTracer:
                 "genjscc.request_id": request_id.get(),
             },
         )
-        try:
-            yield
-        finally:
-            # A call that is cancelled does not reach the place that notes it.
-            span.set_attribute("genjscc.status", outcome[0])
-            if outcome[0] != "OK":
+
+        def end(code: str) -> None:
+            span.set_attribute("genjscc.status", code)
+            if code != "OK":
                 span.set_status(self._error)
             span.end()
 
+        return end
 
-def make_tracer(role: str, *, enabled: bool) -> Span:
+
+def make_tracer(role: str, *, enabled: bool) -> Span | None:
     """Makes the spans of a service's process; sends spans as the OTEL_ variables say (OTLP, gRPC).
 
     Raises:
         MissingExtraError: OpenTelemetry is not installed.
     """
     if not enabled:
-        return no_span
+        return None
     try:
         from opentelemetry import trace
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter

@@ -142,3 +142,12 @@ def test_bfloat16_is_close_and_keeps_the_power(bundles: Path, tmp_path: Path) ->
     a, b = (symbols_of(answer(room, request_for())) for room in (exact, rough))
     assert np.mean(np.abs(b.astype(np.complex128)) ** 2) == pytest.approx(1.0, rel=1e-6)
     assert 0 < np.abs(a - b).max() < 0.2
+
+
+def test_only_small_raw_images_are_quick(room: TransmitterRoom) -> None:
+    assert room.is_quick(request_for(noise(64, 64)))
+    assert not room.is_quick(request_for(noise(512, 512)))
+    assert not room.is_quick(transmitter_pb2.EncodeRequest())
+    # However few its bytes are: a file may hold a huge image.
+    file = tensor_pb2.Image(encoded=file_of(gradient(8, 8)))
+    assert not room.is_quick(transmitter_pb2.EncodeRequest(image=file))

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -118,7 +119,7 @@ async def test_a_cancelled_item_leaves_the_queue_and_is_not_computed() -> None:
     with pytest.raises(asyncio.CancelledError):
         await leaving
     assert len(dispatcher._queue) == 1
-    assert dispatcher._metrics.queue_depth._value.get() == 1
+    assert dispatcher._metrics.registry.get_sample_value("genjscc_queue_depth") == 1
     (newcomer,) = await put(dispatcher, "newcomer")  # its place is free
     room.gate.set()
     await asyncio.gather(first, staying, newcomer)
@@ -310,6 +311,46 @@ async def test_draining_ends_streams_when_what_was_begun_is_answered() -> None:
     assert got == ["<x>"] * sum(len(batch) for batch in room.batches)
     with pytest.raises(UnavailableError, match="shutting down"):
         dispatcher.admit(streaming=False)
+    dispatcher.close()
+
+
+class Watched(FakeRoom):
+    """Notes the threads that its steps run on."""
+
+    def __init__(self, quick: bool) -> None:
+        super().__init__()
+        self.quick = quick
+        self.threads: dict[str, str] = {}
+
+    def is_quick(self, request: str) -> bool:
+        return self.quick
+
+    def note(self, step: str) -> None:
+        self.threads[step] = threading.current_thread().name.partition("_")[0]
+
+    def prepare(self, request: str) -> str:
+        self.note("prepare")
+        return super().prepare(request)
+
+    def run(self, jobs: Sequence[str]) -> list[str]:
+        self.note("run")
+        return super().run(jobs)
+
+    def finish(self, job: str, result: str) -> Any:
+        self.note("finish")
+        return super().finish(job, result)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+async def test_the_event_loop_never_computes(quick: bool) -> None:
+    room = Watched(quick)
+    dispatcher = await started(room)
+    assert answer_of(await dispatcher.answer("x")) == "<x>"
+    here = threading.current_thread().name
+    edge = here if quick else "messages"
+    assert room.threads == {"prepare": edge, "run": "device", "finish": edge}
+    with pytest.raises(InvalidInputError):
+        await dispatcher.answer("refuse")
     dispatcher.close()
 
 
