@@ -102,7 +102,7 @@ class ChannelRoom:
     def __init__(
         self,
         settings: ChannelSettings,
-        observe_snr_db: Callable[[float, float], None] = lambda asked, measured: None,
+        observe_snr_db: Callable[[float, float], None] = lambda _asked, _measured: None,
     ) -> None:
         self._backend: Backend = make_backend(settings.backend, settings.device)
         self._limits = Limits(max_symbols=settings.max_symbols)
