@@ -183,7 +183,8 @@ class LocalServices:
 
     def connect(self) -> Link:
         """A link to these services."""
-        return Link(**self.addresses)
+        at = self.addresses
+        return Link(transmitter=at["transmitter"], channel=at["channel"], receiver=at["receiver"])
 
     def ended(self) -> LocalService | None:
         """A service that has ended by itself, if any."""

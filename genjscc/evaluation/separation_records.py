@@ -33,4 +33,3 @@ class SeparationFile(ResultFile):
     """Records of the baseline with their origin."""
 
     records: list[SeparationRecord]  # type: ignore[assignment]
-
