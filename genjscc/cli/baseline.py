@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from genjscc.cli.console import err, out
@@ -112,7 +112,8 @@ def baseline(
     remark = describe(codecs, colour.tolist(), notes)
     written = SeparationFile(**origin(), notes=remark, records=records)
     write_results(results, written)
-    out.print(table_of(records))
+    for table in tables_of(records):
+        out.print(table)
     out.print(f"written: {results}", soft_wrap=True)
 
 
@@ -184,40 +185,27 @@ def stages(name: str) -> Iterator[Callable[[str, int], None]]:
         yield note
 
 
-def table_of(records: Sequence[SeparationRecord]) -> Table:
-    """The records as people read them."""
-    scales = ", ".join(sorted({str(record.ms_ssim_scales) for record in records}))
-    table = Table(
-        caption="SNR and PSNR in dB; out: outages; size: mean budget in bytes; MS-SSIM over "
-        f"M = {scales} scales; VGG: ST-LPIPS; ± 95 % interval"
-    )
-    for name in ("channel code", "codec", "headers", "rho", "SNR", "out", "size", "sent as"):
-        table.add_column(name, no_wrap=True)
-    for name in ("PSNR", "MS-SSIM", "VGG"):
-        table.add_column(name, no_wrap=True)
-    for record in sorted(records, key=_order):
-        code = f" {record.modulation} {record.code_rate}" if record.modulation else ""
-        table.add_row(
-            f"{record.channel_code}{code}",
-            record.codec,
-            "counted" if record.headers else "free",
-            record.bandwidth_ratio,
-            f"{record.snr_db:+g}",
-            f"{100 * record.outage.mean:.1f} %",
-            f"{record.budget_bytes:.0f}",
-            "-" if record.scale is None else f"{100 * record.scale:.0f} %",
-            interval(record.psnr_db, 2),
-            interval(record.ms_ssim, 3),
-            interval(record.st_lpips_vgg, 3),
+def tables_of(records: Sequence[SeparationRecord]) -> Iterator[Table]:
+    """The records as people read them, one table for each channel code and way to count."""
+    families: dict[tuple[str, bool], list[SeparationRecord]] = {}
+    for record in records:
+        families.setdefault((record.channel_code, record.headers), []).append(record)
+    for (channel_code, headers), members in families.items():
+        table = Table(
+            title=f"{channel_code}, headers {'counted' if headers else 'free'}",
+            caption="SNR and PSNR in dB; VGG: ST-LPIPS; ± 95 % interval",
+            box=SIMPLE_HEAD,
         )
-    return table
-
-
-def _order(record: SeparationRecord) -> tuple[object, ...]:
-    return (
-        record.channel_code,
-        record.headers,
-        Fraction(record.bandwidth_ratio),
-        record.snr_db,
-        record.codec,
-    )
+        for name in ("rho", "SNR", "codec", "sent by", "outage", "PSNR", "VGG"):
+            table.add_column(name, no_wrap=True)
+        for record in sorted(members, key=lambda r: (parse_ratio(r.bandwidth_ratio), r.snr_db)):
+            table.add_row(
+                record.bandwidth_ratio,
+                f"{record.snr_db:+g}",
+                record.codec,
+                f"{record.modulation} {record.code_rate}" if record.modulation else "-",
+                f"{100 * record.outage.mean:.1f} %",
+                interval(record.psnr_db, 2),
+                interval(record.st_lpips_vgg, 3),
+            )
+        yield table

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that pages tell people to run exist, with the options that are given."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from genjscc.cli import baseline, compare, convert, evaluate, invert, report, train
+from genjscc.evaluation.report.missing import EXPECTED
+from genjscc.settings import REPOSITORY
+
+DIFFERENCES = (REPOSITORY / "docs" / "differences.md").read_text()
+COMMANDS = re.findall(r"^ *(genjscc .+)$", DIFFERENCES, re.MULTILINE)
+SUGGESTED = [expected.command for expected in EXPECTED if "(" not in expected.command]
+
+
+@pytest.fixture(scope="module")
+def program() -> Any:
+    app = typer.Typer()
+    for part in (baseline, compare, convert, evaluate, invert, report, train):
+        part.register(app)
+    return typer.main.get_group(app)
+
+
+def parse(group: Any, words: list[str]) -> dict[str, Any]:
+    """Options and arguments, as the command would get them; raises where it would refuse."""
+    name, *rest = words
+    command = group.commands[name]
+    if hasattr(command, "commands"):
+        return parse(command, rest)
+    return dict(command.make_context(name, rest).params)
+
+
+@pytest.mark.parametrize("line", [*COMMANDS, *SUGGESTED])
+def test_a_written_command_is_understood(line: str, program: Any) -> None:
+    program_name, *words = shlex.split(line)
+    assert program_name == "genjscc"
+    options = parse(program, words)
+    config = options.get("config")
+    if config is not None:
+        assert (REPOSITORY / str(config)).is_file()
+
+
+def test_the_page_on_differences_has_the_whole_way() -> None:
+    assert len(COMMANDS) >= 15
+    for part in ("convert-stylegan2", "train deepjscc", "train generative", "export", "evaluate"):
+        assert any(command.startswith(f"genjscc {part}") for command in COMMANDS)
+    links = re.findall(r"\]\(([^)]+)\)", DIFFERENCES)
+    for link in links:
+        if link != "report/report.md":  # which a command writes
+            assert Path(REPOSITORY / "docs" / link).exists(), link
