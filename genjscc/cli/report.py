@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -97,7 +97,7 @@ def receiver_time(
     torch.set_num_threads(threads)
     images = load_dataset(data, num, size, dataset, split)
     meter = make_meter(perceptual=perceptual, frechet=False, fid=False)
-    how = inversion_of(inversion)
+    link: Any
     with LocalLink(bundles=bundles, device=device, threads=threads, max_batch=1) as link:
         chosen = choose_model(link.models(), model, scheme_name(scheme))
         wanted = scheme_name(scheme) or chosen.scheme
@@ -110,7 +110,7 @@ def receiver_time(
                 meter,
                 scheme=wanted,
                 machine=Machine(processor_name(), threads),
-                inversion=(", ".join(inversion or ()), how),
+                inversion=inversion_of(inversion),
                 seed=seed,
                 note=note,
             )

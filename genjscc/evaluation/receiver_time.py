@@ -3,25 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import Field
 
 from genjscc.client.inversion import Inversion
-from genjscc.client.local import LocalLink
-from genjscc.client.options import Failure, ModelInfo, Reception, SchemeName
+from genjscc.client.options import ModelInfo, Reception, SchemeName
 from genjscc.evaluation.records import Record, ResultFile
 from genjscc.evaluation.statistics import Mean, mean_of
-from genjscc.evaluation.sweep import Cell, Dataset, Meter, evaluate_cell
+from genjscc.evaluation.sweep import Cell, Dataset, Meter, SendsMany, evaluate_cell
 
 
 class TimedRecord(Record):
     """A record whose images were decoded one by one, on the clock."""
 
     receiver_seconds: Mean = Field(description="of computing in the decoder, for one image alone")
-    setting: str = Field(description="of the inversion, as 'preset=fast'; empty: the default")
     threads: int
     processor: str
 
@@ -41,7 +38,7 @@ class Machine:
 
 
 def time_receiver(
-    link: LocalLink,
+    link: SendsMany,
     model: ModelInfo,
     dataset: Dataset,
     cell: Cell,
@@ -49,7 +46,7 @@ def time_receiver(
     *,
     scheme: SchemeName,
     machine: Machine,
-    inversion: tuple[str, Inversion | None] = ("", None),
+    inversion: Inversion | None = None,
     seed: int = 0,
     note: Callable[[Reception], None] = lambda _: None,
 ) -> TimedRecord:
@@ -63,7 +60,7 @@ def time_receiver(
         meter: the metrics.
         scheme: how to decode.
         machine: what this runs on.
-        inversion: how InverseJSCC optimises, in words and as options; None: by default.
+        inversion: how InverseJSCC optimises; None: the receiver's default.
         seed: image number i travels with seed + i.
         note: called with each reception.
     """
@@ -73,35 +70,24 @@ def time_receiver(
         seconds.append(reception.compute_seconds["decode"])
         note(reception)
 
-    words, options = inversion
     if scheme != "inverse":  # the first image of a process is slow, which a long inversion hides
-        link.send(
-            dataset.images[0],
-            snr_db=cell.snr_db,
-            rate=cell.bandwidth_ratio,
-            model=model.name,
-            scheme=scheme,
-        )
+        first = dataset.images[:1]
+        keywords = {"rate": cell.bandwidth_ratio, "model": model.name, "scheme": scheme}
+        list(link.send_many(first, snr_db=cell.snr_db, **keywords))
     record, _ = evaluate_cell(
-        _Inverting(link, options), model, dataset, cell, meter, seed=seed, scheme=scheme, note=keep
+        link,
+        model,
+        dataset,
+        cell,
+        meter,
+        seed=seed,
+        scheme=scheme,
+        inversion=inversion,
+        note=keep,
     )
     return TimedRecord(
         **record.model_dump(),
         receiver_seconds=mean_of(seconds),
-        setting=words,
         threads=machine.threads,
         processor=machine.processor,
     )
-
-
-@dataclass(frozen=True)
-class _Inverting:
-    """A link whose images are all inverted in one way."""
-
-    link: LocalLink
-    inversion: Inversion | None
-
-    def send_many(
-        self, images: Iterable[Any], *, snr_db: float, **keywords: Any
-    ) -> Iterator[Reception | Failure]:
-        return self.link.send_many(images, snr_db=snr_db, inversion=self.inversion, **keywords)

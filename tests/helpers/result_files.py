@@ -80,13 +80,12 @@ def separated(codec: str, psnr: float, outage: float, **changes: Any) -> list[Se
     ]
 
 
-def timed(scheme: str, seconds: float, setting: str = "") -> TimedRecord:
+def timed(scheme: str, seconds: float, **changes: Any) -> TimedRecord:
     """A time at the receiver."""
     return TimedRecord(
         scheme=scheme,
-        **fields(18.0, bundle="faces", pair_id="p1", n=16),
+        **fields(18.0, bundle="faces", pair_id="p1", n=16, **changes),
         receiver_seconds=mean(seconds, seconds / 10, 16),
-        setting=setting,
         threads=1,
         processor="Abacus 3",
     )

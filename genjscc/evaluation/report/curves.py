@@ -38,18 +38,20 @@ def learned_curves(
     metric: Metric,
     x: Callable[[Entry], float] = lambda entry: entry.record.snr_db,
 ) -> list[Curve]:
-    """One curve per scheme and model."""
-    found: dict[tuple[str, str | None], list[Entry]] = {}
+    """One curve per scheme, model and kind of inversion."""
+    found: dict[tuple[int, str], list[Entry]] = {}
     for entry in entries:
         if is_learned(entry):
-            found.setdefault((entry.record.scheme, entry.record.bundle), []).append(entry)
+            place = list(SCHEME_NAMES).index(entry.record.scheme)
+            found.setdefault((place, name_of(entry)), []).append(entry)
     curves = []
     dashes: dict[str, int] = {}
-    for (scheme, _), members in sorted(found.items(), key=lambda item: _place(*item[0])):
+    for (_, name), members in sorted(found.items()):
+        scheme = members[0].record.scheme
         number = dashes.setdefault(scheme, 0)
         dashes[scheme] += 1
         style = {"color": _COLOURS[scheme], "linestyle": _DASHES[number % len(_DASHES)]}
-        curves.append(_curve(name_of(members[0]), members, metric, x, style))
+        curves.append(_curve(name, members, metric, x, style))
     return [curve for curve in curves if curve.points]
 
 
@@ -131,7 +133,3 @@ def _curve(
 
 def _snr_db(entry: Entry) -> float:
     return entry.record.snr_db
-
-
-def _place(scheme: str, bundle: str | None) -> tuple[int, str]:
-    return list(SCHEME_NAMES).index(scheme), bundle or ""

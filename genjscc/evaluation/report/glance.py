@@ -16,6 +16,7 @@ from genjscc.evaluation.report.selection import (
     Shown,
     by_subject,
     comparable,
+    inversion_text,
     is_learned,
     name_of,
     snr_text,
@@ -146,7 +147,7 @@ def costs(book: Book, sources: Sources, bundles: Mapping[str, Bundle]) -> None:
     for scheme, name in sorted(kinds, key=str):
         bundle = bundles.get(str(name))
         times = [
-            f"{1e3 * r.receiver_seconds.mean:.0f} ms{f' ({r.setting})' if r.setting else ''}"
+            f"{1e3 * r.receiver_seconds.mean:.0f} ms {inversion_text(r)}".strip()
             for r in (entry.record for entry in sources.timed)
             if isinstance(r, TimedRecord) and (r.scheme, r.bundle) == (scheme, name)
         ]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from genjscc.evaluation.records import Record
 from genjscc.evaluation.report.sources import Entry, Sources
 from genjscc.evaluation.separation_records import SeparationRecord
 
@@ -104,7 +105,7 @@ def comparable(entries: Sequence[Entry], like: str | None = None) -> list[Entry]
 
 def _series(entry: Entry) -> tuple[object, ...]:
     record = entry.record
-    return (record.scheme, record.bundle, record.bandwidth_ratio, record.channel, name_of(entry))
+    return (record.scheme, record.bandwidth_ratio, record.channel, name_of(entry))
 
 
 def name_of(entry: Entry) -> str:
@@ -113,7 +114,13 @@ def name_of(entry: Entry) -> str:
     if isinstance(record, SeparationRecord):
         return f"{record.codec}, {family_name(record.channel_code, record.headers)}"
     name = SCHEME_NAMES[record.scheme]
-    return f"{name} ({record.bundle})" if record.bundle else name
+    of = ", ".join(filter(None, [record.bundle, inversion_text(record)]))
+    return f"{name} ({of})" if of else name
+
+
+def inversion_text(record: Record) -> str:
+    """How an image was searched for, as 'preset=fast'; empty by default."""
+    return ", ".join(f"{name}={value}" for name, value in (record.inversion or {}).items())
 
 
 def family_name(channel_code: str, headers: bool) -> str:

@@ -107,7 +107,7 @@ def _what(record: Record) -> tuple[object, ...]:
     return (
         *(record.scheme, record.bundle, record.pair_id, record.dataset, record.split, record.n),
         *(record.image_size, record.bandwidth_ratio, record.channel),
-        *(record.snr_db, record.told_snr_db, record.seed),
+        *(record.snr_db, record.told_snr_db, record.seed, str(record.inversion)),
         *own,
     )
 

@@ -54,7 +54,7 @@ def receiver_time(book: Book, sources: Sources, shown: Shown) -> None:
             ["", "rho", "SNR", "ms per image", *(metric.title for metric in metrics)],
             [
                 [
-                    _timed_name(entry, record),
+                    name_of(entry),
                     record.bandwidth_ratio,
                     snr_text(record.snr_db),
                     f"{1e3 * record.receiver_seconds.mean:.1f} ± "
@@ -70,10 +70,6 @@ def _timed_records(entries: Iterable[Entry]) -> list[TimedRecord]:
     return [entry.record for entry in entries if isinstance(entry.record, TimedRecord)]
 
 
-def _timed_name(entry: Entry, record: TimedRecord) -> str:
-    return f"{name_of(entry)} {record.setting}".strip()
-
-
 def _timed_curves(entries: Sequence[Entry], metric: Metric) -> list[Curve]:
     curves = []
     for number, (entry, record) in enumerate(zip(entries, _timed_records(entries), strict=True)):
@@ -82,7 +78,7 @@ def _timed_curves(entries: Sequence[Entry], metric: Metric) -> list[Curve]:
             milliseconds = 1e3 * record.receiver_seconds.mean
             point = Point(milliseconds, value, metric.interval(record))
             style = {"color": f"C{number % 10}", "linestyle": ""}
-            curves.append(Curve(_timed_name(entry, record), [point], style))
+            curves.append(Curve(name_of(entry), [point], style))
     return curves
 
 

@@ -6,9 +6,11 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pictures import file_of, gradient
 from result_files import learned, linear, separated, timed, write
+from safetensors.numpy import save_file
 
 from genjscc.errors import InvalidInputError
 from genjscc.evaluation.records import InversionRecord, ResultFile, write_results
@@ -29,7 +31,10 @@ def everything(folder: Path) -> Path:
     write(results / "inverse.json", [*inverse, *learned("deepjscc", "faces", 18.2, **subset)])
     write(results / "told.json", learned("deepjscc", "faces", 16.0, told_snr_db=-5.0))
     write(results / "fading.json", learned("deepjscc", "faces", 15.0, channel="fading"))
-    write(results / "time.json", [timed("deepjscc", 0.004), timed("inverse", 3.0, "preset=fast")])
+    write(
+        results / "time.json",
+        [timed("deepjscc", 0.004), timed("inverse", 3.0, inversion={"preset": "fast"})],
+    )
     free = separated("webp", 14.0, 0.25, headers=False)
     real = separated("jpeg", 13.5, 0.6, channel_code="ldpc", modulation="4-QAM", code_rate="1/2")
     write(results / "separation.json", [*separated("jpeg", 13.0, 1.0), *free, *real])
@@ -37,10 +42,12 @@ def everything(folder: Path) -> Path:
 
 
 def bundles(folder: Path, pair_id: str = "p1") -> Path:
-    """Two shipped models without weights."""
+    """Two shipped models with 15 weights each."""
     for name in ("faces", "gen"):
-        (folder / "models" / name).mkdir(parents=True, exist_ok=True)
-        (folder / "models" / name / "config.json").write_text(json.dumps({"pair_id": pair_id}))
+        bundle = folder / "models" / name
+        bundle.mkdir(parents=True, exist_ok=True)
+        (bundle / "config.json").write_text(json.dumps({"pair_id": pair_id}))
+        save_file({"w": np.zeros((3, 5), np.float32)}, bundle / "w.safetensors")
     return folder / "models"
 
 
@@ -118,7 +125,7 @@ def test_baselines_are_in_every_plot(folder: Path, page: tuple[str, str], figure
         assert label in drawing
     if figure.startswith(("fig6", "fig8", "ratio")):
         assert "DeepJSCC (faces)" in drawing
-    assert ("InverseJSCC (faces)" in drawing) == figure.startswith(("fig6", "ratio", "time"))
+    assert ("InverseJSCC (faces" in drawing) == figure.startswith(("fig6", "ratio", "time"))
 
 
 def test_at_a_glance_the_best_scheme_and_what_a_codec_would_do(page: tuple[str, str]) -> None:
@@ -127,7 +134,8 @@ def test_at_a_glance_the_best_scheme_and_what_a_codec_would_do(page: tuple[str, 
     assert "**GenerativeJSCC (gen)** 0.525 ± 0.010" in row  # 1 - 19/40 at -5 dB
     assert "100 % outage" in row
     assert "| 64 | 3, 8, 16 |" in row
-    assert "4 ms; 3000 ms" in glance or "4 ms" in glance
+    assert "3000 ms preset=fast" in glance
+    assert "0.00 M (w)" in glance
 
 
 def test_outage_rates_are_printed(page: tuple[str, str]) -> None:
