@@ -12,6 +12,7 @@ from genjscc.evaluation.report.plots import Panel, draw
 from genjscc.evaluation.report.sources import Entry, Metric, Source
 
 FIGURES = "figures"
+NOTHING = "No results are here yet; see *What is missing*."
 
 
 @dataclass

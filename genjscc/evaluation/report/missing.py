@@ -36,7 +36,7 @@ def missing(
     for expected in EXPECTED:
         lack = expected.is_here(sources)
         if lack:
-            rows.append([expected.title, lack, f"`{expected.command}`"])
+            rows.append([expected.title, lack, _code(expected.command)])
     if not with_pictures:
         rows.append(["Pictures", "everything", "`genjscc compare PICTURE --model NAME`"])
     if rows:
@@ -66,6 +66,10 @@ def files(book: Book, sources: Sources) -> None:
         count = len(results.records) + len(results.inversions)
         rows.append([source.name, str(count), results.commit, f"`{results.command}`"])
     book.table(["", "records", "commit", "command"], rows)
+
+
+def _code(command: str) -> str:
+    return f"`{command}`" if command else "no command offers it yet"
 
 
 def _cells(
@@ -113,7 +117,7 @@ EXPECTED: tuple[Expected, ...] = (
         "DeepJSCC, Kodak at full size",
         _cells("deepjscc", "kodak", ("1/48",)),
         f"genjscc evaluate {_KODAK} results/deepjscc_kodak.json --model natural64 "
-        "--dataset kodak --split all",
+        "--dataset kodak --split test",
     ),
     Expected(
         "Linear baseline, faces64",
@@ -129,7 +133,7 @@ EXPECTED: tuple[Expected, ...] = (
         "Separation, Kodak",
         _cells("separation", "kodak", _HIGH_RATIOS),
         f"genjscc baseline {_KODAK} results/separation_kodak.json --training {_NATURAL}/train "
-        "--rate 1/48 --rate 1/12 --dataset kodak --split all",
+        "--rate 1/48 --rate 1/12 --dataset kodak --split test",
     ),
     Expected(
         "GenerativeJSCC, faces64",
@@ -149,7 +153,7 @@ EXPECTED: tuple[Expected, ...] = (
     Expected(
         "Rayleigh fading, DeepJSCC",
         _any(lambda s: any(e.record.channel != "awgn" and is_learned(e) for e in s.entries)),
-        "genjscc evaluate (with fading)",
+        "",
     ),
     Expected(
         "Rayleigh fading, separation",

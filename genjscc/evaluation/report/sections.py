@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from genjscc.evaluation.report.book import Book, caption_of
+from genjscc.evaluation.report.book import NOTHING, Book, caption_of
 from genjscc.evaluation.report.curves import SNR_AXIS, baseline_curves, baselines_at, learned_curves
 from genjscc.evaluation.report.plots import Curve, Panel, Point
 from genjscc.evaluation.report.selection import (
@@ -33,8 +33,10 @@ def paper_figures(book: Book, shown: Shown) -> None:
     """The forms of the paper's Fig. 6 and Fig. 8, for each set of images."""
     book.heading("DeepJSCC and InverseJSCC against SNR (the form of Fig. 6)")
     if not _figure_6(book, shown):
-        book.text("No InverseJSCC results are here yet; see *What is missing*.")
+        book.text(NOTHING)
     book.heading("DeepJSCC and GenerativeJSCC against SNR (the form of Fig. 8)")
+    if not any(e.record.scheme in ("deepjscc", "generative") for e in shown.main):
+        book.text(NOTHING)
     for subject, entries in by_subject(shown.main).items():
         schemes = {"deepjscc", "generative", "linear", "separation"}
         chosen = comparable([e for e in entries if e.record.scheme in schemes])
@@ -73,6 +75,8 @@ def _figure_6(book: Book, shown: Shown) -> bool:
 def bandwidth(book: Book, shown: Shown) -> None:
     """Quality against the bandwidth ratio at the lowest, middle and highest SNR."""
     book.heading("Quality against bandwidth ratio")
+    if not shown.main:
+        book.text(NOTHING)
     for subject, entries in by_subject(shown.main).items():
         chosen = comparable(entries)
         ratios = sorted({entry.ratio for entry in chosen})
@@ -99,7 +103,7 @@ def mismatch(book: Book, shown: Shown) -> None:
     book.heading("When the told SNR is not the true one")
     told = [e for e in shown.others if e.record.told_snr_db is not None]
     if not told:
-        book.text("No results are here yet; see *What is missing*.")
+        book.text(NOTHING)
     for subject, entries in by_subject(told).items():
         perceptual = perceptual_of(entries)
         metrics = [metric for metric in (perceptual, PSNR) if metric]
@@ -151,7 +155,7 @@ def fading(book: Book, shown: Shown) -> None:
     book.heading("Rayleigh fading")
     faded = [e for e in shown.others if e.record.channel != AWGN and e.record.told_snr_db is None]
     if not faded:
-        book.text("No results are here yet; see *What is missing*.")
+        book.text(NOTHING)
         return
     book.text(
         "One gain for each image, known at the receiver and not at the transmitter; the SNR is "

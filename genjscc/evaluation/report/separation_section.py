@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genjscc.evaluation.report.book import Book
+from genjscc.evaluation.report.book import NOTHING, Book
 from genjscc.evaluation.report.curves import SNR_AXIS, codec_curves
 from genjscc.evaluation.report.plots import Panel
 from genjscc.evaluation.report.selection import (
@@ -67,7 +67,7 @@ def separation(book: Book, shown: Shown) -> None:
         notes = {entry.source.name: entry.source.results.notes for entry in chosen}
         book.text("\n".join(f"* {name}: {text}" for name, text in notes.items()))
     if not found:
-        book.text("No results are here yet; see *What is missing*.")
+        book.text(NOTHING)
 
 
 def _outages(book: Book, entries: Sequence[Entry]) -> None:

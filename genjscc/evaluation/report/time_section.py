@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from genjscc.evaluation.receiver_time import TimedRecord
-from genjscc.evaluation.report.book import Book, caption_of
+from genjscc.evaluation.report.book import NOTHING, Book, caption_of
 from genjscc.evaluation.report.curves import baselines_at
 from genjscc.evaluation.report.plots import Curve, Panel, Point
 from genjscc.evaluation.report.selection import (
@@ -26,7 +26,7 @@ def receiver_time(book: Book, sources: Sources, shown: Shown) -> None:
     book.heading("Quality against receiver time")
     timed = sources.timed
     if not timed:
-        book.text("No results are here yet; see *What is missing*.")
+        book.text(NOTHING)
         return
     for subject, entries in by_subject(timed).items():
         perceptual = perceptual_of(entries)
