@@ -37,19 +37,27 @@ def unit_complex_gaussian(
         stream: which of the seed's independent streams.
         number: 0..2^32-1; another one gives another draw of the stream.
     """
-    key = np.array([seed, int(stream) + (number << 32)], dtype=np.uint64)
-    bits = np.random.Philox(key=key)
-    raw = bits.random_raw(2 * count).reshape(count, 2)
-    # 53 bits each; the first is kept off 0, where the logarithm is infinite.
-    uniforms = (raw >> np.uint64(11)).astype(np.float64)
-    modulus = np.sqrt(-np.log((uniforms[:, 0] + 0.5) * 2.0**-53))
-    angle = uniforms[:, 1] * (2.0 * math.pi * 2.0**-53)
-    draws: NDArray[np.complex128] = modulus * np.exp(1j * angle)
-    return draws.astype(np.complex64)
+    return _gaussian(_raw(seed, count, stream, number))
 
 
 def unit_noise_rows(
     seeds: Sequence[int], count: int, stream: Stream = Stream.NOISE
 ) -> NDArray[np.complex64]:
     """One row of draws per seed. Shape: [len(seeds), count]."""
-    return np.stack([unit_complex_gaussian(seed, count, stream) for seed in seeds])
+    return _gaussian(np.stack([_raw(seed, count, stream, 0) for seed in seeds]))
+
+
+def _raw(seed: int, count: int, stream: Stream, number: int) -> NDArray[np.uint64]:
+    """Two 64-bit integers for each draw. Shape: [count, 2]."""
+    key = np.array([seed, int(stream) + (number << 32)], dtype=np.uint64)
+    return np.random.Philox(key=key).random_raw(2 * count).reshape(count, 2)
+
+
+def _gaussian(raw: NDArray[np.uint64]) -> NDArray[np.complex64]:
+    """Draws of CN(0, 1), each from its own pair of integers. Shape: that of `raw` without 2."""
+    # 53 bits each; the first is kept off 0, where the logarithm is infinite.
+    uniforms = (raw >> np.uint64(11)).astype(np.float64)
+    modulus = np.sqrt(-np.log((uniforms[..., 0] + 0.5) * 2.0**-53))
+    angle = uniforms[..., 1] * (2.0 * math.pi * 2.0**-53)
+    draws: NDArray[np.complex128] = modulus * np.exp(1j * angle)
+    return draws.astype(np.complex64)

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The queue's batches on the device's thread, one after the other, and their results back.
 
-Callbacks instead of tasks: a batch costs one hand-over to the thread and one back, however many
-items are in it.
+The thread takes its next batch itself: it does not wait for the event loop, however busy that is
+with messages. Between two batches it lets others have their turn on the device.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import Any, Generic
 
 from genjscc.errors import DeadlineError
 from genjscc.serving.context import deadline, has_passed
@@ -31,7 +31,7 @@ class _Waiting(Generic[Job, Result]):
 
 
 class BatchRunner(Generic[Job, Result]):
-    """Lives on one event loop.
+    """Lives on one event loop and one thread.
 
     Args:
         run: computes jobs of one key.
@@ -45,16 +45,17 @@ class BatchRunner(Generic[Job, Result]):
         self,
         run: Callable[[Sequence[Job]], Sequence[Result]],
         device: Executor,
-        queue: BatchQueue[_Waiting[Job, Result]],
+        queue: BatchQueue[Any],
         metrics: Metrics,
         served: Callable[[int, float], None],
     ) -> None:
-        self._run, self._device, self._queue = run, device, queue
+        self._run, self._device = run, device
+        self._queue: BatchQueue[_Waiting[Job, Result]] = queue
         self._metrics, self._served = metrics, served
-        self._busy = False
+        # Of the queue and of whether the thread looks into it by itself.
+        self._lock = threading.Lock()
+        self._idle = True
         self._timer: asyncio.TimerHandle | None = None
-        # Those whose batch failed: one bad item must not take its neighbours along.
-        self._alone: deque[_Waiting[Job, Result]] = deque()
         metrics.queue_depth.set_function(lambda: len(queue))
 
     async def result(self, key: Hashable, job: Job) -> Result:
@@ -66,12 +67,15 @@ class BatchRunner(Generic[Job, Result]):
         """
         loop = asyncio.get_running_loop()
         waiting: _Waiting[Job, Result] = _Waiting(job, loop.create_future())
-        self._queue.put(key, waiting, waiting.since, deadline.get())
-        self._next(loop)
+        with self._lock:
+            self._queue.put(key, waiting, waiting.since, deadline.get())
+        self._wake(loop)
         try:
             return await waiting.future
         except asyncio.CancelledError:
-            if self._queue.discard(waiting):
+            with self._lock:
+                left = self._queue.discard(waiting)
+            if left:
                 # gRPC cancels a call at its deadline as well.
                 self._drop("deadline" if has_passed(deadline.get()) else "cancelled")
             raise
@@ -79,22 +83,28 @@ class BatchRunner(Generic[Job, Result]):
     def _drop(self, reason: str) -> None:
         self._metrics.dropped.labels(reason).inc()
 
-    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Starts the next batch, where the device is free and one is due."""
-        while not self._busy:
-            now = time.monotonic()
-            for late in self._queue.take_expired(now):
-                if not late.future.done():
-                    late.future.set_exception(DeadlineError("its deadline passed while it waited"))
-                self._drop("deadline")
-            batch = [self._alone.popleft()] if self._alone else self._queue.next_batch(now)
-            if not batch:
-                self._come_again(loop)
-                return
-            if alive := [waiting for waiting in batch if self._is_alive(waiting, now)]:
-                self._busy = True
-                self._metrics.batch_size.observe(len(alive))
-                self._device.submit(self._compute, alive, loop)
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, False
+        if idle:
+            self._device.submit(self._work, loop)
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One batch, on the device's thread."""
+        now = time.monotonic()
+        with self._lock:
+            late = self._queue.take_expired(now)
+            batch = self._queue.next_batch(now)
+            due_at = self._queue.due_at()
+            self._idle = not batch
+        with suppress(RuntimeError):  # the loop or the device is closed: nobody waits any more
+            if late:
+                loop.call_soon_threadsafe(self._expire, late)
+            if batch:
+                self._compute([w for w in batch if self._is_alive(w, now)], loop)
+                self._device.submit(self._work, loop)
+            elif due_at is not None:
+                loop.call_soon_threadsafe(self._come_again, due_at, loop)
 
     def _is_alive(self, waiting: _Waiting[Job, Result], now: float) -> bool:
         if waiting.future.done():  # cancelled, and its task has had no time to say so
@@ -103,20 +113,10 @@ class BatchRunner(Generic[Job, Result]):
         self._metrics.queue_wait_seconds.observe(now - waiting.since)
         return True
 
-    def _come_again(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Looks again when the oldest item will not wait for company any longer."""
-        due_at = self._queue.due_at()
-        if due_at is None or self._timer is not None:
-            return
-
-        def look() -> None:
-            self._timer = None
-            self._next(loop)
-
-        self._timer = loop.call_later(max(0.0, due_at - time.monotonic()), look)
-
     def _compute(self, batch: list[_Waiting[Job, Result]], loop: asyncio.AbstractEventLoop) -> None:
-        """On the device's thread."""
+        if not batch:
+            return
+        self._metrics.batch_size.observe(len(batch))
         started = time.perf_counter()
         outcome: Sequence[Result] | Exception
         try:
@@ -126,25 +126,41 @@ class BatchRunner(Generic[Job, Result]):
         except Exception as error:  # noqa: BLE001 (handed to whoever waits)
             outcome = error
         seconds = time.perf_counter() - started
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(self._computed, batch, outcome, seconds, loop)
+        self._metrics.compute_seconds.observe(seconds)
+        if isinstance(outcome, Exception) and len(batch) > 1:
+            # One bad item must not take its neighbours along: each on its own.
+            for waiting in batch:
+                self._compute([waiting], loop)
+        else:
+            loop.call_soon_threadsafe(self._settle, batch, outcome, seconds)
 
-    def _computed(
+    def _settle(
         self,
         batch: list[_Waiting[Job, Result]],
         outcome: Sequence[Result] | Exception,
         seconds: float,
-        loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._metrics.compute_seconds.observe(seconds)
         self._served(len(batch), seconds)
-        if not isinstance(outcome, Exception):
-            for waiting, result in zip(batch, outcome, strict=True):
-                if not waiting.future.done():
-                    waiting.future.set_result(result)
-        elif len(batch) > 1:
-            self._alone.extend(batch)
-        elif not batch[0].future.done():
-            batch[0].future.set_exception(outcome)
-        self._busy = False
-        self._next(loop)
+        for number, waiting in enumerate(batch):
+            if waiting.future.done():
+                continue
+            if isinstance(outcome, Exception):
+                waiting.future.set_exception(outcome)
+            else:
+                waiting.future.set_result(outcome[number])
+
+    def _expire(self, late: list[_Waiting[Job, Result]]) -> None:
+        for waiting in late:
+            if not waiting.future.done():
+                waiting.future.set_exception(DeadlineError("its deadline passed while it waited"))
+            self._drop("deadline")
+
+    def _come_again(self, due_at: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Looks again when the oldest item will not wait for company any longer."""
+        if self._timer is None:
+
+            def look() -> None:
+                self._timer = None
+                self._wake(loop)
+
+            self._timer = loop.call_later(max(0.0, due_at - time.monotonic()), look)
