@@ -166,8 +166,8 @@ def lattice_error(x: Tensor, y: Tensor) -> Tensor:
     Shapes: [B, 3, H, W] twice, H and W multiples of 8 -> [B].
     """
     height, width = x.shape[2] // _LATTICE, x.shape[3] // _LATTICE
-    cells = (x - y).float().unflatten(3, (width, _LATTICE)).unflatten(2, (height, _LATTICE))
-    repeated = cells.mean((2, 4))
+    split = (len(x), x.shape[1], height, _LATTICE, width, _LATTICE)
+    repeated = (x - y).float().reshape(split).mean((2, 4))
     return (repeated - repeated.mean((2, 3), keepdim=True)).square().mean((1, 2, 3))
 
 
