@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, CliSuppress, SettingsConfigDict
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from genjscc.repository import REPOSITORY
 
 
 class ServiceSettings(BaseSettings):

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from genjscc.cli.origin import current_commit
 from genjscc.launch import ROLES, LocalServices
-from genjscc.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "tests" / "helpers"))
 

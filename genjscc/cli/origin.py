@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import version
 from typing import TypedDict
 
-from genjscc.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 
 
 class Origin(TypedDict):

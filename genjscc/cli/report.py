@@ -18,7 +18,7 @@ from genjscc.cli.origin import origin
 from genjscc.cli.send import scheme_name
 from genjscc.client.local import LocalLink
 from genjscc.errors import MissingExtraError
-from genjscc.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 
 
 def register(app: typer.Typer) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from genjscc.client.transport import DEFAULT_PORTS
 from genjscc.errors import GenJSCCError, MissingExtraError, UnavailableError
-from genjscc.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -13,7 +13,7 @@ import pytest
 
 from genjscc.errors import MissingExtraError, UnavailableError
 from genjscc.launch import LocalService
-from genjscc.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 
 pytestmark = pytest.mark.timeout(90)
 PARENT = """

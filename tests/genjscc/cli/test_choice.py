@@ -13,7 +13,7 @@ from genjscc.cli.choice import choose_model
 from genjscc.cli.console import report_error
 from genjscc.client.options import ModelInfo, SchemeName
 from genjscc.errors import InvalidInputError, ModelNotFoundError
-from genjscc.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 
 
 def model(name: str, scheme: SchemeName, *, default: bool = False) -> ModelInfo:

@@ -22,7 +22,7 @@ from genjscc.cli.train import parse_overrides
 from genjscc.client.options import Awgn, Fading, Noiseless
 from genjscc.errors import InvalidInputError
 from genjscc.photos import load_square, sample_photos
-from genjscc.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 
 NOWHERE = "127.0.0.1:9"
 

@@ -17,7 +17,7 @@ from tiny_bundles import SINGLE
 from genjscc import Inversion, LocalLink
 from genjscc.cli.inversion import half_blocks, inversion_of
 from genjscc.errors import InvalidInputError
-from genjscc.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 
 PLAIN = ["perceptual_weight=0", "image_perceptual_weight=0", "steps=2,1", "seed=3"]
 

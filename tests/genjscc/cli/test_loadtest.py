@@ -10,7 +10,7 @@ from pathlib import Path
 
 from real_services import Services
 
-from genjscc.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 
 
 def loadtest(*arguments: str) -> subprocess.CompletedProcess[str]:

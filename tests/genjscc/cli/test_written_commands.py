@@ -13,7 +13,7 @@ import typer.main
 
 from genjscc.cli import baseline, compare, convert, evaluate, invert, report, train
 from genjscc.evaluation.report.missing import EXPECTED
-from genjscc.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 
 DIFFERENCES = (REPOSITORY / "docs" / "differences.md").read_text()
 COMMANDS = re.findall(r"^ *(genjscc .+)$", DIFFERENCES, re.MULTILINE)

@@ -26,7 +26,7 @@ from genjscc.evaluation.separation_codecs import codec
 from genjscc.evaluation.separation_records import SeparationRecord
 from genjscc.evaluation.statistics import Mean, mean_of
 from genjscc.evaluation.sweep import Dataset, Meter
-from genjscc.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 
 # Enough images for an interval; a cell of thousand would take minutes.
 _IMAGES = 40

@@ -21,7 +21,7 @@ from genjscc.evaluation.linear import fit_linear
 from genjscc.evaluation.metrics import Metric
 from genjscc.evaluation.records import ResultFile, read_results, write_results
 from genjscc.evaluation.sweep import Cell, Dataset, Meter, evaluate_cell, evaluate_linear
-from genjscc.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 
 
 @pytest.fixture(scope="module")

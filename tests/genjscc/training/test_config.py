@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from genjscc.errors import InvalidInputError
-from genjscc.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 from genjscc.training.config import DeepJSCCConfig, load_config
 
 SHIPPED = sorted((REPOSITORY / "configs" / "train").glob("deepjscc_*.yaml"))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from genjscc.bundles.store import read_config
 from genjscc.errors import InvalidInputError
-from genjscc.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 from genjscc.training.config import DeepJSCCConfig, load_config
 from genjscc.training.deepjscc import DeepJSCCTraining, fit
 from genjscc.training.export import export_run

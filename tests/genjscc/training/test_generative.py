@@ -24,7 +24,8 @@ from torch import Tensor
 
 from genjscc.bundles.store import read_config
 from genjscc.errors import InvalidInputError
-from genjscc.settings import REPOSITORY, ReceiverSettings
+from genjscc.repository import REPOSITORY
+from genjscc.settings import ReceiverSettings
 from genjscc.training.config import GenerativeJSCCConfig, load_config
 from genjscc.training.export import export_run
 from genjscc.training.generative import FROZEN, GenerativeTraining, fit

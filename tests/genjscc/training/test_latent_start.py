@@ -12,7 +12,7 @@ from tiny_bundles import GENERATOR, MULTI, SINGLE, tiny_face_generator, write_bo
 
 from genjscc.bundles.store import read_generator_config
 from genjscc.errors import BundleError, InvalidInputError
-from genjscc.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 from genjscc.training.config import load_config
 from genjscc.training.latent_start import (
     LatentStartTraining,
