@@ -47,12 +47,6 @@ class PairConfig(BaseModel):
         "st-lpips-vgg", description="perceptual distance in the loss"
     )
     perceptual_weight: float = Field(1.0, ge=0, description="its weight")
-    lattice_weight: float = Field(
-        0.0,
-        ge=0,
-        description="weight of the error that repeats every 8 pixels: holds down the pattern that "
-        "a perceptual distance invites",
-    )
     perceptual_after: int = Field(
         0, ge=0, description="images seen before the perceptual term (costly) joins the MSE"
     )

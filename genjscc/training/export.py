@@ -138,8 +138,6 @@ def _card(exported: Exported, written: BundleConfig, images: int, notes: str) ->
     loss = "no perceptual term"
     if config.perceptual is not None:
         loss = f"{config.perceptual_weight:g} x {config.perceptual}"
-        if config.lattice_weight:
-            loss += f" + {config.lattice_weight:g} x lattice error"
         if config.perceptual_after:
             loss += f" (the latter after {config.perceptual_after} images)"
     rates = (

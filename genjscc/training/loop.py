@@ -30,7 +30,7 @@ from genjscc.training.collective import sum_over_processes
 from genjscc.training.config import PairConfig
 from genjscc.training.data import ImageFolder, StepSampler
 from genjscc.training.draws import VALIDATION, draw_batch, draw_rate
-from genjscc.training.losses import lattice_error, mse, perceptual
+from genjscc.training.losses import mse, perceptual
 from genjscc.training.run import RunFolder
 from genjscc.training.stopping import StopOnSignal, any_process
 from transmitter.models import load_encoder
@@ -261,9 +261,6 @@ class PairTraining(ABC, Generic[C]):
             with self.fabric.autocast():
                 terms["perceptual"] = self.perceptual(x_hat, images).mean()
             loss = loss + self.config.perceptual_weight * terms["perceptual"]
-        if self.config.lattice_weight:
-            terms["lattice"] = lattice_error(x_hat, images).mean()
-            loss = loss + self.config.lattice_weight * terms["lattice"]
         return {"loss": loss, **terms}
 
     @torch.no_grad()

@@ -153,24 +153,6 @@ def perceptual(name: PerceptualName) -> FeatureDistance:
     return _PERCEPTUAL[name]()
 
 
-_LATTICE = 8
-
-
-def lattice_error(x: Tensor, y: Tensor) -> Tensor:
-    """Power of the part of x - y that repeats every 8 pixels, without its mean.
-
-    Deep features reward texture, whatever it is: a decoder trained with them covers its images
-    with the pattern that its sub-pixel layers make most easily, of period 2, 4 or 8. Of natural
-    errors hardly anything repeats like that.
-
-    Shapes: [B, 3, H, W] twice, H and W multiples of 8 -> [B].
-    """
-    height, width = x.shape[2] // _LATTICE, x.shape[3] // _LATTICE
-    split = (len(x), x.shape[1], height, _LATTICE, width, _LATTICE)
-    repeated = (x - y).float().reshape(split).mean((2, 4))
-    return (repeated - repeated.mean((2, 3), keepdim=True)).square().mean((1, 2, 3))
-
-
 def mse(x: Tensor, y: Tensor) -> Tensor:
     """Mean squared error of each image, on the [0, 1] scale. [B, 3, H, W] twice -> [B]."""
     return torch.mean((x.float() - y.float()) ** 2, dim=(1, 2, 3))

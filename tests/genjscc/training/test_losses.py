@@ -10,7 +10,7 @@ import torchvision
 from torch import Tensor
 
 from genjscc.errors import MissingExtraError
-from genjscc.training.losses import lattice_error, mse, perceptual
+from genjscc.training.losses import mse, perceptual
 
 
 def picture() -> Tensor:
@@ -85,15 +85,3 @@ def test_mse_is_per_image() -> None:
     x, y = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
     y[1] = 0.5
     assert mse(x, y).tolist() == [0.0, 0.25]
-
-
-@pytest.mark.parametrize("period", [2, 4, 8])
-def test_the_lattice_error_is_the_power_of_a_repeating_pattern(period: int) -> None:
-    x = picture()
-    pattern = torch.rand(1, 3, period, period)
-    pattern = pattern - pattern.mean((2, 3), keepdim=True)
-    power = pattern.square().mean().item()
-    tiled = pattern.repeat(1, 1, 64 // period, 64 // period)
-    assert lattice_error(x + tiled + 0.1, x).item() == pytest.approx(power, rel=1e-4)
-    # Of white noise one part in 64 of the frequencies repeats.
-    assert lattice_error(x + torch.randn_like(x), x).item() < 0.05
