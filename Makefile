@@ -35,7 +35,7 @@ test: $(VENV)/dev  ## run the tests
 	$(BIN)/pytest
 
 test-deploy: $(VENV)/dev  ## build the images and test them on a Docker engine
-	$(BIN)/pytest -m engine -v -ra tests/deploy
+	$(BIN)/pytest -m engine -vv -ra tests/deploy
 
 lint: $(VENV)/dev  ## ruff, mypy, buf, generated code
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from genjscc.deploy.project import Project, free_ports_settings
 from genjscc.errors import GenJSCCError
+from genjscc.repository import REPOSITORY
 
 NAME = "genjscc-test"
 FIGURES: list[str] = []
@@ -45,10 +47,20 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def project(log: Log, output: Path) -> Iterator[Project]:
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the models that ship: whatever happens to those meanwhile, it stays."""
+    folder = tmp_path_factory.mktemp("shipped") / "models"
+    shutil.copytree(REPOSITORY / "models", folder)
+    folder.chmod(0o755)  # for the user of the containers
+    return folder
+
+
+@pytest.fixture(scope="session")
+def project(log: Log, output: Path, shipped: Path) -> Iterator[Project]:
     """The project, built and running on free ports; its end is a test's own."""
     try:
-        made = Project(NAME, settings={**free_ports_settings(), "OUTPUT": str(output)})
+        folders = {"OUTPUT": str(output), "BUNDLES": str(shipped)}
+        made = Project(NAME, settings={**free_ports_settings(), **folders})
     except GenJSCCError as error:
         pytest.skip(str(error))
     made.down(volumes=True)  # of a run that was broken off
