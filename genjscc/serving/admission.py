@@ -20,16 +20,16 @@ _SMOOTHING = 0.1
 
 
 class Place:
-    """The right to be in work; `leave` gives it back, once."""
+    """The right to be in work; a context that gives it back in the end."""
 
     def __init__(self, leave: Callable[[], None]) -> None:
-        self._leave: Callable[[], None] | None = leave
+        self._leave = leave
 
-    def leave(self) -> None:
-        """Gives the place back; a second call does nothing."""
-        if self._leave is not None:
-            self._leave()
-            self._leave = None
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
 
 
 class Admission:
@@ -48,20 +48,14 @@ class Admission:
         self._items = asyncio.Semaphore(items)
         self._seconds_per_item: float | None = None
 
-    def check(self, streaming: bool) -> None:
-        """Raises OverloadedError where a call or a stream would be refused just now."""
-        if streaming and self._streams >= self._most_streams:
-            raise self._refusal(f"{self._most_streams} streams are open already")
-        if not streaming and self._calls >= self._most_calls:
-            raise self._refusal(f"{self._most_calls} calls are waiting already")
-
     def enter_call(self) -> Place:
         """A place for a single call.
 
         Raises:
             OverloadedError: there is none.
         """
-        self.check(streaming=False)
+        if self._calls >= self._most_calls:
+            raise self._refusal(f"{self._most_calls} calls are waiting already")
         self._calls += 1
         return Place(self._leave_call)
 
@@ -71,7 +65,8 @@ class Admission:
         Raises:
             OverloadedError: there is none.
         """
-        self.check(streaming=True)
+        if self._streams >= self._most_streams:
+            raise self._refusal(f"{self._most_streams} streams are open already")
         self._streams += 1
         return Place(self._leave_stream)
 

@@ -17,7 +17,7 @@ from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
 from genjscc.errors import OverloadedError, UnavailableError, UnsupportedError
-from genjscc.serving.admission import Admission
+from genjscc.serving.admission import Admission, Place
 from genjscc.serving.batches import BatchRunner
 from genjscc.serving.iterations import Iterations, StepwiseRoom
 from genjscc.serving.metrics import Metrics
@@ -87,12 +87,17 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             raise UnavailableError("the service is still loading its models; try again later")
         return self._room
 
-    def admit(self, streaming: bool) -> None:
-        """Raises GenJSCCError where a call that has just come need not be read."""
+    def enter(self, streaming: bool) -> Place:
+        """The place of a call that has just come; its content has not been read.
+
+        Raises:
+            OverloadedError: there is none.
+            UnavailableError: the service shuts down.
+        """
         if self._draining:
             raise UnavailableError(_DRAINING)
         try:
-            self._admission.check(streaming)
+            return self._admission.enter_stream() if streaming else self._admission.enter_call()
         except OverloadedError:
             self._metrics.rejected.labels("streams" if streaming else "queue").inc()
             raise
@@ -107,19 +112,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         return self.room.run(jobs)
 
     async def answer(self, request: Request) -> Response:
-        """The response to a single call.
-
-        Raises:
-            GenJSCCError: what is wrong; OverloadedError where there is no place for it.
-        """
-        place = self._admission.enter_call()
-        try:
-            return await self.answer_item(request)
-        finally:
-            place.leave()
-
-    async def answer_item(self, request: Request) -> Response:
-        """The response to a request that has been let in.
+        """The response to a request that has a place.
 
         Raises:
             GenJSCCError: what is wrong with the request; DeadlineError where its caller had
@@ -146,19 +139,15 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         Raises:
             GenJSCCError: as `answer`; UnsupportedError where the request does not take steps.
         """
-        place = self._admission.enter_call()
-        try:
-            room, quick = self.room, self._is_quick(request)
-            job = await self._apart(quick, room.prepare, request)
-            steps = self._steps_of(job)
-            if steps is None:
-                raise UnsupportedError("the request is computed at once; there are no steps")
-            async with aclosing(steps.follow(job)) as reports:
-                async for report in reports:
-                    yield report
-            yield await self._apart(quick, room.finish, job, report.result)
-        finally:
-            place.leave()
+        room, quick = self.room, self._is_quick(request)
+        job = await self._apart(quick, room.prepare, request)
+        steps = self._steps_of(job)
+        if steps is None:
+            raise UnsupportedError("the request is computed at once; there are no steps")
+        async with aclosing(steps.follow(job)) as reports:
+            async for report in reports:
+                yield report
+        yield await self._apart(quick, room.finish, job, report.result)
 
     def _steps_of(self, job: Job) -> Iterations[Job] | None:
         steps = self._iterations
@@ -174,11 +163,9 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             answer_item: starts the work on an item that has been let in.
 
         Raises:
-            OverloadedError: too many streams are open.
             UnavailableError: the service shuts down; what was begun has been answered before.
             Exception: what the source of the items raised; likewise.
         """
-        stream = self._admission.enter_stream()
         window = asyncio.Semaphore(self.stream_window)
         answers: asyncio.Queue[asyncio.Future[Out] | None] = asyncio.Queue()
         begun: set[asyncio.Future[Out]] = set()
@@ -190,7 +177,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
                     place = await self._admission.enter_item()
                     answer = answer_item(item)
                     # Not for its own code to do: a task that is cancelled early never runs.
-                    answer.add_done_callback(lambda _, place=place: place.leave())  # type: ignore[misc]
+                    answer.add_done_callback(lambda _, place=place: place.__exit__())  # type: ignore[misc]
                     begun.add(answer)
                     answers.put_nowait(answer)
             except asyncio.CancelledError:
@@ -213,7 +200,6 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             reader.cancel()
             for answer in begun:
                 answer.cancel()
-            stream.leave()
 
     def close(self) -> None:
         """Ends the threads once they are idle."""

@@ -2,7 +2,8 @@
 """What every call of a service goes through: admission, request id, log, metrics, status.
 
 Who has no token, or comes when the service is full, is refused before the content of the call
-is read.
+is read: all calls are served as streams of requests, since those of a single one would begin with
+it. So there are never more requests in memory than calls that have been let in.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import grpc
 from google.protobuf.message import DecodeError
 
-from genjscc.errors import AccessError, GenJSCCError, InvalidInputError
+from genjscc.errors import AccessError, DeadlineError, GenJSCCError, InvalidInputError
+from genjscc.serving.admission import Place
 from genjscc.serving.context import deadline, request_id
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.security import TokenGuard
@@ -27,6 +29,7 @@ from genjscc.serving.tracing import Span
 REQUEST_ID = "x-request-id"
 _MAX_REQUEST_ID = 64
 _PREFIX = "/genjscc."
+_RECEIVE_S = 60.0
 # What happens all the time is for the metrics to tell.
 _QUIET = frozenset({"OK", "RESOURCE_EXHAUSTED"})
 
@@ -109,7 +112,7 @@ class CallInterceptor(_ServerInterceptor):
     Args:
         metrics: of the service.
         guard: knows the tokens.
-        admit: raises GenJSCCError where a call must be refused unread; told whether it streams.
+        enter: gives a call its place, or raises GenJSCCError; told whether it streams.
         span: begins the span of a call; None: there are none.
     """
 
@@ -117,10 +120,10 @@ class CallInterceptor(_ServerInterceptor):
         self,
         metrics: Metrics,
         guard: TokenGuard,
-        admit: Callable[[bool], None],
+        enter: Callable[[bool], Place],
         span: Span | None,
     ) -> None:
-        self._metrics, self._guard, self._admit = metrics, guard, admit
+        self._metrics, self._guard, self._enter = metrics, guard, enter
         self._span = span
         self._methods: dict[str, _Method] = {}
         self._wrapped: dict[str, Any] = {}
@@ -135,9 +138,8 @@ class CallInterceptor(_ServerInterceptor):
         ours = handler is not None and method.startswith(_PREFIX)
         try:
             self._guard.check(method, handler_call_details.invocation_metadata)
-            if ours:
-                self._admit(handler.request_streaming)
-        except GenJSCCError as error:
+        except AccessError as error:
+            self._metrics.rejected.labels("token").inc()
             return self._refusal(method, error, count=ours)
         if not ours:
             return handler
@@ -147,13 +149,7 @@ class CallInterceptor(_ServerInterceptor):
         return self._wrapped[method]
 
     def _refusal(self, method: str, error: GenJSCCError, *, count: bool) -> Any:
-        """A handler that ends the call without reading it.
-
-        It is one for streams, whatever the method is: those of single requests are called when
-        the request has been read.
-        """
-        if isinstance(error, AccessError):
-            self._metrics.rejected.labels("token").inc()
+        """A handler that ends the call without reading it."""
 
         async def refuse(_: Any, context: _Context) -> None:
             if not count:  # names of unknown methods must not become labels
@@ -172,8 +168,8 @@ class CallInterceptor(_ServerInterceptor):
         method = self._method(path)
         parse, serialize = _codecs(method, handler)
         kinds = (
-            (grpc.unary_unary_rpc_method_handler, handler.unary_unary, self._unary),
-            (grpc.unary_stream_rpc_method_handler, handler.unary_stream, self._answers),
+            (grpc.stream_unary_rpc_method_handler, handler.unary_unary, self._unary),
+            (grpc.stream_stream_rpc_method_handler, handler.unary_stream, self._answers),
             (grpc.stream_stream_rpc_method_handler, handler.stream_stream, self._stream),
         )
         for make, behaviour, wrap in kinds:
@@ -184,10 +180,11 @@ class CallInterceptor(_ServerInterceptor):
     def _unary(
         self, method: _Method, serve: Callable[..., Awaitable[Any]], parse: Callable[[bytes], Any]
     ) -> Callable[..., Any]:
-        async def wrapped(request: bytes, context: _Context) -> Any:
+        async def wrapped(_: Any, context: _Context) -> Any:
             with _Call(method, context, self._span) as call:
                 try:
-                    return await serve(parse(request), context)
+                    with self._enter(False):
+                        return await serve(parse(await _single(context)), context)
                 except Exception as error:  # noqa: BLE001 (whatever it is becomes a status)
                     await call.fail(context, error)
 
@@ -199,11 +196,13 @@ class CallInterceptor(_ServerInterceptor):
         serve: Callable[..., AsyncIterator[Any]],
         parse: Callable[[bytes], Any],
     ) -> Callable[..., Any]:
-        async def wrapped(request: bytes, context: _Context) -> AsyncIterator[Any]:
+        async def wrapped(_: Any, context: _Context) -> AsyncIterator[Any]:
             with _Call(method, context, self._span) as call:
                 try:
-                    async for response in serve(parse(request), context):
-                        yield response
+                    with self._enter(False):
+                        request = parse(await _single(context))
+                        async for response in serve(request, context):
+                            yield response
                 except Exception as error:  # noqa: BLE001 (whatever it is becomes a status)
                     await call.fail(context, error)
 
@@ -218,15 +217,34 @@ class CallInterceptor(_ServerInterceptor):
         async def wrapped(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[Any]:
             with _Call(method, context, self._span) as call:
                 try:
-                    # Tells the caller that it has been let in, before it sends anything.
-                    await context.send_initial_metadata(())
-                    messages = (parse(request) async for request in requests)
-                    async for response in serve(messages, context):
-                        yield response
+                    with self._enter(True):
+                        # Tells the caller that it is let in, before it sends anything.
+                        await context.send_initial_metadata(())
+                        messages = (parse(request) async for request in requests)
+                        async for response in serve(messages, context):
+                            yield response
                 except Exception as error:  # noqa: BLE001 (whatever it is becomes a status)
                     await call.fail(context, error)
 
         return wrapped
+
+
+async def _single(context: _Context) -> bytes:
+    """The one request of a call.
+
+    Raises:
+        InvalidInputError: there is none.
+        DeadlineError: it takes too long; a place is not for those who only hold it.
+    """
+    try:
+        async with asyncio.timeout(_RECEIVE_S):
+            request: Any = await context.read()
+    except TimeoutError:
+        raise DeadlineError(f"request: did not arrive within {_RECEIVE_S:g} s") from None
+    if request is grpc.aio.EOF:  # type: ignore[attr-defined]
+        raise InvalidInputError("request", "is missing")
+    received: bytes = request
+    return received
 
 
 def _codecs(method: _Method, handler: Any) -> tuple[Callable[[bytes], Any], Callable[[Any], bytes]]:

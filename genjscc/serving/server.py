@@ -81,7 +81,7 @@ class Server:
         settings = self._settings
         credentials, tokens = server_credentials(settings), accepted_tokens(settings)
         span = make_tracer(self._service.role, enabled=settings.tracing)
-        interceptor = CallInterceptor(self.metrics, TokenGuard(tokens), self.dispatcher.admit, span)
+        interceptor = CallInterceptor(self.metrics, TokenGuard(tokens), self.dispatcher.enter, span)
         await self._report(_NOT_SERVING)
         address = f"{settings.host}:{settings.port}"
         try:

@@ -34,7 +34,7 @@ async def answer_stream(
 
     async def answer_item(item: Any) -> Answer:
         try:
-            response = await dispatcher.answer_item(item.request)
+            response = await dispatcher.answer(item.request)
         except Exception as error:  # noqa: BLE001 (an item's failure is that item's answer)
             code, text = status_of(error)
             metrics.items.labels(method, code.name).inc()

@@ -293,11 +293,17 @@ async def fuzz_calls(
             message = rng.choice(messages)
             if rng.random() < 0.2:
                 path, message = f"{path}Stream", stream_item(role, message)
+            elif role == "receiver" and rng.random() < 0.1:
+                path = "/genjscc.v1.ReceiverService/Invert"
+                message = receiver_pb2.InvertRequest(request=message, preview_every=1)
             data = mutate(message, ops)
             name = path.rpartition("/")[2]
-            if path.endswith("Stream"):
+            if name.endswith("Stream"):
                 call = connections[role].stream_stream(path)(iter([data]), timeout=ANSWER_S)
                 code = await end_of_stream(role, call)
+            elif name == "Invert":
+                call = connections[role].unary_stream(path)(data, timeout=ANSWER_S)
+                code = await end_of_answers(call)
             else:
                 call = connections[role].unary_unary(path)(data, timeout=ANSWER_S)
                 code = (await call.code()).name
@@ -328,6 +334,16 @@ async def end_of_stream(role: str, call: Any) -> str:
     except grpc.aio.AioRpcError as error:
         return error.code().name
     return worst
+
+
+async def end_of_answers(call: Any) -> str:
+    """The status of a call with many answers, all of which are read."""
+    try:
+        async for _ in call:
+            pass
+    except grpc.aio.AioRpcError as error:
+        return error.code().name
+    return "OK"
 
 
 def stream_item(role: str, request: Message) -> Message:

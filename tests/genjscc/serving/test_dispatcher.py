@@ -34,11 +34,17 @@ async def started(room: FakeRoom, **settings: Any) -> Dispatcher[Any, Any, Any, 
     return dispatcher
 
 
+async def call(dispatcher: Any, text: str) -> Any:
+    """A call of its own, as the interceptor serves it."""
+    with dispatcher.enter(streaming=False):
+        return await dispatcher.answer(text)
+
+
 async def hold(room: FakeRoom, dispatcher: Any) -> asyncio.Task[Any]:
     """The device is busy with one item until the gate opens."""
     room.gate.clear()
     room.entered.clear()
-    task = asyncio.create_task(dispatcher.answer("first"))
+    task = asyncio.create_task(call(dispatcher, "first"))
     await asyncio.to_thread(room.entered.wait, 10)
     return task
 
@@ -53,7 +59,7 @@ async def put(dispatcher: Any, *texts: str) -> list[asyncio.Task[Any]]:
     tasks = []
     for text in texts:
         before = len(dispatcher._queue)
-        tasks.append(asyncio.create_task(dispatcher.answer(text)))
+        tasks.append(asyncio.create_task(call(dispatcher, text)))
         await queued(dispatcher, before + 1)
     return tasks
 
@@ -63,9 +69,9 @@ async def test_unavailable_before_the_room_is_loaded() -> None:
         FakeRoom, ServiceSettings(), Metrics("test", "0")
     )
     with pytest.raises(UnavailableError, match="still loading"):
-        await dispatcher.answer("x")
+        await call(dispatcher, "x")
     await dispatcher.start()
-    assert answer_of(await dispatcher.answer("x")) == "<x>"
+    assert answer_of(await call(dispatcher, "x")) == "<x>"
     dispatcher.close()
 
 
@@ -93,7 +99,7 @@ async def test_a_bad_item_does_not_take_its_batch_along(bad: str) -> None:
     assert isinstance(failed, InvalidInputError if bad == "reject" else Exception)
     assert [answer_of(r) for r in (good, other)] == ["<a>", "<b>"]
     await first
-    assert answer_of(await dispatcher.answer("after")) == "<after>"
+    assert answer_of(await call(dispatcher, "after")) == "<after>"
     dispatcher.close()
 
 
@@ -103,7 +109,7 @@ async def test_a_request_that_fails_its_check_never_waits(bad: str) -> None:
     dispatcher = await started(room)
     first = await hold(room, dispatcher)
     with pytest.raises((InvalidInputError, RuntimeError)):
-        await dispatcher.answer(bad)
+        await call(dispatcher, bad)
     room.gate.set()
     await first
     assert room.batches == [["first"]]
@@ -146,11 +152,11 @@ async def test_a_full_queue_refuses_and_recovers() -> None:
     first = await hold(room, dispatcher)
     waiting = await put(dispatcher, "a", "b", "c")
     with pytest.raises(OverloadedError, match="4 calls are waiting") as caught:
-        await dispatcher.answer("d")
+        await call(dispatcher, "d")
     assert 0 < (caught.value.retry_after_s or 0) < 20
     room.gate.set()
     await asyncio.gather(first, *waiting)
-    assert answer_of(await dispatcher.answer("d")) == "<d>"
+    assert answer_of(await call(dispatcher, "d")) == "<d>"
     dispatcher.close()
 
 
@@ -158,13 +164,13 @@ async def test_a_flood_is_refused_before_it_is_checked() -> None:
     room = FakeRoom()
     dispatcher = await started(room, queue_size=3)
     room.gate.clear()
-    checked = [asyncio.create_task(dispatcher.answer("slow-check")) for _ in range(3)]
+    checked = [asyncio.create_task(call(dispatcher, "slow-check")) for _ in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError):
-        await dispatcher.answer("d")
+        await call(dispatcher, "d")
     room.gate.set()
     assert [answer_of(r) for r in await asyncio.gather(*checked)] == ["<slow-check>"] * 3
-    assert answer_of(await dispatcher.answer("d")) == "<d>"
+    assert answer_of(await call(dispatcher, "d")) == "<d>"
     dispatcher.close()
 
 
@@ -194,20 +200,20 @@ async def test_what_waited_too_long_is_not_computed() -> None:
 async def test_a_batch_waits_for_company_where_it_is_told_to() -> None:
     room = FakeRoom()
     dispatcher = await started(room, max_batch=2, max_delay_ms=60_000.0)
-    one = asyncio.create_task(dispatcher.answer("a"))
+    one = asyncio.create_task(call(dispatcher, "a"))
     await queued(dispatcher, 1)
     await asyncio.sleep(0.05)
     assert room.batches == []
-    await asyncio.gather(one, dispatcher.answer("b"))
+    await asyncio.gather(one, call(dispatcher, "b"))
     assert room.batches == [["a", "b"]]
     dispatcher.close()
     dispatcher = await started(room, max_delay_ms=20.0)
-    assert answer_of(await dispatcher.answer("alone")) == "<alone>"
+    assert answer_of(await call(dispatcher, "alone")) == "<alone>"
     dispatcher.close()
 
 
 def answering(dispatcher: Any) -> Any:
-    return lambda text: asyncio.create_task(dispatcher.answer_item(text))
+    return lambda text: asyncio.create_task(dispatcher.answer(text))
 
 
 async def texts(*given: str) -> AsyncIterator[str]:
@@ -230,7 +236,7 @@ async def test_streams_leave_room_for_single_calls_and_take_turns() -> None:
     # However many wait in streams, a call of its own finds its place.
     single = await put(dispatcher, "single", "other", "third")
     with pytest.raises(OverloadedError):
-        await dispatcher.answer("one too many")
+        await call(dispatcher, "one too many")
     room.gate.set()
     assert await greedy == [f"<g{i}>" for i in range(30)]
     assert await modest == ["<m0>", "<m1>"]
@@ -244,7 +250,7 @@ async def test_streams_leave_room_for_single_calls_and_take_turns() -> None:
 
 async def test_places_come_back_whatever_becomes_of_a_stream() -> None:
     room = FakeRoom()
-    dispatcher = await started(room, stream_queue_size=3, max_streams=1)
+    dispatcher = await started(room, stream_queue_size=3)
     for moment in range(6):
         room.gate.clear()
         answers = dispatcher.answer_stream(texts("a", "b", "c", "d", "e"), answering(dispatcher))
@@ -257,31 +263,21 @@ async def test_places_come_back_whatever_becomes_of_a_stream() -> None:
         room.gate.set()
     stream = dispatcher.answer_stream(texts("x", "y"), answering(dispatcher))
     assert [answer_of(a) async for a in stream] == ["<x>", "<y>"]
-    dispatcher.admit(streaming=True)
     # All places are free again.
     for _ in range(3):
         await asyncio.wait_for(dispatcher._admission.enter_item(), 5)
-    assert dispatcher._admission._calls == dispatcher._admission._streams == 0
     dispatcher.close()
 
 
-async def test_open_streams_are_bounded() -> None:
-    dispatcher = await started(FakeRoom(), max_streams=1)
-    idle = asyncio.Event()
-
-    async def waiting() -> AsyncIterator[str]:
-        yield "a"
-        await idle.wait()
-
-    first = dispatcher.answer_stream(waiting(), answering(dispatcher))
-    assert answer_of(await anext(first)) == "<a>"
-    with pytest.raises(OverloadedError, match="1 streams are open already"):
-        dispatcher.admit(streaming=True)
-    with pytest.raises(OverloadedError):
-        await anext(dispatcher.answer_stream(texts("b"), answering(dispatcher)))
-    dispatcher.admit(streaming=False)
-    await first.aclose()
-    dispatcher.admit(streaming=True)
+async def test_open_streams_are_bounded_beside_single_calls() -> None:
+    dispatcher = await started(FakeRoom(), max_streams=1, queue_size=1)
+    with dispatcher.enter(streaming=True), dispatcher.enter(streaming=False):
+        with pytest.raises(OverloadedError, match="1 streams are open already"):
+            dispatcher.enter(streaming=True)
+        with pytest.raises(OverloadedError, match="1 calls are waiting already"):
+            dispatcher.enter(streaming=False)
+    with dispatcher.enter(streaming=True), dispatcher.enter(streaming=False):
+        pass
     dispatcher.close()
 
 
@@ -310,7 +306,7 @@ async def test_draining_ends_streams_when_what_was_begun_is_answered() -> None:
         await take_the_rest()
     assert got == ["<x>"] * sum(len(batch) for batch in room.batches)
     with pytest.raises(UnavailableError, match="shutting down"):
-        dispatcher.admit(streaming=False)
+        dispatcher.enter(streaming=False)
     dispatcher.close()
 
 
@@ -345,12 +341,12 @@ class Watched(FakeRoom):
 async def test_the_event_loop_never_computes(quick: bool) -> None:
     room = Watched(quick)
     dispatcher = await started(room)
-    assert answer_of(await dispatcher.answer("x")) == "<x>"
+    assert answer_of(await call(dispatcher, "x")) == "<x>"
     here = threading.current_thread().name
     edge = here if quick else "messages"
     assert room.threads == {"prepare": edge, "run": "device", "finish": edge}
     with pytest.raises(InvalidInputError):
-        await dispatcher.answer("refuse")
+        await call(dispatcher, "refuse")
     dispatcher.close()
 
 

@@ -28,6 +28,7 @@ from genjscc.errors import (
     UnavailableError,
     error_from_status,
 )
+from genjscc.serving import interceptor
 from genjscc.serving.context import request_id
 from genjscc.serving.logs import JsonFormatter
 from genjscc.serving.server import Server
@@ -287,6 +288,24 @@ async def test_overload_has_its_own_status() -> None:
         assert refused == 1
         room.gate.set()
         await asyncio.gather(first, *waiting)
+
+
+async def test_a_call_without_a_request_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(FakeRoom(), queue_size=1) as (server, stub):
+        target = f"127.0.0.1:{server.port}"
+        async with grpc.aio.insecure_channel(target) as connection:
+            # Nothing but a client that does not know the method's kind does that.
+            method = connection.stream_unary("/genjscc.v1.ChannelService/Transmit")
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await method(iter([]))
+            assert caught.value.details() == "request: is missing"
+            # One that only holds a place loses it.
+            monkeypatch.setattr(interceptor, "_RECEIVE_S", 0.2)
+            holding = method()
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await holding
+            assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert answer_of(await stub.Transmit(request_for("x"))) == "<x>"
 
 
 async def test_a_client_with_a_retry_policy_comes_again_when_it_was_told_to() -> None:
