@@ -38,9 +38,8 @@ CODE_RATES = ("1/5", "1/3", "1/2", "2/3")
 _SMALLEST = 12
 _ITERATIONS = 20
 _BLOCKS_AT_ONCE = 64
-# Times capacity: what asks for more is not simulated. At 16 symbols, where it is likeliest, less
-# than 5 % of it arrives.
-_HOPELESS = 1.5
+# Standard deviations: what would need more luck than that is not simulated.
+_LUCK = 2.0
 
 
 class LdpcLink:
@@ -134,7 +133,7 @@ def ldpc_attempts(
     }
     attempts = []
     for name in sorted(efficiencies, key=efficiencies.__getitem__, reverse=True):
-        if isinstance(channel, Awgn) and efficiencies[name] > _HOPELESS * bits_per_symbol(snr_db):
+        if isinstance(channel, Awgn) and efficiencies[name] > most_bits(min(ks), snr_db):
             continue
         attempt = _attempt(name, ks, snr_db, channel, seed)
         attempts.append(attempt)
@@ -142,6 +141,17 @@ def ldpc_attempts(
             break
     nothing = np.zeros(len(ks), dtype=np.int64)
     return attempts or [Attempt(nothing, nothing.astype(bool))]
+
+
+def most_bits(k: int, snr_db: float) -> float:
+    """Bits per symbol beyond which no code of k symbols gets more than 2.3 % through AWGN.
+
+    The normal approximation (Polyanskiy, Poor and Verdú, 2010) with the dispersion of the
+    complex channel, SNR (SNR + 2)/(SNR + 1)^2 log2(e)^2.
+    """
+    snr = 1 / float(noise_power(snr_db))
+    dispersion = snr * (snr + 2) / (snr + 1) ** 2 / math.log(2) ** 2
+    return bits_per_symbol(snr_db) + _LUCK * math.sqrt(dispersion / k)
 
 
 def _attempt(
