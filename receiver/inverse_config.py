@@ -106,10 +106,18 @@ class InverseConfig(BaseModel):
 
 PRESETS: dict[str, InverseConfig] = {
     "paper": InverseConfig(),
+    # Meant for a generator with a start network: a few careful steps, held near the manifold.
     "fast": InverseConfig(
-        steps=(20,),
+        steps=(10, 10),
+        learning_rate=0.03,
+        noise_rate=0.03,
+        feature_rate=0.05,
+        ramp_up=0.1,
+        image_perceptual_weight=0.3,
+        geodesic_weight=1.0,
         start="auto",
-        perceptual="st-lpips-alex",
+        noise_start="zero",
+        noise_projection="ball",
         dtype="bfloat16",
     ),
 }
