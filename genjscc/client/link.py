@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -23,6 +23,7 @@ from genjscc.errors import CancelledCallError
 from genjscc.wire.codewords import Codeword
 
 T = TypeVar("T")
+_ALIVE_CHECK_S = 1.0
 
 
 class Link:
@@ -152,6 +153,10 @@ class Link:
             raise CancelledCallError("the link is closed")
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
+            # A loop that stops between the call and now never answers.
+            while not wait([future], _ALIVE_CHECK_S).done:
+                if not self._thread.is_alive():
+                    future.cancel()
             return future.result()
         except CancelledError as error:
             raise CancelledCallError("the link was closed during the call") from error
