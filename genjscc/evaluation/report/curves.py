@@ -71,12 +71,10 @@ def baseline_curves(
     return [curve for curve in curves if curve.points]
 
 
-def baselines_at(
-    entries: Sequence[Entry], subject: Subject, ratio: Fraction, metric: Metric
-) -> list[Curve]:
-    """The baselines on the same images at one ratio."""
+def baselines_of(entries: Sequence[Entry], subject: Subject, ratio: Fraction) -> list[Entry]:
+    """Records of the baselines on the same images at one ratio."""
     here = by_subject(entries).get(subject, [])
-    return baseline_curves(comparable([e for e in here if e.ratio == ratio]), metric)
+    return comparable([e for e in here if e.ratio == ratio and not is_learned(e)])
 
 
 def best_codecs(

@@ -19,6 +19,7 @@ from genjscc.evaluation.report.selection import (
     inversion_text,
     is_learned,
     name_of,
+    ratio_text,
     snr_text,
     three_snrs,
 )
@@ -57,8 +58,7 @@ def _rows(
         k = next((entry.record.k for entry in here if entry.record.k), None)
         carried = ", ".join(f"{k * bits_per_symbol(snr) / 8:.0f}" for snr in snrs) if k else "-"
         cells = [_winner([e for e in here if e.record.snr_db == snr], metric) for snr in snrs]
-        text = f"{ratio.numerator}/{ratio.denominator}"
-        yield [text, "-" if k is None else str(k), carried, *cells]
+        yield [ratio_text(ratio), "-" if k is None else str(k), carried, *cells]
 
 
 def _winner(entries: Sequence[Entry], metric: Metric) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import product
 
 from genjscc.evaluation.report.book import NOTHING, Book, caption_of
-from genjscc.evaluation.report.curves import SNR_AXIS, baseline_curves, baselines_at, learned_curves
+from genjscc.evaluation.report.curves import SNR_AXIS, baseline_curves, baselines_of, learned_curves
 from genjscc.evaluation.report.plots import Curve, Panel, Point
 from genjscc.evaluation.report.selection import (
     AWGN,
@@ -108,6 +108,7 @@ def mismatch(book: Book, shown: Shown) -> None:
         perceptual = perceptual_of(entries)
         metrics = [metric for metric in (perceptual, PSNR) if metric]
         panels = []
+        drawn = list(entries)
         for bundle in sorted({str(entry.record.bundle) for entry in entries}):
             for ratio in sorted({entry.ratio for entry in entries}):
                 same = [e for e in entries if e.ratio == ratio and e.record.bundle == bundle]
@@ -122,14 +123,16 @@ def mismatch(book: Book, shown: Shown) -> None:
                     and entry.record.dataset == subject.dataset
                     and (entry.record.n, entry.record.seed) in subset
                 ]
+                fixed = baselines_of(shown.main, subject, ratio)
+                drawn += [*truth, *fixed]
                 for metric in metrics:
                     title = f"{bundle}, rho = {ratio_text(ratio)}"
                     curves = [*_told_curves(same, metric), *_truth(truth, metric)]
-                    fixed = baselines_at(shown.main, subject, ratio, metric)
-                    panels.append(Panel(title, SNR_AXIS, metric.axis, [*curves, *fixed]))
+                    curves += baseline_curves(fixed, metric)
+                    panels.append(Panel(title, SNR_AXIS, metric.axis, curves))
         book.heading(subject.title, 3)
         caption = caption_of(metrics, "One curve for each SNR that the networks were told.")
-        book.figure(f"mismatch_{subject.slug}", panels, caption, entries, columns=len(metrics))
+        book.figure(f"mismatch_{subject.slug}", panels, caption, drawn, columns=len(metrics))
 
 
 def _told_curves(entries: Sequence[Entry], metric: Metric) -> list[Curve]:

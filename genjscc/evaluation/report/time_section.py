@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
 
 from genjscc.evaluation.receiver_time import TimedRecord
 from genjscc.evaluation.report.book import NOTHING, Book, caption_of
-from genjscc.evaluation.report.curves import baselines_at
+from genjscc.evaluation.report.curves import baseline_curves, baselines_of
 from genjscc.evaluation.report.plots import Curve, Panel, Point
 from genjscc.evaluation.report.selection import (
     Shown,
-    Subject,
     by_subject,
     name_of,
     ratio_text,
@@ -33,13 +31,17 @@ def receiver_time(book: Book, sources: Sources, shown: Shown) -> None:
         metrics = [metric for metric in (perceptual, PSNR) if metric]
         places = sorted({(entry.ratio, entry.record.snr_db) for entry in entries})
         panels = []
+        drawn = list(entries)
         for ratio, snr in places:
             here = [e for e in entries if (e.ratio, e.record.snr_db) == (ratio, snr)]
+            fixed = baselines_of(shown.main, subject, ratio)
+            fixed = [entry for entry in fixed if entry.record.snr_db == snr]
+            drawn += fixed
             for metric in metrics:
                 title = f"rho = {ratio_text(ratio)}, {snr_text(snr)}"
                 curves = [*_timed_curves(here, metric)]
                 span = [point.x for curve in curves for point in curve.points]
-                level = _levels(shown, subject, ratio, snr, metric, (min(span), max(span)))
+                level = _levels(fixed, metric, (min(span), max(span)))
                 axis = "receiver's computing time / ms"
                 panels.append(Panel(title, axis, metric.axis, [*curves, *level], _ticks(span)))
         book.heading(subject.title, 3)
@@ -49,7 +51,7 @@ def receiver_time(book: Book, sources: Sources, shown: Shown) -> None:
             f"One image at a time on {'; '.join(sorted(machines))}. Baselines are drawn as levels: "
             "their receivers' time was not measured.",
         )
-        book.figure(f"time_{subject.slug}", panels, caption, entries, columns=len(metrics))
+        book.figure(f"time_{subject.slug}", panels, caption, drawn, columns=len(metrics))
         book.table(
             ["", "rho", "SNR", "ms per image", *(metric.title for metric in metrics)],
             [
@@ -82,20 +84,13 @@ def _timed_curves(entries: Sequence[Entry], metric: Metric) -> list[Curve]:
     return curves
 
 
-def _levels(
-    shown: Shown,
-    subject: Subject,
-    ratio: Fraction,
-    snr: float,
-    metric: Metric,
-    span: tuple[float, float],
-) -> list[Curve]:
+def _levels(entries: Sequence[Entry], metric: Metric, span: tuple[float, float]) -> list[Curve]:
+    """The baselines at one SNR, as lines across."""
     curves = []
-    for curve in baselines_at(shown.main, subject, ratio, metric):
-        at = [point for point in curve.points if point.x == snr]
-        points = [Point(x, at[0].y, lost=at[0].lost) for x in span] if at else []
-        if points:
-            curves.append(Curve(curve.label, points, {**curve.style, "marker": ""}))
+    for curve in baseline_curves(entries, metric):
+        (at,) = curve.points
+        points = [Point(x, at.y, lost=at.lost) for x in span]
+        curves.append(Curve(curve.label, points, {**curve.style, "marker": ""}))
     return curves
 
 
