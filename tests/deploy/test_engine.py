@@ -21,7 +21,7 @@ import grpc
 import numpy as np
 import pytest
 import trustme
-from deploy_tools import DEPLOY, REPOSITORY
+from deploy_tools import DEPLOY, REPOSITORY, documented_queries
 from PIL import Image
 
 from genjscc import Link, LocalLink
@@ -252,7 +252,9 @@ def trouble(address: str) -> None:
             call.cancel()
 
 
-def test_every_panel_of_the_dashboard_has_data(project: Project, gateway: Link) -> None:
+def test_every_query_of_dashboard_and_documentation_has_data(
+    project: Project, gateway: Link
+) -> None:
     panels = json.loads((DEPLOY / "grafana" / "dashboards" / "link.json").read_text())["panels"]
     queries = {
         (panel["title"], target["expr"].replace("$__rate_interval", "1m"))
@@ -261,6 +263,9 @@ def test_every_panel_of_the_dashboard_has_data(project: Project, gateway: Link) 
         # The bundles that ship hold no generator: no inversion ends.
         if "genjscc_inversions_total" not in target["expr"]
     }
+    # Nothing here fails by the service's own fault.
+    documented = [query for query in documented_queries() if "INTERNAL" not in query]
+    queries |= {("docs/operations.md", query) for query in documented}
 
     def without_data() -> list[tuple[str, str]]:
         return [one for one in queries if not ask(project, "query", query=one[1])["result"]]

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from deploy_tools import DEPLOY, promtool
+from deploy_tools import DEPLOY, documented_queries, promtool
 
 from genjscc.serving.metrics import Metrics
 
 PROMETHEUS = DEPLOY / "prometheus"
 COMPONENT = DEPLOY / "kubernetes" / "components"
 ALERTS = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"][0]["rules"]
+OPERATIONS = (DEPLOY.parent / "docs" / "operations.md").read_text()
 TARGET = DEPLOY / "grafana" / "dashboards" / "link.json"
 
 
@@ -65,15 +66,15 @@ def test_alerts_fire_on_their_fault_alone() -> None:
 def test_every_alert_has_a_test_and_a_page_to_read() -> None:
     tested = set(re.findall(r"alertname: (\w+)", (PROMETHEUS / "alerts_test.yml").read_text()))
     assert {alert["alert"] for alert in ALERTS} == tested
-    operations = (DEPLOY.parent / "docs" / "operations.md").read_text()
     for alert in ALERTS:
-        assert f"`{alert['alert']}`" in operations
+        assert f"`{alert['alert']}`" in OPERATIONS
         assert alert["labels"]["severity"] in ("page", "ticket")
 
 
 def test_queries_ask_for_metrics_that_exist() -> None:
     known = known_samples()
     asked = [*queries(), *((alert["alert"], alert["expr"]) for alert in ALERTS)]
+    asked += [("docs/operations.md", query) for query in documented_queries()]
     for title, query in asked:
         for name in re.findall(r"\b(?:genjscc|process)_\w+", query):
             assert name in known, f"{title}: {name}"

@@ -38,3 +38,11 @@ def run(name: str, *arguments: str | Path, comes_with: str = "the deploy extra")
 
 def promtool(*arguments: str | Path) -> str:
     return run("promtool", *arguments, comes_with="Prometheus")
+
+
+def documented_queries() -> list[str]:
+    """The worked examples of docs/operations.md."""
+    text = (REPOSITORY / "docs" / "operations.md").read_text()
+    table = text.partition("| question | PromQL |")[2].partition("\n\n")[0]
+    cells = [line.rpartition("| `")[2] for line in table.splitlines() if "| `" in line]
+    return [cell.rpartition("` |")[0].replace("\\|", "|") for cell in cells]
