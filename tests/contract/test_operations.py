@@ -15,7 +15,8 @@ from genjscc.client.security import Security
 from genjscc.serving.metrics import Metrics
 from genjscc.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
+REPOSITORY = Path(__file__).resolve().parents[2]
+TEXT = (REPOSITORY / "docs" / "operations.md").read_text()
 _SUFFIX = {"counter": "_total", "info": "_info"}
 # What Prometheus makes of a histogram.
 _PARTS = ("_bucket", "_sum", "_count")
@@ -62,7 +63,8 @@ def test_no_other_setting_is() -> None:
     Security.from_environment(Recording())
     named = set(re.findall(r"\bGENJSCC_[A-Z_]+[A-Z]\b", TEXT))
     assert asked <= named
-    assert named <= variables() | of_clients | asked
+    of_compose = set(re.findall(r"\$\{(\w+)", (REPOSITORY / "docker-compose.yml").read_text()))
+    assert named <= variables() | of_clients | asked | of_compose
 
 
 def test_the_queries_are_promql(tmp_path: Path) -> None:
