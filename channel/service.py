@@ -37,7 +37,7 @@ from genjscc.wire.numbers import checked_seed, checked_snr_db
 from genjscc.wire.tensors import complex_to_message
 
 _MAX_K_FACTOR = 1e6
-_QUICK_BYTES = 64 * 1024
+_QUICK_BYTES = 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ class ChannelRoom:
         observe_snr_db: Callable[[float, float], None] = lambda _asked, _measured: None,
     ) -> None:
         self._backend: Backend = make_backend(settings.backend, settings.device)
+        self.runs_quickly = settings.backend == "numpy"
         self._limits = Limits(max_symbols=settings.max_symbols)
         self._observe_snr_db = observe_snr_db
 

@@ -56,6 +56,8 @@ class EncodeResult:
 class TransmitterRoom:
     """The encoders of a folder of bundles."""
 
+    runs_quickly = False
+
     def __init__(self, settings: TransmitterSettings) -> None:
         torch.set_num_threads(settings.threads)
         self.catalogue: Catalogue[Encoder] = Catalogue(settings, load_encoder)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a room's work on threads: the event loop never computes.
+"""Runs a room's work on threads: the event loop never runs a model.
 
 Requests are checked on a small pool, wait in a queue, run in batches on one thread (the
 device's), and are written out on the pool again. Small ones, where a room says so, are checked
-and written on the event loop: a thread's help would cost more than it takes. A batch takes what
-waits when the thread becomes free: under low load nothing waits for company, unless
-`max_delay_ms` asks for it.
+and written on the event loop, a short codeword's noise is even added there: a thread's help would
+cost more than it takes. A batch takes what waits when the thread becomes free: under low load
+nothing waits for company, unless `max_delay_ms` asks for it.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         )
         self._iterations: Iterations[Job] | None = None
         self._is_quick: Callable[[Request], bool] = lambda _: False
+        self._runs_quickly = False
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
         self.stream_window = settings.stream_window
@@ -73,7 +74,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         if isinstance(room, StepwiseRoom):
             self._iterations = Iterations(room, self._device, self._metrics)
         if isinstance(room, QuickRoom):
-            self._is_quick = room.is_quick
+            self._is_quick, self._runs_quickly = room.is_quick, room.runs_quickly
         self._room = room
 
     @property
@@ -118,6 +119,8 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             GenJSCCError: what is wrong with the request; DeadlineError where its caller had
                 stopped waiting before it was computed.
         """
+        if (response := self.answer_at_once(request)) is not None:
+            return response
         room, quick = self.room, self._is_quick(request)
         job = await self._apart(quick, room.prepare, request)
         steps = self._steps_of(job)
@@ -126,6 +129,18 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         else:
             result = await steps.result(job)
         return await self._apart(quick, room.finish, job, result)
+
+    def answer_at_once(self, request: Request) -> Response | None:
+        """The response to a request of which all work is quick; None for others.
+
+        Raises:
+            GenJSCCError: what is wrong with the request.
+        """
+        room = self.room
+        if not (self._runs_quickly and self._is_quick(request)):
+            return None
+        job = room.prepare(request)
+        return room.finish(job, self._batches.result_here(job))
 
     async def _apart(self, quick: bool, function: Callable[..., T], *arguments: Any) -> T:
         """Calls a function on the pool, or on the spot where it is quick."""

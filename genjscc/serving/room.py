@@ -40,13 +40,21 @@ class Room(Protocol[Request, Job, Result, Response]):
 
 @runtime_checkable
 class QuickRoom(Protocol[Request]):
-    """A room that knows which of its requests are small."""
+    """A room that knows which of its requests are small.
+
+    Attributes:
+        runs_quickly: whether `run` of one of them is as short as the rest. Never true of a
+            network.
+    """
+
+    runs_quickly: bool
 
     def is_quick(self, request: Request) -> bool:
         """Whether `prepare` and `finish` take well under a millisecond.
 
         To hand such a request to a thread and back would take longer: both are called on the
-        event loop. Never true where an image file is read or written.
+        event loop, and so is `run` where it is quick. Never true where an image file is read or
+        written.
         """
         ...
 

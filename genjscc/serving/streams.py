@@ -32,19 +32,33 @@ async def answer_stream(
         make_answer: the answer's message class, with `item_id`, `response` and `error`.
     """
 
-    async def answer_item(item: Any) -> Answer:
-        try:
-            response = await dispatcher.answer(item.request)
-        except Exception as error:  # noqa: BLE001 (an item's failure is that item's answer)
-            code, text = status_of(error)
-            metrics.items.labels(method, code.name).inc()
-            failure = codeword_pb2.ItemError(code=code.value[0], message=text)
-            return make_answer(item_id=item.item_id, error=failure)
+    def answer_with(item: Any, response: Any) -> Answer:
         metrics.items.labels(method, "OK").inc()
         return make_answer(item_id=item.item_id, response=response)
 
+    def answer_of_error(item: Any, error: Exception) -> Answer:
+        code, text = status_of(error)
+        metrics.items.labels(method, code.name).inc()
+        failure = codeword_pb2.ItemError(code=code.value[0], message=text)
+        return make_answer(item_id=item.item_id, error=failure)
+
+    async def answer_item(item: Any) -> Answer:
+        try:
+            return answer_with(item, await dispatcher.answer(item.request))
+        except Exception as error:  # noqa: BLE001 (an item's failure is that item's answer)
+            return answer_of_error(item, error)
+
     def start(item: Any) -> asyncio.Future[Answer]:
-        return asyncio.create_task(answer_item(item))
+        try:
+            response = dispatcher.answer_at_once(item.request)
+            if response is None:
+                return asyncio.create_task(answer_item(item))
+            answer = answer_with(item, response)
+        except Exception as error:  # noqa: BLE001 (as above)
+            answer = answer_of_error(item, error)
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(answer)
+        return done
 
     async for answered in dispatcher.answer_stream(requests, start):
         yield answered

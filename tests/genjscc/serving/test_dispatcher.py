@@ -313,9 +313,9 @@ async def test_draining_ends_streams_when_what_was_begun_is_answered() -> None:
 class Watched(FakeRoom):
     """Notes the threads that its steps run on."""
 
-    def __init__(self, quick: bool) -> None:
+    def __init__(self, quick: bool, runs_quickly: bool = False) -> None:
         super().__init__()
-        self.quick = quick
+        self.quick, self.runs_quickly = quick, runs_quickly
         self.threads: dict[str, str] = {}
 
     def is_quick(self, request: str) -> bool:
@@ -337,14 +337,25 @@ class Watched(FakeRoom):
         return super().finish(job, result)
 
 
-@pytest.mark.parametrize("quick", [True, False])
-async def test_the_event_loop_never_computes(quick: bool) -> None:
-    room = Watched(quick)
+HERE = threading.current_thread().name
+
+
+@pytest.mark.parametrize(
+    ("quick", "runs_quickly", "edge", "run"),
+    [
+        (False, False, "messages", "device"),
+        (False, True, "messages", "device"),
+        (True, False, HERE, "device"),
+        (True, True, HERE, HERE),
+    ],
+)
+async def test_only_what_is_quick_is_done_on_the_event_loop(
+    quick: bool, runs_quickly: bool, edge: str, run: str
+) -> None:
+    room = Watched(quick, runs_quickly)
     dispatcher = await started(room)
     assert answer_of(await call(dispatcher, "x")) == "<x>"
-    here = threading.current_thread().name
-    edge = here if quick else "messages"
-    assert room.threads == {"prepare": edge, "run": "device", "finish": edge}
+    assert room.threads == {"prepare": edge, "run": run, "finish": edge}
     with pytest.raises(InvalidInputError):
         await call(dispatcher, "refuse")
     dispatcher.close()
