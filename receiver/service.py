@@ -65,8 +65,20 @@ class ReceiverRoom:
         self.max_active = settings.max_inversions
         self.max_together = settings.inversion_max_batch
 
+    def models(self) -> list[model_pb2.Model]:
+        """What ListModels answers: the models, each with the schemes on offer."""
+        listed = self.catalogue.messages()
+        for message in listed:
+            message.schemes.extend(self.offered(self.catalogue.by_name(message.name)))
+        return listed
+
+    def offered(self, model: LoadedModel[nn.Module]) -> list[model_pb2.Scheme.ValueType]:
+        """How a model's symbols can be decoded, its own scheme first."""
+        inverse = self._inversions.offered(model)
+        return [*self.schemes(model), *([model_pb2.SCHEME_INVERSE_JSCC] if inverse else [])]
+
     def schemes(self, model: LoadedModel[nn.Module]) -> Schemes:
-        """How a model's symbols can be decoded, by `Scheme`; its own scheme comes first."""
+        """What decodes a model's symbols in one pass, by `Scheme`; its own comes first."""
         return {SCHEMES[model.config.scheme]: model.network}
 
     def prepare(self, request: receiver_pb2.DecodeRequest) -> DecodeJob:
@@ -78,9 +90,7 @@ class ReceiverRoom:
                 f"received.header.pair_id: got {codeword.pair_id!r}; "
                 f"the decoders here understand {pairs}"
             )
-        offered = [*self.schemes(model)]
-        if self._inversions.offered(model):
-            offered.append(model_pb2.SCHEME_INVERSE_JSCC)
+        offered = self.offered(model)
         scheme = request.scheme or offered[0]
         if scheme not in offered:
             names = ", ".join(scheme_label(number) for number in offered)
@@ -247,7 +257,7 @@ class ReceiverServicer(receiver_pb2_grpc.ReceiverServiceServicer):
         context: Any,
     ) -> receiver_pb2.ReceiverServiceListModelsResponse:
         room = cast("ReceiverRoom", self._dispatcher.room)
-        return receiver_pb2.ReceiverServiceListModelsResponse(models=room.catalogue.messages())
+        return receiver_pb2.ReceiverServiceListModelsResponse(models=room.models())
 
 
 def receiver_service(settings: ReceiverSettings) -> Service:

@@ -40,7 +40,7 @@ from genjscc.client.transport import (
     translated,
 )
 from genjscc.errors import DeadlineError
-from genjscc.v1 import transmitter_pb2
+from genjscc.v1 import receiver_pb2, transmitter_pb2
 from genjscc.wire.codewords import Codeword
 
 DEFAULT_TIMEOUT_S = 60.0
@@ -117,6 +117,17 @@ class AsyncLink:
         with translated(role, self.addresses[role]):
             answer = await self._transport.transmitter.ListModels(
                 transmitter_pb2.TransmitterServiceListModelsRequest(),
+                timeout=self.timeout_s,
+                metadata=self._transport.metadata(new_request_id()),
+            )
+        return [model_info(message) for message in answer.models]
+
+    async def decoders(self) -> list[ModelInfo]:
+        """The models that the receiver can decode, each with its schemes."""
+        role = ROLES["decode"]
+        with translated(role, self.addresses[role]):
+            answer = await self._transport.receiver.ListModels(
+                receiver_pb2.ReceiverServiceListModelsRequest(),
                 timeout=self.timeout_s,
                 metadata=self._transport.metadata(new_request_id()),
             )

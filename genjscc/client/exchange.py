@@ -276,6 +276,7 @@ def model_info(message: model_pb2.Model) -> ModelInfo:
         message.image_size,
         (message.snr_db_min, message.snr_db_max),
         message.is_default,
+        tuple(names[number] for number in message.schemes if number in names),
     )
 
 

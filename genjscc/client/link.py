@@ -99,6 +99,10 @@ class Link:
         """The models that the transmitter offers."""
         return self._wait(self._link.models())
 
+    def decoders(self) -> list[ModelInfo]:
+        """The models that the receiver can decode, each with its schemes."""
+        return self._wait(self._link.decoders())
+
     def send(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Reception:
         """One image over the link; see `AsyncLink.send`."""
         return self._wait(self._link.send(image, **keywords))

@@ -105,6 +105,10 @@ class LocalLink:
         """The models on offer."""
         return [model_info(message) for message in self._transmitter.catalogue.messages()]
 
+    def decoders(self) -> list[ModelInfo]:
+        """The models that the receiver can decode, each with its schemes."""
+        return [model_info(message) for message in self._rooms["decode"].models()]
+
     def send(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Reception:
         """One image over the link; see `AsyncLink.send`."""
         steps = send_steps(image, options_for(keywords))

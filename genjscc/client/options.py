@@ -148,7 +148,19 @@ class Failure:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model on offer."""
+    """A model on offer.
+
+    Attributes:
+        name: to ask for it by.
+        scheme: that it was trained for.
+        pair_id: shared by the encoder and the decoder that were trained together.
+        bandwidth_ratios: on offer, ascending, as "1/48".
+        domain: what it was trained on.
+        image_size: side of the training images in pixels.
+        snr_db: lower and upper end of the training SNRs in dB.
+        is_default: whether a request gets it that names none.
+        schemes: from a receiver: how it can decode this model's symbols.
+    """
 
     name: str
     scheme: SchemeName
@@ -158,3 +170,4 @@ class ModelInfo:
     image_size: int
     snr_db: tuple[float, float]
     is_default: bool
+    schemes: tuple[SchemeName, ...] = ()

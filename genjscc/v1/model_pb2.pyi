@@ -62,6 +62,7 @@ class Model(_message.Message):
     SNR_DB_MIN_FIELD_NUMBER: _builtins.int
     SNR_DB_MAX_FIELD_NUMBER: _builtins.int
     IS_DEFAULT_FIELD_NUMBER: _builtins.int
+    SCHEMES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name to ask for it by."""
     scheme: Global___Scheme.ValueType
@@ -82,6 +83,10 @@ class Model(_message.Message):
     def bandwidth_ratios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The bandwidth ratios it offers, as fractions in ascending order: "1/768"."""
 
+    @_builtins.property
+    def schemes(self) -> _containers.RepeatedScalarFieldContainer[Global___Scheme.ValueType]:
+        """From a receiver: how it can decode this model's symbols, the model's own scheme first."""
+
     def __init__(
         self,
         *,
@@ -94,10 +99,11 @@ class Model(_message.Message):
         snr_db_min: _builtins.float = ...,
         snr_db_max: _builtins.float = ...,
         is_default: _builtins.bool = ...,
+        schemes: _abc.Iterable[Global___Scheme.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bandwidth_ratios", b"bandwidth_ratios", "domain", b"domain", "image_size", b"image_size", "is_default", b"is_default", "name", b"name", "pair_id", b"pair_id", "scheme", b"scheme", "snr_db_max", b"snr_db_max", "snr_db_min", b"snr_db_min"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bandwidth_ratios", b"bandwidth_ratios", "domain", b"domain", "image_size", b"image_size", "is_default", b"is_default", "name", b"name", "pair_id", b"pair_id", "scheme", b"scheme", "schemes", b"schemes", "snr_db_max", b"snr_db_max", "snr_db_min", b"snr_db_min"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -205,6 +205,15 @@ def test_models_are_the_same(local: LocalLink, remote: Any) -> None:
     local.wait_ready()
 
 
+def test_the_receiver_tells_how_it_can_decode(local: LocalLink, remote: Any) -> None:
+    decoders = remote.decoders()
+    assert decoders == local.decoders()
+    assert {d.name: d.schemes for d in decoders} == dict.fromkeys(
+        (MULTI, SINGLE), ("deepjscc", "inverse")
+    )
+    assert [d.pair_id for d in decoders] == [m.pair_id for m in remote.models()]
+
+
 ERRORS: list[tuple[dict[str, Any], type[GenJSCCError], str]] = [
     ({"model": "nobody"}, ModelNotFoundError, "model: got 'nobody'"),
     ({"rate": "1/47"}, ModelNotFoundError, "bandwidth_ratio: got '1/47'"),

@@ -185,6 +185,9 @@ def test_both_schemes_are_offered_and_the_generator_is_loaded_once(room: Receive
         GENERATIVE: model_pb2.SCHEME_GENERATIVE_JSCC,
         "tiny-wplus": model_pb2.SCHEME_GENERATIVE_JSCC,
     }
+    offered = {model.name: list(model.schemes) for model in room.models()}
+    assert offered[SINGLE] == [model_pb2.SCHEME_DEEP_JSCC, model_pb2.SCHEME_INVERSE_JSCC]
+    assert offered[GENERATIVE] == [model_pb2.SCHEME_GENERATIVE_JSCC]
     networks = [room.catalogue.by_name(name).network for name in (GENERATIVE, "tiny-wplus")]
     assert isinstance(networks[0], GenerativeDecoder)
     assert isinstance(networks[1], GenerativeDecoder)
