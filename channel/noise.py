@@ -24,6 +24,7 @@ class Stream(IntEnum):
     FADING = 1
     INVERSION_MAPS = 2
     INVERSION_CHANNEL = 3
+    PLUGIN = 4
 
 
 def unit_complex_gaussian(
@@ -45,6 +46,15 @@ def unit_noise_rows(
 ) -> NDArray[np.complex64]:
     """One row of draws per seed. Shape: [len(seeds), count]."""
     return _gaussian(np.stack([_raw(seed, count, stream, 0) for seed in seeds]))
+
+
+def seeded_generator(seed: int) -> np.random.Generator:
+    """NumPy's generator for a plug-in's draws, a stream of its own.
+
+    The same seed gives the same draws with the same version of NumPy.
+    """
+    key = np.array([seed, int(Stream.PLUGIN)], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))
 
 
 def _raw(seed: int, count: int, stream: Stream, number: int) -> NDArray[np.uint64]:

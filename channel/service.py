@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,7 +24,16 @@ from channel.physics import (
     spread_gains,
     zero_force,
 )
-from genjscc.errors import InvalidInputError
+from channel.plugins import (
+    ChannelFunction,
+    Parameters,
+    Plugin,
+    checked_parameters,
+    load_plugins,
+    make_plugin,
+    run_plugin,
+)
+from genjscc.errors import InvalidInputError, quoted
 from genjscc.limits import MAX_SEED, Limits
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
@@ -42,12 +51,14 @@ _QUICK_BYTES = 32 * 1024
 
 @dataclass(frozen=True)
 class Kind:
-    """The channel of a request; `block_length` is 0 without fading."""
+    """The channel of a request; `block_length` is 0 without fading, `plugin` empty without one."""
 
     noise: bool = True
     k_factor: float = 0.0
     block_length: int = 0
     equalization: Literal["zero_forcing", "none"] = "zero_forcing"
+    plugin: str = ""
+    parameters: Parameters = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +83,14 @@ class TransmitResult:
     seconds: float
 
 
-def _kind_from_message(model: channel_pb2.ChannelModel, k: int) -> Kind:
+def _kind_from_message(
+    model: channel_pb2.ChannelModel, k: int, plugins: Mapping[str, Plugin]
+) -> Kind:
     which = model.WhichOneof("kind")
     if which == "noiseless":
         return Kind(noise=False)
+    if which == "plugin":
+        return _kind_from_plugin(model.plugin, plugins)
     if which != "fading":
         return Kind()
     fading = model.fading
@@ -96,20 +111,37 @@ def _kind_from_message(model: channel_pb2.ChannelModel, k: int) -> Kind:
     )
 
 
+def _kind_from_plugin(model: channel_pb2.PluginChannel, plugins: Mapping[str, Plugin]) -> Kind:
+    plugin = plugins.get(model.name)
+    if plugin is None:
+        there = ", ".join(sorted(plugins)) or "no plug-in"
+        raise InvalidInputError(
+            "model.plugin.name", f"got {quoted(model.name)}; this service has {there}"
+        )
+    parameters = checked_parameters(plugin, model.parameters, field="model.plugin.parameters")
+    return Kind(plugin=plugin.name, parameters=parameters)
+
+
 class ChannelRoom:
-    """Power normalisation, fading, noise (eq. 3-5)."""
+    """Power normalisation, fading, noise (eq. 3-5); plug-ins in place of the latter two."""
 
     def __init__(
         self,
         settings: ChannelSettings,
         observe_snr_db: Callable[[float, float], None] = lambda _asked, _measured: None,
+        plugins: Mapping[str, ChannelFunction] | None = None,
     ) -> None:
         self._backend: Backend = make_backend(settings.backend, settings.device)
         self.runs_quickly = settings.backend == "numpy"
         self._limits = Limits(max_symbols=settings.max_symbols)
         self._observe_snr_db = observe_snr_db
+        self._plugins = load_plugins(settings.plugins)
+        for name, function in (plugins or {}).items():
+            self._plugins[name] = make_plugin(name, function)
 
     def is_quick(self, request: channel_pb2.TransmitRequest) -> bool:
+        if request.model.HasField("plugin"):  # nobody knows how long it takes
+            return False
         return len(request.codeword.symbols.data) <= _QUICK_BYTES
 
     def prepare(self, request: channel_pb2.TransmitRequest) -> TransmitJob:
@@ -118,7 +150,7 @@ class ChannelRoom:
             raise InvalidInputError(
                 "codeword.symbols", "all are zero; their power cannot be normalised"
             )
-        kind = _kind_from_message(request.model, len(symbols))
+        kind = _kind_from_message(request.model, len(symbols), self._plugins)
         snr_db = 0.0
         if kind.noise:
             if not request.HasField("snr_db"):
@@ -144,7 +176,9 @@ class ChannelRoom:
             spread = spread_gains(gains, k, kind.block_length)
             signal = z * spread
         received = signal
-        if kind.noise:
+        if kind.plugin:
+            received = put(self._run_plugin(jobs, self._backend.get(z)))
+        elif kind.noise:
             snr_db = put(np.array([job.snr_db for job in jobs]))
             received = awgn(signal, snr_db, put(unit_noise_rows(seeds, k)))
         power, snr = measured_power(z), measured_snr_db(signal, received)
@@ -159,8 +193,21 @@ class ChannelRoom:
             for i in range(len(jobs))
         ]
 
+    def _run_plugin(
+        self, jobs: Sequence[TransmitJob], z: NDArray[np.generic]
+    ) -> NDArray[np.complex64]:
+        """What is left of z [B, k]: codeword by codeword, so that none depends on its batch."""
+        kind = jobs[0].kind
+        plugin = self._plugins[kind.plugin]
+        return np.stack(
+            [
+                run_plugin(plugin, row, job.snr_db, job.seed, kind.parameters)
+                for job, row in zip(jobs, z, strict=True)
+            ]
+        )
+
     def finish(self, job: TransmitJob, result: TransmitResult) -> channel_pb2.TransmitResponse:
-        if job.kind.noise:
+        if job.kind.noise and not job.kind.plugin:
             self._observe_snr_db(job.snr_db, result.snr_db)
         state = None
         if result.gains is not None:

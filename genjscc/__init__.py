@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ModelInfo,
         Noiseless,
         Options,
+        PluginChannel,
         Reception,
         Transmission,
     )
@@ -50,6 +51,7 @@ _HOMES = {
     "ModelInfo": "genjscc.client.options",
     "Noiseless": "genjscc.client.options",
     "Options": "genjscc.client.options",
+    "PluginChannel": "genjscc.client.options",
     "Reception": "genjscc.client.options",
     "Security": "genjscc.client.security",
     "Transmission": "genjscc.client.options",
@@ -70,6 +72,7 @@ __all__ = [
     "ModelInfo",
     "Noiseless",
     "Options",
+    "PluginChannel",
     "Reception",
     "Security",
     "Transmission",

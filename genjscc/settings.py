@@ -132,6 +132,9 @@ class ChannelSettings(ServiceSettings):
         "numpy", description="array library; the noise is the same"
     )
     device: str = Field("cpu", description="PyTorch device, with the torch backend")
+    plugins: str = Field(
+        "", description="channels of your own, as module:function; several with commas"
+    )
 
 
 _S = TypeVar("_S", bound=ServiceSettings)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from genjscc.client.options import Awgn, Channel, Fading, Noiseless
+from genjscc.client.options import Awgn, Fading, Noiseless
 
 Transmitter = Annotated[
     str | None, typer.Option(help="Address host:port.", envvar="GENJSCC_TRANSMITTER")
@@ -28,7 +28,7 @@ class ChannelName(StrEnum):
     NOISELESS = "noiseless"
 
 
-def channel_of(name: ChannelName, k_factor: float, block_length: int) -> Channel:
+def channel_of(name: ChannelName, k_factor: float, block_length: int) -> Awgn | Fading | Noiseless:
     """The channel that the options describe."""
     if name is ChannelName.NOISELESS:
         return Noiseless()

@@ -24,6 +24,7 @@ from genjscc.client.options import (
     ModelInfo,
     Noiseless,
     Options,
+    PluginChannel,
     Reception,
     Transmission,
 )
@@ -119,9 +120,22 @@ def transmit_request(codeword: Codeword, options: Options) -> channel_pb2.Transm
         request.model.fading.equalization = (
             channel_pb2.EQUALIZATION_NONE if at_receiver else channel_pb2.EQUALIZATION_ZERO_FORCING
         )
+    elif isinstance(channel, PluginChannel):
+        _set_plugin(request.model.plugin, channel)
     else:
         request.model.awgn.SetInParent()
     return request
+
+
+def _set_plugin(message: channel_pb2.PluginChannel, channel: PluginChannel) -> None:
+    message.name = channel.name
+    for name, value in channel.parameters.items():
+        try:
+            message.parameters[name] = value
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"channel.parameters.{name}", f"got {value!r}; {error}"
+            ) from error
 
 
 def decode_request(transmission: Transmission, options: Options) -> receiver_pb2.DecodeRequest:

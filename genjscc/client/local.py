@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +45,7 @@ class LocalLink:
         dtype: precision of the networks.
         threads: CPU threads of the networks.
         max_batch: images that `send_many` computes together.
+        plugins: channel functions by name, for `PluginChannel`; see `channel.plugins`.
 
     Raises:
         MissingExtraError: torch or the services' code is not installed.
@@ -59,6 +60,7 @@ class LocalLink:
         dtype: Literal["float32", "bfloat16"] = "float32",
         threads: int = 1,
         max_batch: int = 16,
+        plugins: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         try:
             from channel.service import ChannelRoom
@@ -78,7 +80,7 @@ class LocalLink:
         self._transmitter = TransmitterRoom(TransmitterSettings(**fields))
         self._rooms: dict[Hop, Any] = {
             "encode": self._transmitter,
-            "transmit": ChannelRoom(ChannelSettings()),
+            "transmit": ChannelRoom(ChannelSettings(), plugins=plugins),
             "decode": ReceiverRoom(ReceiverSettings(**fields)),
         }
         self._answer, self._answer_many, self._max_batch = answer, answer_many, max_batch

@@ -48,7 +48,20 @@ class Noiseless:
     """What is sent arrives."""
 
 
-Channel = Awgn | Fading | Noiseless
+@dataclass(frozen=True)
+class PluginChannel:
+    """A channel that its service was given as a plug-in.
+
+    Attributes:
+        name: at the service.
+        parameters: by name; what is not set is as the plug-in says.
+    """
+
+    name: str
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+
+Channel = Awgn | Fading | Noiseless | PluginChannel
 
 
 @dataclass(frozen=True)

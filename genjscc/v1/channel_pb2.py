@@ -26,33 +26,39 @@ from genjscc.v1 import codeword_pb2 as genjscc_dot_v1_dot_codeword__pb2
 from genjscc.v1 import tensor_pb2 as genjscc_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18genjscc/v1/channel.proto\x12\ngenjscc.v1\x1a\x19genjscc/v1/codeword.proto\x1a\x17genjscc/v1/tensor.proto\"\x9e\x01\n\x0fTransmitRequest\x12&\n\x08\x63odeword\x18\x01 \x01(\x0b\x32\x14.genjscc.v1.Codeword\x12\x13\n\x06snr_db\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04seed\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\'\n\x05model\x18\x04 \x01(\x0b\x32\x18.genjscc.v1.ChannelModelB\t\n\x07_snr_dbB\x07\n\x05_seed\"\x9f\x01\n\x0c\x43hannelModel\x12\'\n\x04\x61wgn\x18\x01 \x01(\x0b\x32\x17.genjscc.v1.AwgnChannelH\x00\x12+\n\x06\x66\x61\x64ing\x18\x02 \x01(\x0b\x32\x19.genjscc.v1.FadingChannelH\x00\x12\x31\n\tnoiseless\x18\x03 \x01(\x0b\x32\x1c.genjscc.v1.NoiselessChannelH\x00\x42\x06\n\x04kind\"\r\n\x0b\x41wgnChannel\"g\n\rFadingChannel\x12\x10\n\x08k_factor\x18\x01 \x01(\x01\x12\x14\n\x0c\x62lock_length\x18\x02 \x01(\r\x12.\n\x0c\x65qualization\x18\x03 \x01(\x0e\x32\x18.genjscc.v1.Equalization\"\x12\n\x10NoiselessChannel\"N\n\x0c\x43hannelState\x12(\n\x05gains\x18\x01 \x01(\x0b\x32\x19.genjscc.v1.ComplexTensor\x12\x14\n\x0c\x62lock_length\x18\x02 \x01(\r\"\xbb\x01\n\x10TransmitResponse\x12&\n\x08received\x18\x01 \x01(\x0b\x32\x14.genjscc.v1.Codeword\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x16\n\x0emeasured_power\x18\x03 \x01(\x01\x12\x17\n\x0fmeasured_snr_db\x18\x04 \x01(\x01\x12\'\n\x05state\x18\x05 \x01(\x0b\x32\x18.genjscc.v1.ChannelState\x12\x17\n\x0f\x63ompute_seconds\x18\x06 \x01(\x01\"V\n\x15TransmitStreamRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12,\n\x07request\x18\x02 \x01(\x0b\x32\x1b.genjscc.v1.TransmitRequest\"\x8d\x01\n\x16TransmitStreamResponse\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12\x30\n\x08response\x18\x02 \x01(\x0b\x32\x1c.genjscc.v1.TransmitResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.genjscc.v1.ItemErrorH\x00\x42\x08\n\x06result*b\n\x0c\x45qualization\x12\x1c\n\x18\x45QUALIZATION_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45QUALIZATION_ZERO_FORCING\x10\x01\x12\x15\n\x11\x45QUALIZATION_NONE\x10\x02\x32\xb4\x01\n\x0e\x43hannelService\x12\x45\n\x08Transmit\x12\x1b.genjscc.v1.TransmitRequest\x1a\x1c.genjscc.v1.TransmitResponse\x12[\n\x0eTransmitStream\x12!.genjscc.v1.TransmitStreamRequest\x1a\".genjscc.v1.TransmitStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18genjscc/v1/channel.proto\x12\ngenjscc.v1\x1a\x19genjscc/v1/codeword.proto\x1a\x17genjscc/v1/tensor.proto\"\x9e\x01\n\x0fTransmitRequest\x12&\n\x08\x63odeword\x18\x01 \x01(\x0b\x32\x14.genjscc.v1.Codeword\x12\x13\n\x06snr_db\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04seed\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\'\n\x05model\x18\x04 \x01(\x0b\x32\x18.genjscc.v1.ChannelModelB\t\n\x07_snr_dbB\x07\n\x05_seed\"\xcc\x01\n\x0c\x43hannelModel\x12\'\n\x04\x61wgn\x18\x01 \x01(\x0b\x32\x17.genjscc.v1.AwgnChannelH\x00\x12+\n\x06\x66\x61\x64ing\x18\x02 \x01(\x0b\x32\x19.genjscc.v1.FadingChannelH\x00\x12\x31\n\tnoiseless\x18\x03 \x01(\x0b\x32\x1c.genjscc.v1.NoiselessChannelH\x00\x12+\n\x06plugin\x18\x04 \x01(\x0b\x32\x19.genjscc.v1.PluginChannelH\x00\x42\x06\n\x04kind\"\r\n\x0b\x41wgnChannel\"g\n\rFadingChannel\x12\x10\n\x08k_factor\x18\x01 \x01(\x01\x12\x14\n\x0c\x62lock_length\x18\x02 \x01(\r\x12.\n\x0c\x65qualization\x18\x03 \x01(\x0e\x32\x18.genjscc.v1.Equalization\"\x12\n\x10NoiselessChannel\"\x8f\x01\n\rPluginChannel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12=\n\nparameters\x18\x02 \x03(\x0b\x32).genjscc.v1.PluginChannel.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"N\n\x0c\x43hannelState\x12(\n\x05gains\x18\x01 \x01(\x0b\x32\x19.genjscc.v1.ComplexTensor\x12\x14\n\x0c\x62lock_length\x18\x02 \x01(\r\"\xbb\x01\n\x10TransmitResponse\x12&\n\x08received\x18\x01 \x01(\x0b\x32\x14.genjscc.v1.Codeword\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x16\n\x0emeasured_power\x18\x03 \x01(\x01\x12\x17\n\x0fmeasured_snr_db\x18\x04 \x01(\x01\x12\'\n\x05state\x18\x05 \x01(\x0b\x32\x18.genjscc.v1.ChannelState\x12\x17\n\x0f\x63ompute_seconds\x18\x06 \x01(\x01\"V\n\x15TransmitStreamRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12,\n\x07request\x18\x02 \x01(\x0b\x32\x1b.genjscc.v1.TransmitRequest\"\x8d\x01\n\x16TransmitStreamResponse\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12\x30\n\x08response\x18\x02 \x01(\x0b\x32\x1c.genjscc.v1.TransmitResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.genjscc.v1.ItemErrorH\x00\x42\x08\n\x06result*b\n\x0c\x45qualization\x12\x1c\n\x18\x45QUALIZATION_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45QUALIZATION_ZERO_FORCING\x10\x01\x12\x15\n\x11\x45QUALIZATION_NONE\x10\x02\x32\xb4\x01\n\x0e\x43hannelService\x12\x45\n\x08Transmit\x12\x1b.genjscc.v1.TransmitRequest\x1a\x1c.genjscc.v1.TransmitResponse\x12[\n\x0eTransmitStream\x12!.genjscc.v1.TransmitStreamRequest\x1a\".genjscc.v1.TransmitStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'genjscc.v1.channel_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EQUALIZATION']._serialized_start=1057
-  _globals['_EQUALIZATION']._serialized_end=1155
+  _globals['_PLUGINCHANNEL_PARAMETERSENTRY']._loaded_options = None
+  _globals['_PLUGINCHANNEL_PARAMETERSENTRY']._serialized_options = b'8\001'
+  _globals['_EQUALIZATION']._serialized_start=1248
+  _globals['_EQUALIZATION']._serialized_end=1346
   _globals['_TRANSMITREQUEST']._serialized_start=93
   _globals['_TRANSMITREQUEST']._serialized_end=251
   _globals['_CHANNELMODEL']._serialized_start=254
-  _globals['_CHANNELMODEL']._serialized_end=413
-  _globals['_AWGNCHANNEL']._serialized_start=415
-  _globals['_AWGNCHANNEL']._serialized_end=428
-  _globals['_FADINGCHANNEL']._serialized_start=430
-  _globals['_FADINGCHANNEL']._serialized_end=533
-  _globals['_NOISELESSCHANNEL']._serialized_start=535
-  _globals['_NOISELESSCHANNEL']._serialized_end=553
-  _globals['_CHANNELSTATE']._serialized_start=555
-  _globals['_CHANNELSTATE']._serialized_end=633
-  _globals['_TRANSMITRESPONSE']._serialized_start=636
-  _globals['_TRANSMITRESPONSE']._serialized_end=823
-  _globals['_TRANSMITSTREAMREQUEST']._serialized_start=825
-  _globals['_TRANSMITSTREAMREQUEST']._serialized_end=911
-  _globals['_TRANSMITSTREAMRESPONSE']._serialized_start=914
-  _globals['_TRANSMITSTREAMRESPONSE']._serialized_end=1055
-  _globals['_CHANNELSERVICE']._serialized_start=1158
-  _globals['_CHANNELSERVICE']._serialized_end=1338
+  _globals['_CHANNELMODEL']._serialized_end=458
+  _globals['_AWGNCHANNEL']._serialized_start=460
+  _globals['_AWGNCHANNEL']._serialized_end=473
+  _globals['_FADINGCHANNEL']._serialized_start=475
+  _globals['_FADINGCHANNEL']._serialized_end=578
+  _globals['_NOISELESSCHANNEL']._serialized_start=580
+  _globals['_NOISELESSCHANNEL']._serialized_end=598
+  _globals['_PLUGINCHANNEL']._serialized_start=601
+  _globals['_PLUGINCHANNEL']._serialized_end=744
+  _globals['_PLUGINCHANNEL_PARAMETERSENTRY']._serialized_start=695
+  _globals['_PLUGINCHANNEL_PARAMETERSENTRY']._serialized_end=744
+  _globals['_CHANNELSTATE']._serialized_start=746
+  _globals['_CHANNELSTATE']._serialized_end=824
+  _globals['_TRANSMITRESPONSE']._serialized_start=827
+  _globals['_TRANSMITRESPONSE']._serialized_end=1014
+  _globals['_TRANSMITSTREAMREQUEST']._serialized_start=1016
+  _globals['_TRANSMITSTREAMREQUEST']._serialized_end=1102
+  _globals['_TRANSMITSTREAMRESPONSE']._serialized_start=1105
+  _globals['_TRANSMITSTREAMRESPONSE']._serialized_end=1246
+  _globals['_CHANNELSERVICE']._serialized_start=1349
+  _globals['_CHANNELSERVICE']._serialized_end=1529
 # @@protoc_insertion_point(module_scope)

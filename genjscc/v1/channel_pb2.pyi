@@ -3,10 +3,12 @@
 isort:skip_file
 eta: channel symbols to received symbols."""
 
+from collections import abc as _abc
 from genjscc.v1 import codeword_pb2 as _codeword_pb2
 from genjscc.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -99,6 +101,7 @@ class ChannelModel(_message.Message):
     AWGN_FIELD_NUMBER: _builtins.int
     FADING_FIELD_NUMBER: _builtins.int
     NOISELESS_FIELD_NUMBER: _builtins.int
+    PLUGIN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def awgn(self) -> Global___AwgnChannel:
         """Additive white Gaussian noise alone."""
@@ -111,18 +114,23 @@ class ChannelModel(_message.Message):
     def noiseless(self) -> Global___NoiselessChannel:
         """What is sent arrives."""
 
+    @_builtins.property
+    def plugin(self) -> Global___PluginChannel:
+        """A channel that the service was given at its start."""
+
     def __init__(
         self,
         *,
         awgn: Global___AwgnChannel | None = ...,
         fading: Global___FadingChannel | None = ...,
         noiseless: Global___NoiselessChannel | None = ...,
+        plugin: Global___PluginChannel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["awgn", b"awgn", "fading", b"fading", "kind", b"kind", "noiseless", b"noiseless"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["awgn", b"awgn", "fading", b"fading", "kind", b"kind", "noiseless", b"noiseless", "plugin", b"plugin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awgn", b"awgn", "fading", b"fading", "kind", b"kind", "noiseless", b"noiseless"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awgn", b"awgn", "fading", b"fading", "kind", b"kind", "noiseless", b"noiseless", "plugin", b"plugin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["awgn", "fading", "noiseless"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["awgn", "fading", "noiseless", "plugin"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -191,6 +199,54 @@ class NoiselessChannel(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NoiselessChannel: _TypeAlias = NoiselessChannel  # noqa: Y015
+
+@_typing.final
+class PluginChannel(_message.Message):
+    """A channel that is not GenJSCC's own: what it does to the symbols is up to the plug-in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name at the service."""
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Its parameters by name; those not set are as the plug-in says."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "parameters", b"parameters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PluginChannel: _TypeAlias = PluginChannel  # noqa: Y015
 
 @_typing.final
 class ChannelState(_message.Message):
