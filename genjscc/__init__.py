@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Reception,
         Transmission,
     )
+    from genjscc.client.recordings import load_sigmf, save_sigmf
     from genjscc.client.security import Security
     from genjscc.errors import GenJSCCError
     from genjscc.wire.codewords import Codeword
@@ -55,6 +56,8 @@ _HOMES = {
     "Reception": "genjscc.client.options",
     "Security": "genjscc.client.security",
     "Transmission": "genjscc.client.options",
+    "load_sigmf": "genjscc.client.recordings",
+    "save_sigmf": "genjscc.client.recordings",
 }
 
 __all__ = [
@@ -76,6 +79,8 @@ __all__ = [
     "Reception",
     "Security",
     "Transmission",
+    "load_sigmf",
+    "save_sigmf",
 ]
 
 

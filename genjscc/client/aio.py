@@ -137,7 +137,8 @@ class AsyncLink:
         """One image over the link.
 
         Args:
-            image: a path, a file's bytes, uint8 [H, W, 3], or a Pillow image.
+            image: a path, a file's bytes, a Pillow image, a NumPy array [H, W, C] or a PyTorch
+                tensor [C, H, W]; numbers are uint8, or floats in [0, 1].
             **keywords: the fields of `genjscc.Options`: snr_db, rate, model, scheme, seed,
                 channel, told_snr_db, inversion.
 
@@ -213,6 +214,7 @@ class AsyncLink:
     ) -> AsyncGenerator[Reception | Failure]:
         """Many images over the services' streams, answered in order.
 
+        `images` is any iterable, also a batch: an array [B, H, W, C] or a tensor [B, C, H, W].
         Image number i uses seed + i where a seed is given, and snr_db[i] where a sequence is.
         Every image is answered once: with a `Reception`, or with a `Failure` that says why there
         is none; the others go on. Where a service dies, what it has not answered goes to another
@@ -242,10 +244,13 @@ class AsyncLink:
         return read_transmission(await self._call("transmit", request), options)
 
     async def decode(
-        self, transmission: Transmission, **keywords: Unpack[SendKeywords]
+        self, received: Transmission | Codeword, **keywords: Unpack[SendKeywords]
     ) -> NDArray[uint8]:
-        """The receiver alone: the image of received symbols, uint8 [H, W, 3]."""
-        request = decode_request(transmission, options_for(keywords))
+        """The receiver alone: the image of received symbols, uint8 [H, W, 3].
+
+        A codeword may come from elsewhere, such as a recording of a radio (`genjscc.load_sigmf`).
+        """
+        request = decode_request(received, options_for(keywords))
         return read_image(await self._call("decode", request))
 
     async def _call(self, hop: Hop, request: Any) -> Any:

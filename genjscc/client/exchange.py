@@ -28,6 +28,7 @@ from genjscc.client.options import (
     Reception,
     Transmission,
 )
+from genjscc.client.pixels import TensorLike, rgb_from_array, rgb_from_tensor
 from genjscc.errors import InvalidInputError
 from genjscc.limits import Limits
 from genjscc.v1 import channel_pb2, model_pb2, receiver_pb2, tensor_pb2, transmitter_pb2
@@ -43,7 +44,7 @@ from genjscc.wire.ratios import parse_ratio
 from genjscc.wire.schemes import SCHEMES
 from genjscc.wire.tensors import complex_to_message
 
-ImageInput = str | Path | bytes | NDArray[np.uint8] | Image.Image
+ImageInput = str | Path | bytes | NDArray[Any] | Image.Image | TensorLike
 
 _M = TypeVar("_M")
 
@@ -60,7 +61,9 @@ class Call:
 
 
 def image_to_message(image: ImageInput) -> tensor_pb2.Image:
-    """What a caller calls an image: a path, a file's bytes, uint8 [H, W, 3], or a Pillow image.
+    """What a caller calls an image: a path, a file's bytes, a Pillow image, an array or a tensor.
+
+    Arrays are [H, W, C], tensors [C, H, W]; uint8, or floats in [0, 1] (`genjscc.client.pixels`).
 
     Raises:
         InvalidInputError: none of these, or a file that cannot be read.
@@ -79,14 +82,12 @@ def image_to_message(image: ImageInput) -> tensor_pb2.Image:
         except (OSError, SyntaxError, ValueError) as error:
             raise InvalidInputError("image", f"cannot read the Pillow image: {error}") from error
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise InvalidInputError(
-                "image",
-                f"got {image.dtype} {list(image.shape)}; an array must be uint8 [H, W, 3]",
-            )
-        return rgb_to_message(image)
+        return rgb_to_message(rgb_from_array(image))
+    if isinstance(image, TensorLike):
+        return rgb_to_message(rgb_from_tensor(image))
     raise InvalidInputError(
-        "image", f"got {type(image).__name__}; must be a path, bytes, an array or a Pillow image"
+        "image",
+        f"got {type(image).__name__}; must be a path, bytes, a Pillow image, an array or a tensor",
     )
 
 
@@ -138,11 +139,18 @@ def _set_plugin(message: channel_pb2.PluginChannel, channel: PluginChannel) -> N
             ) from error
 
 
-def decode_request(transmission: Transmission, options: Options) -> receiver_pb2.DecodeRequest:
-    """The received symbols to the decoder of the options."""
+def decode_request(
+    transmission: Transmission | Codeword, options: Options
+) -> receiver_pb2.DecodeRequest:
+    """The received symbols to the decoder of the options; a codeword is taken as received."""
+    if isinstance(transmission, Codeword):
+        received, gains, block_length = transmission, None, 0
+    else:
+        received, gains = transmission.received, transmission.gains
+        block_length = transmission.block_length
     told = options.snr_db if options.told_snr_db is None else options.told_snr_db
     request = receiver_pb2.DecodeRequest(
-        received=codeword_to_message(transmission.received),
+        received=codeword_to_message(received),
         snr_db=checked_snr_db(told),
         format=tensor_pb2.IMAGE_FORMAT_RAW,
     )
@@ -153,9 +161,9 @@ def decode_request(transmission: Transmission, options: Options) -> receiver_pb2
         request.scheme = SCHEMES[options.scheme]
     if options.inversion is not None:
         request.inversion.CopyFrom(inversion_to_message(options.inversion))
-    if transmission.gains is not None:
-        request.state.gains.CopyFrom(complex_to_message(transmission.gains))
-        request.state.block_length = transmission.block_length
+    if gains is not None:
+        request.state.gains.CopyFrom(complex_to_message(gains))
+        request.state.block_length = block_length
     return request
 
 

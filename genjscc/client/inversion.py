@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from genjscc.display import card_html, image_html, line
 from genjscc.errors import InvalidInputError
 from genjscc.limits import Limits
 from genjscc.v1 import inversion_pb2
@@ -90,7 +91,7 @@ class InversionLosses:
     geodesic: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class InversionStep:
     """How far an inversion is.
 
@@ -107,6 +108,20 @@ class InversionStep:
     stage: int
     losses: InversionLosses
     preview: NDArray[np.uint8] | None
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "step": f"{self.step} of {self.num_steps}",
+            "stage": self.stage,
+            "loss": f"{self.losses.total:.4f}",
+        }
+
+    def __repr__(self) -> str:
+        return line("InversionStep", self._facts())
+
+    def _repr_html_(self) -> str:
+        figures = [] if self.preview is None else [image_html(self.preview)]
+        return card_html(figures, self._facts())
 
 
 @dataclass(frozen=True)

@@ -132,10 +132,10 @@ class Link:
         return self._wait(self._link.transmit(codeword, **keywords))
 
     def decode(
-        self, transmission: Transmission, **keywords: Unpack[SendKeywords]
+        self, received: Transmission | Codeword, **keywords: Unpack[SendKeywords]
     ) -> NDArray[uint8]:
         """The receiver alone: the image of received symbols, uint8 [H, W, 3]."""
-        return self._wait(self._link.decode(transmission, **keywords))
+        return self._wait(self._link.decode(received, **keywords))
 
     def _iterate(self, source: AsyncGenerator[T]) -> Iterator[T]:
         async def next_one() -> T | None:

@@ -208,8 +208,8 @@ class LocalLink:
         return read_transmission(self._answer(self._rooms["transmit"], request), options)
 
     def decode(
-        self, transmission: Transmission, **keywords: Unpack[SendKeywords]
+        self, received: Transmission | Codeword, **keywords: Unpack[SendKeywords]
     ) -> NDArray[uint8]:
         """The receiver alone: the image of received symbols, uint8 [H, W, 3]."""
-        request = decode_request(transmission, options_for(keywords))
+        request = decode_request(received, options_for(keywords))
         return read_image(self._answer(self._rooms["decode"], request))

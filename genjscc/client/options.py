@@ -6,16 +6,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from genjscc.client.inversion import Inversion, InversionReport
-from genjscc.errors import GenJSCCError
+from genjscc.display import card_html, constellation_svg, image_html, line, png
+from genjscc.errors import GenJSCCError, MissingExtraError
 from genjscc.wire import schemes
 from genjscc.wire.codewords import Codeword
+from genjscc.wire.ratios import format_ratio
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SchemeName = schemes.SchemeName
 Hop = Literal["encode", "transmit", "decode"]
@@ -89,7 +94,7 @@ class Options:
     inversion: Inversion | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Transmission:
     """A codeword that crossed the channel.
 
@@ -109,8 +114,22 @@ class Transmission:
     measured_power: float
     measured_snr_db: float
 
+    def _facts(self) -> dict[str, object]:
+        return {
+            "k": self.received.k,
+            "SNR": f"{self.measured_snr_db:.2f} dB",
+            "power": f"{self.measured_power:.3f}",
+            "seed": self.seed,
+        }
 
-@dataclass(frozen=True, eq=False)
+    def __repr__(self) -> str:
+        return line("Transmission", self._facts())
+
+    def _repr_html_(self) -> str:
+        return card_html([constellation_svg(self.received.symbols)], self._facts())
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Reception:
     """An image that crossed the link.
 
@@ -141,6 +160,46 @@ class Reception:
     def seed(self) -> int:
         """Gives the same noise again."""
         return self.transmission.seed
+
+    def _facts(self) -> dict[str, object]:
+        height, width, _ = self.image.shape
+        facts: dict[str, object] = {
+            "image": f"{width}x{height}",
+            "model": self.model,
+            "rho": format_ratio(self.codeword.bandwidth_ratio),
+            "k": self.codeword.k,
+            "SNR": f"{self.measured_snr_db:.2f} dB",
+            "seed": self.seed,
+        }
+        if self.inversion is not None:
+            facts["steps"] = self.inversion.steps
+        return facts
+
+    def __repr__(self) -> str:
+        return line("Reception", self._facts())
+
+    def _repr_png_(self) -> bytes:
+        return png(self.image)
+
+    def _repr_html_(self) -> str:
+        figures = [image_html(self.image), constellation_svg(self.transmission.received.symbols)]
+        facts = self._facts()
+        facts |= {hop: f"{seconds * 1e3:.1f} ms" for hop, seconds in self.seconds.items()}
+        return card_html(figures, facts)
+
+    def to_tensor(self) -> Tensor:
+        """The reconstruction as a PyTorch tensor, float32 [3, H, W] in [0, 1].
+
+        Raises:
+            MissingExtraError: PyTorch is not installed.
+        """
+        try:
+            import torch
+        except ImportError as error:
+            raise MissingExtraError(
+                "to_tensor needs PyTorch: pip install 'genjscc[models]'"
+            ) from error
+        return torch.from_numpy(self.image.transpose(2, 0, 1).astype(np.float32) / 255)
 
     def to_pil(self) -> Image.Image:
         """The reconstruction as a Pillow image."""

@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from genjscc.display import card_html, constellation_svg, line
 from genjscc.errors import InvalidInputError
 from genjscc.limits import Limits
 from genjscc.v1 import channel_pb2, codeword_pb2
@@ -19,7 +20,7 @@ from genjscc.wire.tensors import complex_from_message, complex_to_message
 _MAX_NAME = 128
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Codeword:
     """One image as channel symbols.
 
@@ -46,6 +47,22 @@ class Codeword:
     def power(self) -> float:
         """Average power per symbol, linear."""
         return float(np.mean(np.abs(self.symbols.astype(np.complex128)) ** 2))
+
+    def _facts(self) -> dict[str, object]:
+        height, width = self.image_size
+        return {
+            "k": self.k,
+            "rho": format_ratio(self.bandwidth_ratio),
+            "image": f"{width}x{height}",
+            "power": f"{self.power:.3f}",
+            "pair": self.pair_id,
+        }
+
+    def __repr__(self) -> str:
+        return line("Codeword", self._facts())
+
+    def _repr_html_(self) -> str:
+        return card_html([constellation_svg(self.symbols)], self._facts())
 
 
 def codeword_to_message(codeword: Codeword) -> codeword_pb2.Codeword:

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How results show themselves: as a line in a terminal, as pictures in a notebook."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_SHOWN_SIDE = 192
+_MAX_POINTS = 2048
+_REACH = 2.5
+
+
+def line(kind: str, facts: Mapping[str, object]) -> str:
+    """`Kind(name value, ...)`."""
+    return f"{kind}({', '.join(f'{name} {value}' for name, value in facts.items())})"
+
+
+def png(rgb: NDArray[np.uint8]) -> bytes:
+    """A PNG file of uint8 [H, W, 3]."""
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, "PNG")
+    return file.getvalue()
+
+
+def image_html(rgb: NDArray[np.uint8]) -> str:
+    """An `img` element; small images are shown larger, pixel by pixel."""
+    height, width, _ = rgb.shape
+    factor = max(1, _SHOWN_SIDE // max(height, width))
+    data = base64.b64encode(png(rgb)).decode()
+    return (
+        f'<img src="data:image/png;base64,{data}" width="{width * factor}" '
+        f'height="{height * factor}" style="image-rendering: pixelated" alt="{width}x{height}">'
+    )
+
+
+def constellation_svg(symbols: NDArray[np.complex64]) -> str:
+    """An `svg` element of symbols [k] in the complex plane, I to the right and Q up.
+
+    The circle has the radius 1, the root of the average power of what is sent. Of many symbols
+    every n-th is shown; one beyond 2.5 in I or Q is drawn at the edge.
+    """
+    shown = symbols[:: -(-len(symbols) // _MAX_POINTS)]
+    points = np.clip(np.stack([shown.real, -shown.imag], axis=-1), -_REACH, _REACH)
+    dots = "".join(f'<circle cx="{i:.3f}" cy="{q:.3f}" r="0.03"/>' for i, q in points)
+    side = 2 * _REACH + 0.2
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_SHOWN_SIDE}" height="{_SHOWN_SIDE}" '
+        f'viewBox="{-side / 2} {-side / 2} {side} {side}" role="img" aria-label="constellation">'
+        f'<g fill="none" stroke="#999" stroke-width="0.02"><circle r="1"/>'
+        f'<path d="M{-_REACH} 0H{_REACH}M0 {-_REACH}V{_REACH}"/></g>'
+        f'<g fill="#1f77b4" fill-opacity="0.6">{dots}</g></svg>'
+    )
+
+
+def card_html(figures: list[str], facts: Mapping[str, object]) -> str:
+    """Figures side by side, and facts in a table beside them."""
+    rows = "".join(
+        f'<tr><th style="text-align: left">{escape(name)}</th>'
+        f'<td style="text-align: left">{escape(str(value))}</td></tr>'
+        for name, value in facts.items()
+    )
+    shown = "".join(f"<div>{figure}</div>" for figure in figures)
+    return (
+        '<div style="display: flex; gap: 1em; align-items: center; flex-wrap: wrap">'
+        f"{shown}<table>{rows}</table></div>"
+    )
