@@ -22,14 +22,20 @@ def load_square(path: Path, size: int) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as image:
-            rgb = Image.fromarray(rgb_from_pil(image))
+            rgb = rgb_from_pil(image)
     except UnidentifiedImageError as error:
         raise InvalidInputError("photo", f"{path} is not an image") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InvalidInputError("photo", f"cannot read {path}: {error}") from error
-    if rgb.size != (size, size):
-        rgb = ImageOps.fit(rgb, (size, size), Image.Resampling.LANCZOS)
-    return np.array(rgb)
+    return square(rgb, size)
+
+
+def square(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The central square of a picture uint8 [H, W, 3], scaled (Lanczos) to [size, size, 3]."""
+    if rgb.shape[:2] == (size, size):
+        return rgb
+    fitted = ImageOps.fit(Image.fromarray(rgb), (size, size), Image.Resampling.LANCZOS)
+    return np.array(fitted)
 
 
 def sample_photos() -> list[Path]:

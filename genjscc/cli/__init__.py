@@ -39,10 +39,11 @@ def main() -> None:
         serve,
         train,
         up,
+        web,
     )
 
     commands = (
-        *(demo, send, models, up, serve, loadtest),
+        *(demo, send, web, models, up, serve, loadtest),
         *(evaluate, baseline, report, compare, invert, train, convert),
     )
     for command in commands:

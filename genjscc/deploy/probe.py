@@ -13,6 +13,7 @@ import sys
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from genjscc.addresses import grpc_target
 from genjscc.client.security import Security
 from genjscc.errors import GenJSCCError
 
@@ -20,7 +21,7 @@ _TIMEOUT_S = 3.0
 
 
 def problem(address: str) -> str | None:
-    """Why the service at host:port is not serving; None where it is."""
+    """Why the service at an address is not serving; None where it, or a replica of it, is."""
     try:
         with _connection(address, Security.from_environment()) as connection:
             stub = health_pb2_grpc.HealthStub(connection)
@@ -36,12 +37,12 @@ def problem(address: str) -> str | None:
 
 
 def _connection(address: str, security: Security) -> grpc.Channel:
-    credentials = security.credentials()
+    target, credentials = grpc_target(address, field="address"), security.credentials()
     if credentials is None:
-        return grpc.insecure_channel(address)
+        return grpc.insecure_channel(target)
     name = security.server_name
     options = [("grpc.ssl_target_name_override", name)] if name else []
-    return grpc.secure_channel(address, credentials, options)
+    return grpc.secure_channel(target, credentials, options)
 
 
 def main(arguments: list[str]) -> int:

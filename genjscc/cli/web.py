@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`genjscc web`: the page to play with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genjscc.addresses import is_loopback
+from genjscc.cli.console import err, out
+from genjscc.cli.options import ChannelAddress, Receiver, Transmitter
+from genjscc.cli.up import service_flags, started
+from genjscc.client.transport import default_address
+from genjscc.errors import MissingExtraError
+from genjscc.launch import ROLES
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(web)
+
+
+def web(
+    connect: Annotated[
+        bool,
+        typer.Option(
+            help="Use services that run already, where GENJSCC_TRANSMITTER and so on say. "
+            "Naming one of them does it, too."
+        ),
+    ] = False,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = False,
+    bundles: Annotated[Path | None, typer.Option(help="Folder of the trained models.")] = None,
+    device: Annotated[str, typer.Option(help="PyTorch device of the networks.")] = "cpu",
+    transmitter: Transmitter = None,
+    channel: ChannelAddress = None,
+    receiver: Receiver = None,
+) -> None:
+    """Show a page: drop a photo, choose rate, SNR and channel, see what arrives. Until Ctrl-C.
+
+    Starts the three services for itself unless it is told of others.
+    """
+    try:
+        from genjscc.web.server import listen, serve
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the page needs {error.name!r}: pip install 'genjscc[web]'"
+        ) from error
+    given = {"transmitter": transmitter, "channel": channel, "receiver": receiver}
+    listening = listen(host, port)
+    with _services(given, connect, bundles, device) as addresses:
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{listening.getsockname()[1]}"
+        out.print(f"page: {url}", soft_wrap=True)
+        if not is_loopback(host):
+            err.print("open to other machines: whoever reaches it may use the services")
+        err.print("Ctrl-C ends it")
+        if browser:
+            typer.launch(url)
+        serve(listening, addresses)
+
+
+@contextmanager
+def _services(
+    given: dict[str, str | None], connect: bool, bundles: Path | None, device: str
+) -> Iterator[dict[str, str]]:
+    """Addresses of services that run, or of our own."""
+    if connect or any(given.values()):
+        yield {role: address or default_address(role) for role, address in given.items()}
+        return
+    flags = {role: service_flags(role, True, bundles, device) for role in ROLES}
+    with started(flags) as services:
+        yield services.addresses

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the page that show something: pictures with their figures, symbols, states."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from nicegui import ui
+from numpy.typing import NDArray
+from PIL import Image
+
+from genjscc.client.inversion import InversionStep
+from genjscc.client.options import Reception, SchemeName
+from genjscc.web.constellation import scatter, span_of
+from genjscc.web.measures import Quality, available
+from genjscc.web.offer import TITLES
+
+Rgb = NDArray[np.uint8]
+_ABOUT: dict[SchemeName, str] = {
+    "deepjscc": "A network decodes in one pass.",
+    "generative": "A StyleGAN2 generator paints what the symbols describe.",
+    "inverse": "An optimisation searches for a picture that would have been received like this.",
+}
+
+
+def png(pixels: Rgb) -> bytes:
+    """A picture uint8 [H, W, 3] as a file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def data_url(pixels: Rgb) -> str:
+    """A picture uint8 [H, W, 3] for the src of an img."""
+    return "data:image/png;base64," + base64.b64encode(png(pixels)).decode()
+
+
+def box(kind: str = "div", classes: str = "", label: str = "") -> ui.element:
+    """An element of HTML."""
+    made = ui.element(kind).classes(classes)
+    return made.props(f'aria-label="{label}"') if label else made
+
+
+def words(text: str = "", classes: str = "", kind: str = "div") -> ui.html:
+    """Text; it is never read as HTML."""
+    return ui.html(_escaped(text), sanitize=False, tag=kind).classes(classes)
+
+
+def say(place: ui.html, text: str) -> None:
+    """Replaces the text of `words`."""
+    place.set_content(_escaped(text))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+class Picture:
+    """A square for a picture, or for a word on why there is none."""
+
+    def __init__(self, alt: str) -> None:
+        with box(classes="picture") as self._frame:
+            self._image = box("img").props(f'alt="{alt}"')
+            self._image.set_visibility(False)
+            self._word = words(classes="placeholder")
+
+    def show(self, pixels: Rgb) -> None:
+        """A picture uint8 [H, W, 3]."""
+        self._image.props["src"] = data_url(pixels)
+        self._image.update()
+        self._image.set_visibility(True)
+        self._word.set_visibility(False)
+
+    def clear(self, reason: str) -> None:
+        """No picture, and why."""
+        self._image.set_visibility(False)
+        say(self._word, reason)
+        self._word.set_visibility(True)
+
+
+class Figures:
+    """Labels and values in a row."""
+
+    def __init__(self, labels: Iterable[tuple[str, str]]) -> None:
+        self._values: dict[str, ui.html] = {}
+        with box("dl", "figures"):
+            for label, meaning in labels:
+                with box().props(f'title="{meaning}"'):
+                    words(label, kind="dt")
+                    self._values[label] = words("-", kind="dd")
+
+    def show(self, values: Quality) -> None:
+        """Those named; the others are dashes."""
+        for label, place in self._values.items():
+            say(place, values.get(label, "-"))
+
+
+class ReceptionCard:
+    """What one scheme receives; `empty` until it shows a reception."""
+
+    def __init__(self, scheme: SchemeName) -> None:
+        self.empty = True
+        title = TITLES[scheme]
+        with box("article", f"card scheme {scheme}", title) as self.element:
+            with box("header"):
+                words(title, kind="h2")
+                self._model = words(classes="model")
+            words(_ABOUT[scheme], "about", kind="p")
+            self._picture = Picture(f"reception by {title}")
+            self._figures = Figures((one.label, one.meaning) for one in available())
+
+    def show(self, pixels: Rgb, quality: Quality, model: str) -> None:
+        """A reception with its figures, made by a model."""
+        self.empty = False
+        self.element.classes(remove="stale absent")
+        self._picture.show(pixels)
+        self._figures.show(quality)
+        say(self._model, model)
+
+    def clear(self, reason: str, *, absent: bool = False) -> None:
+        """No reception, and why; `absent` where the scheme is not on offer at all."""
+        self.empty = True
+        self.element.classes(remove="stale absent")
+        if absent:
+            self.element.classes(add="absent")
+        self._picture.clear(f"Not on offer. {reason}" if absent else reason)
+        self._figures.show({})
+        say(self._model, "")
+
+    def grow_stale(self) -> None:
+        """What it shows is of other settings or of a service that has gone."""
+        self.element.classes(add="stale")
+
+
+class InversionCard(ReceptionCard):
+    """InverseJSCC's: it refines while one looks."""
+
+    def __init__(self, start: Callable[[], None], stop: Callable[[], None]) -> None:
+        super().__init__("inverse")
+        with self.element, box(classes="refine"):
+            with box(classes="buttons"):
+                self.preset = ui.toggle(["fast", "paper"], value="fast").props(
+                    'no-caps unelevated aria-label="preset"'
+                )
+                self._start = ui.button("Refine", on_click=start).props("no-caps unelevated")
+                self._stop = ui.button("Stop", on_click=stop).props("no-caps outline")
+            self._bar = ui.linear_progress(0, show_value=False).props(
+                'instant-feedback aria-label="progress"'
+            )
+            self._state = words(classes="state").props('role="status"')
+        self.idle("")
+
+    def idle(self, text: str) -> None:
+        """Nothing is under way."""
+        self._start.set_visibility(True)
+        self._stop.set_visibility(False)
+        self.preset.enable()
+        say(self._state, text)
+
+    def forbid(self, forbidden: bool) -> None:
+        """Whether there is nothing to refine."""
+        self._start.set_enabled(not forbidden)
+
+    def begin(self) -> None:
+        """An inversion is under way."""
+        self.element.classes(remove="stale")
+        self._start.set_visibility(False)
+        self._stop.set_visibility(True)
+        self.preset.disable()
+        self._bar.set_value(0)
+        say(self._state, "asking the receiver")
+
+    def progress(self, step: InversionStep) -> None:
+        """How far it is."""
+        self._bar.set_value(step.step / max(1, step.num_steps))
+        say(
+            self._state,
+            f"step {step.step} of {step.num_steps}, stage {step.stage}, "
+            f"loss {step.losses.total:.4f}",
+        )
+
+
+class OriginalCard:
+    """The photo, and what is made of it."""
+
+    def __init__(self) -> None:
+        with box("section", "card original", "Original"):
+            words("Original", kind="h2")
+            self._picture = Picture("the photo that is sent")
+            self._note = words(classes="note")
+            self._figures = Figures(
+                [
+                    ("symbols k", "complex channel symbols that carry the picture"),
+                    ("rho = k/m", "complex symbols per source sample"),
+                    ("as a PNG", "size of the same picture as a lossless file"),
+                ]
+            )
+
+    def show(self, original: Rgb) -> None:
+        """A picture uint8 [H, W, 3] that is to be sent."""
+        height, width, _ = original.shape
+        self._picture.show(original)
+        say(self._note, f"{width} x {height} pixels, m = {original.size:,} samples")
+
+    def show_cost(self, reception: Reception, original: Rgb) -> None:
+        """What it takes to send it."""
+        size = len(png(original))
+        self._figures.show(
+            {
+                "symbols k": f"{reception.codeword.k:,}",
+                "rho = k/m": str(reception.codeword.bandwidth_ratio),
+                "as a PNG": f"{size:,} B",
+            }
+        )
+
+
+class Plots:
+    """Constellations: what was sent, what arrived."""
+
+    def __init__(self) -> None:
+        with box(classes="plots"):
+            with box("figure"):
+                self._sent = ui.html("", sanitize=False)
+                words("sent", kind="figcaption")
+            words("→", "arrow").props('aria-hidden="true"')
+            with box("figure", "received"):
+                self._received = ui.html("", sanitize=False)
+                words("received", kind="figcaption")
+
+    def show(self, reception: Reception) -> None:
+        """The symbols of one reception."""
+        sent, received = reception.codeword.symbols, reception.transmission.received.symbols
+        span = span_of(sent, received)
+        self._sent.set_content(scatter(sent, span, "constellation of the symbols sent"))
+        self._received.set_content(scatter(received, span, "constellation of the symbols received"))

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One worker for requests that replace each other, as those of a slider do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+
+class Latest:
+    """Runs `work` after each `ask`, never twice at a time; what comes meanwhile is one more run."""
+
+    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._work = work
+        self._asked = False
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self) -> None:
+        """Once more, soon."""
+        self._asked = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while self._asked:
+            self._asked = False
+            await self._work()
+
+    def close(self) -> None:
+        """Ends the work under way."""
+        self._asked = False
+        if self._task is not None:
+            self._task.cancel()

@@ -1,0 +1,444 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of one visitor: what was chosen, and what happens then."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nicegui import ui
+from nicegui.events import UploadEventArguments
+
+from genjscc.client.aio import AsyncLink
+from genjscc.client.inversion import Inversion
+from genjscc.client.keywords import SendKeywords
+from genjscc.client.options import (
+    Awgn,
+    Channel,
+    Fading,
+    ModelInfo,
+    Noiseless,
+    Reception,
+    SchemeName,
+)
+from genjscc.deploy.probe import problem
+from genjscc.errors import GenJSCCError, UnavailableError
+from genjscc.limits import Limits
+from genjscc.photos import sample_photos, square
+from genjscc.web.cards import (
+    InversionCard,
+    OriginalCard,
+    Plots,
+    ReceptionCard,
+    Rgb,
+    box,
+    data_url,
+    say,
+    words,
+)
+from genjscc.web.latest import Latest
+from genjscc.web.measures import Judge, Quality
+from genjscc.web.offer import Place, places
+from genjscc.web.words import sentence
+from genjscc.wire.images import decode_file
+
+MOST_FILE_BYTES = 32 * 1024 * 1024
+_LIMITS = Limits(max_pixels=64_000_000, max_encoded_bytes=MOST_FILE_BYTES)
+_LARGEST_SIDE = 1024
+_ENLARGED = (1, 2, 4)
+_CHANNELS = {
+    "awgn": "AWGN",
+    "rayleigh": "Rayleigh",
+    "rician": "Rician",
+    "noiseless": "Noiseless",
+}
+_FADING = ("rayleigh", "rician")
+_BELOW_DB, _ABOVE_DB = 10, 15
+_LOOK_EVERY_S = 4.0
+_PREVIEW_EVERY = 5
+
+
+@dataclass(frozen=True)
+class Links:
+    """Connections that all visitors share.
+
+    Attributes:
+        quick: for images in one pass.
+        patient: for inversions, which take minutes.
+    """
+
+    quick: AsyncLink
+    patient: AsyncLink
+
+
+class Bench:
+    """The page: built once, then driven by what the visitor does."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+        self._models: Sequence[ModelInfo] = ()
+        self._decoders: Sequence[ModelInfo] = ()
+        self._in_trouble = False
+        self._judge: tuple[bytes, Judge] | None = None
+        self._inversion: asyncio.Task[None] | None = None
+        self._refresh = Latest(self._receive_all)
+        self._seed = random.randrange(1_000_000)  # noqa: S311 (of noise that is to be seen)
+        self._photo = decode_file(sample_photos()[0].read_bytes(), limits=_LIMITS, field="photo")
+        self._build()
+        self._timer = ui.timer(_LOOK_EVERY_S, self._look)
+
+    # What one sees
+
+    def _build(self) -> None:
+        with box("header", "top"):
+            with box():
+                words("GenJSCC", "wordmark", kind="h1")
+                words("A picture, a few hundred symbols, a noisy channel.", "tagline", kind="p")
+            with box(classes="services", label="services"):
+                self._lamps = {
+                    role: self._lamp(role, address)
+                    for role, address in self._links.quick.addresses.items()
+                }
+        self._banner = words(classes="banner").props('role="alert"')
+        self._banner.set_visibility(False)
+        with box(classes="desk"):
+            with box("aside", label="settings"):
+                self._build_settings()
+            with box(classes="bench"):
+                with box(classes="link"):
+                    self._original = OriginalCard()
+                    with box("section", "card channel", "Channel"):
+                        self._build_channel()
+                with box(classes="receptions"):
+                    self._cards: dict[SchemeName, ReceptionCard] = {
+                        "deepjscc": ReceptionCard("deepjscc"),
+                        "generative": ReceptionCard("generative"),
+                    }
+                    self._inverse = InversionCard(self._start_inversion, self.stop_inversion)
+
+    def _lamp(self, role: str, address: str) -> ui.element:
+        with box("span", "lamp").props(f'title="{address}"') as lamp:
+            words(role, kind="span")
+        return lamp
+
+    def _build_settings(self) -> None:
+        with box("section"):
+            words("Photo", kind="h3")
+            with box(classes="samples"):
+                for number, path in enumerate(sample_photos(), 1):
+                    self._sample(number, path)
+            with box(classes="drop"):
+                words("Drop a photo, or click", "invitation")
+                words("PNG, JPEG or WebP, up to 32 MB", "small")
+                upload = ui.upload(
+                    max_file_size=MOST_FILE_BYTES,
+                    on_upload=self._uploaded,
+                    on_rejected=lambda: self._tell("Photo: a file may have at most 32 MB."),
+                    auto_upload=True,
+                )
+            self._upload = upload
+        with box("section"):
+            words("Model", kind="h3")
+            self.model = ui.select([], on_change=self._model_chosen).props(
+                'dense outlined options-dense aria-label="model"'
+            )
+            self._about_model = words(classes="small")
+        with box("section"):
+            words("Bandwidth ratio", kind="h3")
+            self.rate = self._toggle([], "bandwidth ratio")
+        with box("section"):
+            words("Picture size", kind="h3")
+            self.side = self._toggle([], "picture size")
+        with box("section"):
+            words("Channel", kind="h3")
+            self.channel = self._toggle(_CHANNELS, "kind of channel", self._channel_chosen)
+            with box(classes="pair") as self._fading:
+                self.k_factor = ui.number(
+                    "K, line of sight over scatter", value=4, min=0, max=1000, step=1
+                )
+                self.block = ui.number(
+                    "Symbols per gain, 0: all", value=0, min=0, max=65536, step=1, precision=0
+                )
+                for one in (self.k_factor, self.block):
+                    one.props("dense outlined").on_value_change(self._ask)
+            self._fading.set_visibility(False)
+
+    def _toggle(
+        self,
+        options: list[str] | dict[Any, str],
+        label: str,
+        then: Callable[[], None] | None = None,
+    ) -> ui.toggle:
+        value = next(iter(options), None)
+        made = ui.toggle(options, value=value, on_change=then or self._ask)
+        return made.props(f'no-caps unelevated spread aria-label="{label}"')
+
+    def _sample(self, number: int, path: Path) -> None:
+        pixels = decode_file(path.read_bytes(), limits=_LIMITS, field="photo")
+        thumbnail = data_url(square(pixels, 96))
+        with (
+            box("button", "sample", f"sample {number}")
+            .props('type="button"')
+            .on("click", lambda: self._take(pixels))
+        ):
+            box("img").props(f'alt="" src="{thumbnail}"')
+
+    def _build_channel(self) -> None:
+        with box("header"):
+            words("Channel", kind="h2")
+            with box(classes="seed"):
+                self._seed_note = words(classes="note")
+                ui.button("New noise", on_click=self._new_noise).props(
+                    "no-caps flat dense"
+                ).classes("quiet")
+        self._plots = Plots()
+        with box(classes="snr"):
+            with box():
+                words("SNR", "label")
+                self._measured = words(classes="small")
+            self.snr = ui.slider(min=-15, max=20, step=0.5, value=0, on_change=self._ask)
+            self.snr.props('aria-label="SNR in dB"')
+            self._snr_note = words(classes="value")
+        self._range_note = words(classes="small")
+
+    # What the visitor does
+
+    def _ask(self) -> None:
+        """Everything once more with the settings as they are; the noise stays the same."""
+        self.stop_inversion()
+        self._inverse.grow_stale()
+        self._refresh.ask()
+
+    def _take(self, photo: Rgb) -> None:
+        self._photo = photo
+        self._untell()
+        self._ask()
+
+    async def _uploaded(self, event: UploadEventArguments) -> None:
+        self._upload.reset()
+        try:
+            data = await event.file.read()
+            photo = await asyncio.to_thread(decode_file, data, limits=_LIMITS, field="photo")
+            side = min(_LARGEST_SIDE, *photo.shape[:2])
+            self._take(await asyncio.to_thread(square, photo, side))
+        except GenJSCCError as error:
+            self._tell(f"{event.file.name}: {sentence(error).partition(': ')[2]}")
+
+    def _new_noise(self) -> None:
+        self._seed = random.randrange(1_000_000)  # noqa: S311
+        self._ask()
+
+    def _channel_chosen(self) -> None:
+        kind = self.channel.value
+        self._fading.set_visibility(kind in _FADING)
+        self.k_factor.set_visibility(kind == "rician")
+        self.snr.set_enabled(kind != "noiseless")
+        self._ask()
+
+    def _model_chosen(self) -> None:
+        model = self._chosen()
+        if model is None:
+            return
+        low, high = model.snr_db
+        say(self._about_model, f"{model.domain}, {low:g} to {high:g} dB")
+        self.snr.props(f"min={low - _BELOW_DB:g} max={high + _ABOVE_DB:g}")
+        say(
+            self._range_note,
+            f"{model.name} was trained for {low:g} to {high:g} dB. "
+            "The slider replays the same noise, weaker or stronger.",
+        )
+        rates = list(model.bandwidth_ratios)
+        rate = self.rate.value if self.rate.value in rates else rates[-1]
+        self.rate.set_options(rates, value=rate)
+        scales = _ENLARGED if model.scheme == "deepjscc" else (1,)
+        sides = {model.image_size * scale: str(model.image_size * scale) for scale in scales}
+        side = self.side.value if self.side.value in sides else model.image_size
+        self.side.set_options(sides, value=side)
+        self._ask()
+
+    # What the services say
+
+    async def _look(self) -> None:
+        """Which services serve; what is on offer, where that is not known yet."""
+        addresses = self._links.quick.addresses
+        found = await asyncio.gather(
+            *(asyncio.to_thread(problem, address) for address in addresses.values())
+        )
+        down = [role for role, why_not in zip(addresses, found, strict=True) if why_not]
+        for role, lamp in self._lamps.items():
+            lamp.classes(add="dark" if role in down else "lit")
+            lamp.classes(remove="lit" if role in down else "dark")
+        if down:
+            role = down[0]
+            self._tell(sentence(UnavailableError(f"{role} at {addresses[role]}: down")))
+            self._models = ()
+        elif not self._models:
+            await self._learn()
+
+    async def _learn(self) -> None:
+        try:
+            self._models = await self._links.quick.models()
+            self._decoders = await self._links.quick.decoders()
+        except GenJSCCError as error:
+            self._models = ()
+            self._tell(sentence(error))
+            return
+        self._untell()
+        names = [model.name for model in self._models]
+        default = next(model.name for model in self._models if model.is_default)
+        kept = self.model.value if self.model.value in names else default
+        self.model.set_options(names, value=kept)
+        self._model_chosen()
+
+    def _chosen(self) -> ModelInfo | None:
+        return next((one for one in self._models if one.name == self.model.value), None)
+
+    def _places(self) -> dict[SchemeName, Place]:
+        chosen = self._chosen()
+        if chosen is None:
+            return {}
+        side = int(self.side.value)
+        return places(self._models, self._decoders, chosen, str(self.rate.value), side)
+
+    def _channel_kind(self) -> Channel:
+        kind = self.channel.value
+        if kind == "noiseless":
+            return Noiseless()
+        if kind in _FADING:
+            k_factor = float(self.k_factor.value or 0) if kind == "rician" else 0.0
+            return Fading(k_factor, int(self.block.value or 0))
+        return Awgn()
+
+    def _keywords(self, model: ModelInfo) -> SendKeywords:
+        return SendKeywords(
+            snr_db=float(self.snr.value),
+            rate=str(self.rate.value),
+            model=model.name,
+            seed=self._seed,
+            channel=self._channel_kind(),
+        )
+
+    async def _receive_all(self) -> None:
+        chosen, found = self._chosen(), self._places()
+        if chosen is None:
+            return
+        original = square(self._photo, int(self.side.value))
+        self._original.show(original)
+        say(self._seed_note, f"noise {self._seed:06d}")
+        noiseless = self.channel.value == "noiseless"
+        say(self._snr_note, "no noise" if noiseless else f"{self.snr.value:+.1f} dB")
+        self._in_trouble = False
+        for scheme, card in self._cards.items():
+            reception = await self._receive(found[scheme], card, original)
+            if reception is not None and found[scheme].model is chosen:
+                self._show_link(reception, original)
+        if not self._in_trouble:
+            self._untell()
+        place = found["inverse"]
+        self._inverse.forbid(place.model is None)
+        if place.model is None:
+            self._inverse.clear(place.reason, absent=True)
+        elif self._inverse.empty:
+            self._inverse.clear("Press Refine and watch.")
+
+    def _show_link(self, reception: Reception, original: Rgb) -> None:
+        self._plots.show(reception)
+        self._original.show_cost(reception, original)
+        measured = reception.measured_snr_db
+        told = f"measured {measured:+.2f} dB" if math.isfinite(measured) else "nothing was added"
+        say(self._measured, told)
+
+    async def _receive(self, place: Place, card: ReceptionCard, original: Rgb) -> Reception | None:
+        if place.model is None:
+            card.clear(place.reason, absent=True)
+            return None
+        keywords = self._keywords(place.model)
+        try:
+            reception = await self._links.quick.send(original, **keywords)
+            quality = await self._judged(original, reception.image)
+        except GenJSCCError as error:
+            self._failed(error, card)
+            return None
+        card.show(reception.image, quality, place.model.name)
+        return reception
+
+    def _failed(self, error: GenJSCCError, card: ReceptionCard) -> None:
+        card.grow_stale()
+        self._in_trouble = True
+        self._tell(sentence(error))
+        if isinstance(error, UnavailableError):
+            self._models = ()  # looked for again
+
+    async def _judged(self, original: Rgb, received: Rgb) -> Quality:
+        def judge() -> Quality:
+            key = original.tobytes()
+            if self._judge is None or self._judge[0] != key:
+                self._judge = key, Judge(original)
+            return self._judge[1](received)
+
+        return await asyncio.to_thread(judge)
+
+    # InverseJSCC
+
+    def _start_inversion(self) -> None:
+        place = self._places().get("inverse")
+        if place is None or place.model is None:
+            return
+        self.stop_inversion()
+        self._inversion = asyncio.create_task(self._invert(place.model))
+
+    def stop_inversion(self) -> None:
+        """Cancels the call, and with it the receiver's work."""
+        if self._inversion is not None:
+            self._inversion.cancel()
+            self._inversion = None
+
+    async def _invert(self, model: ModelInfo) -> None:
+        original = square(self._photo, int(self.side.value))
+        keywords = self._keywords(model)
+        keywords["inversion"] = Inversion(preset=str(self._inverse.preset.value))
+        card, last = self._inverse, ""
+        card.begin()
+        try:
+            events = self._links.patient.watch(original, preview_every=_PREVIEW_EVERY, **keywords)
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, Reception):
+                        quality = await self._judged(original, event.image)
+                        card.show(event.image, quality, model.name)
+                        report = event.inversion
+                        last = f"done after {report.steps} steps" if report else "done"
+                        continue
+                    card.progress(event)
+                    last = f"stopped at step {event.step} of {event.num_steps}"
+                    if event.preview is not None:
+                        quality = await self._judged(original, event.preview)
+                        card.show(event.preview, quality, model.name)
+            card.idle(last)
+        except asyncio.CancelledError:
+            card.idle(last or "stopped")
+            raise
+        except GenJSCCError as error:
+            card.idle("")
+            self._failed(error, card)
+
+    # Words
+
+    def _tell(self, text: str) -> None:
+        say(self._banner, text)
+        self._banner.set_visibility(True)
+
+    def _untell(self) -> None:
+        self._banner.set_visibility(False)
+
+    def close(self) -> None:
+        """The visitor has gone: nothing is computed for her any more."""
+        self._timer.cancel()
+        self._refresh.close()
+        self.stop_inversion()

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page's server: one process, nothing from outside, nothing told to anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvicorn
+from fastapi import FastAPI
+from nicegui import context, ui
+
+from genjscc.addresses import is_loopback
+from genjscc.client.aio import AsyncLink
+from genjscc.errors import InvalidInputError
+from genjscc.web.page import MOST_FILE_BYTES, Bench, Links
+
+_STYLE = Path(__file__).with_name("style.css")
+_ACCENT = "#1f6f63"
+_TIMEOUT_S, _PATIENCE_S = 30.0, 3600.0
+_END_S = 2
+_MOST_BODY_BYTES = MOST_FILE_BYTES + 64 * 1024
+_HERE = ("127.0.0.1", "localhost", "::1")
+# The page itself compiles its templates, hence unsafe-eval; nothing comes from elsewhere.
+_HEADERS = [
+    (
+        b"content-security-policy",
+        b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+        b"style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+        b"connect-src 'self' ws: wss:; frame-ancestors 'none'; form-action 'self'",
+    ),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+class Guard:
+    """Lets in what belongs to the page alone, and tells browsers to load nothing else.
+
+    Refused are bodies that are too long, calls from pages of other origins, and, for a server
+    that only this machine reaches, names that are not this machine's (DNS rebinding).
+    """
+
+    def __init__(self, app: Any, *, only_here: bool) -> None:
+        self._app, self._only_here = app, only_here
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        status = self._refusal(
+            {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        )
+        if status and scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        elif status:
+            await send({"type": "http.response.start", "status": status, "headers": _HEADERS})
+            await send({"type": "http.response.body", "body": b"refused"})
+        else:
+            await self._app(scope, receive, _with_headers(send))
+
+    def _refusal(self, headers: dict[str, str]) -> int:
+        """A status of HTTP; 0: welcome."""
+        host = headers.get("host", "")
+        if self._only_here and urlsplit(f"//{host}").hostname not in _HERE:
+            return 421
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return 403
+        if "transfer-encoding" in headers:
+            return 411
+        length = headers.get("content-length", "0")
+        return 413 if not length.isdecimal() or int(length) > _MOST_BODY_BYTES else 0
+
+
+def _with_headers(send: Any) -> Callable[[Any], Any]:
+    async def sending(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *_HEADERS]}
+        await send(message)
+
+    return sending
+
+
+def make_app(addresses: dict[str, str], *, only_here: bool) -> Any:
+    """The page as an ASGI application.
+
+    Args:
+        addresses: of the three services by role.
+        only_here: whether it listens on the loopback address alone.
+    """
+    connect = partial(
+        AsyncLink,
+        transmitter=addresses["transmitter"],
+        channel=addresses["channel"],
+        receiver=addresses["receiver"],
+    )
+    links = Links(connect(timeout_s=_TIMEOUT_S), connect(timeout_s=_PATIENCE_S))
+
+    def show() -> None:
+        ui.add_css(_STYLE)
+        ui.colors(primary=_ACCENT)
+        bench = Bench(links)
+        context.client.on_delete(bench.close)
+
+    app = FastAPI(openapi_url=None)
+    ui.run_with(
+        app,
+        root=show,
+        title="GenJSCC",
+        dark=False,
+        tailwind=False,
+        reconnect_timeout=2.0,
+        show_welcome_message=False,
+    )
+    return Guard(app, only_here=only_here)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that browsers can reach the page by; port 0 picks a free one.
+
+    Raises:
+        InvalidInputError: the address is taken or not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+        made.listen()  # who comes before the page is ready waits
+    except OSError as error:
+        made.close()
+        raise InvalidInputError("--port", f"cannot listen at {host}:{port}: {error}") from error
+    return made
+
+
+def serve(listening: socket.socket, addresses: dict[str, str]) -> None:
+    """Serves the page until SIGINT or SIGTERM."""
+    only_here = is_loopback(listening.getsockname()[0])
+    config = uvicorn.Config(
+        make_app(addresses, only_here=only_here),
+        log_level=logging.WARNING,
+        server_header=False,
+        timeout_graceful_shutdown=_END_S,
+    )
+    asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
