@@ -21,7 +21,7 @@ FOLDER = Path(__file__).resolve().parent / "requirements"
 EVERYTHING = FOLDER / "models-cuda.txt"
 # What the command line alone needs; the services have none.
 COMMAND_LINE = [
-    *("annotated-doc", "markdown-it-py", "mdurl", "pygments", "rich", "shellingham", "typer")
+    *("annotated-doc", "markdown-it-py", "mdurl", "pygments", "rich", "shellingham", "textual-image", "typer")
 ]
 PYTHON, PLATFORM = "3.11", "x86_64-manylinux_2_28"
 
@@ -50,6 +50,8 @@ def main() -> None:
     models = extras("inverse", "tracing")
     compile_lock("models-cuda", *models, leave_out=COMMAND_LINE)
     compile_lock("models-cpu", *models, leave_out=[*COMMAND_LINE, "torch", *cuda_packages()])
+    web = extras("web", "tracing")
+    compile_lock("web", *web, leave_out=["torch", *cuda_packages()])
     # Symbols are no images.
     compile_lock("channel", *extras("serve", "tracing"), leave_out=[*COMMAND_LINE, "pillow"])
     compile_lock("client", *extras("load", "tracing"))

@@ -32,6 +32,7 @@ LOCAL_SETTINGS = Path("deploy", "engine", "local.env")
 _LABEL = "com.docker.compose"
 _PORT_SETTINGS = (
     *("TRANSMITTER_PORT", "CHANNEL_PORT", "RECEIVER_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT"),
+    "WEB_PORT",
 )
 
 

@@ -110,6 +110,7 @@ def make_app(addresses: dict[str, str], *, only_here: bool) -> Any:
         context.client.on_delete(bench.close)
 
     app = FastAPI(openapi_url=None)
+    app.get("/health")(lambda: "serving")
     ui.run_with(
         app,
         root=show,

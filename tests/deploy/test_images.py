@@ -19,6 +19,7 @@ DOCKERFILE = (DEPLOY / "docker" / "Dockerfile").read_text()
 LOCKS = {path.stem: path.read_text() for path in (DEPLOY / "docker/requirements").glob("*.txt")}
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 SERVICES = ("transmitter", "channel", "receiver")
+JOBS = ("demo", "loadtest")
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -94,6 +95,7 @@ def test_locks_agree_and_have_hashes() -> None:
         ("channel", ["serve", "tracing"]),
         ("client", ["load", "tracing"]),
         ("models-cuda", ["inverse", "models", "serve", "tracing"]),
+        ("web", ["tracing", "web"]),
     ],
 )
 def test_locks_hold_what_the_project_asks_for(lock: str, extras: list[str]) -> None:
@@ -102,7 +104,7 @@ def test_locks_hold_what_the_project_asks_for(lock: str, extras: list[str]) -> N
     wanted = [*PROJECT["dependencies"]]
     for extra in extras:
         wanted += PROJECT["optional-dependencies"][extra]
-    left_out = {"rich", "typer"} if lock != "client" else set()
+    left_out = {"rich", "textual-image", "typer"} if lock not in ("client", "web") else set()
     left_out |= {"pillow"} if lock == "channel" else set()
     for text in wanted:
         requirement = Requirement(text)
@@ -111,7 +113,8 @@ def test_locks_hold_what_the_project_asks_for(lock: str, extras: list[str]) -> N
 
 
 def test_a_cpu_image_holds_no_cuda_and_the_services_no_torchvision() -> None:
-    assert not re.search(r"^(nvidia|cuda|triton|torch)", LOCKS["models-cpu"], re.MULTILINE)
+    for lock in ("models-cpu", "web"):
+        assert not re.search(r"^(nvidia|cuda|triton|torch=)", LOCKS[lock], re.MULTILINE)
     assert not re.search(r"^torchvision", "".join(LOCKS.values()), re.MULTILINE)
     assert "torch" not in LOCKS["channel"]
     assert pinned("models-cpu").items() < pinned("models-cuda").items()
@@ -148,7 +151,7 @@ def test_containers_have_few_rights_and_limits(name: str) -> None:
     assert tag != "latest"
     for port in service.get("ports", []):
         assert port.startswith("127.0.0.1:")
-    if "profiles" in service:  # jobs write where the user wants
+    if name in JOBS:  # they write where the user wants
         assert service["cap_add"] == ["DAC_OVERRIDE"]
         return
     assert "cap_add" not in service
@@ -182,7 +185,7 @@ def test_each_service_reserves_a_gpu() -> None:
 
 
 def test_jobs_find_all_replicas_by_name() -> None:
-    for job in ("demo", "loadtest"):
+    for job in (*JOBS, "web"):
         for role in SERVICES:
             address = COMPOSE[job]["environment"][f"GENJSCC_{role.upper()}"]
             assert address == f"dns:///{role}:{DEFAULT_PORTS[role]}"

@@ -13,10 +13,11 @@ from importlib import import_module
 MODULES = (
     *("array_api_compat.numpy", "array_api_compat.torch", "google.protobuf.json_format"),
     *("grpc.aio", "grpc_health.v1.health", "grpc_reflection.v1alpha.reflection"),
-    *("hdrh.histogram", "matplotlib.figure", "numpy.testing"),
+    *("hdrh.histogram", "matplotlib.figure", "nicegui", "numpy.testing"),
     *("opentelemetry.exporter.otlp.proto.grpc.trace_exporter", "opentelemetry.sdk.trace.export"),
     *("PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.WebPImagePlugin", "PIL.ImageFont"),
     *("prometheus_client", "pydantic_settings", "rich.table", "rich.progress"),
+    *("stlpips_pytorch", "textual_image", "torchmetrics.functional.image"),
     *("safetensors.torch", "torch", "torch.nn.functional", "typer"),
 )
 
