@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PHOTO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-deploy lint format protos breaking report results clean
+.PHONY: help demo test test-deploy lint format protos breaking report docs results clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +26,13 @@ $(VENV)/models: $(VENV)/pip pyproject.toml
 $(VENV)/dev: $(VENV)/pip pyproject.toml
 	@echo 'installing the development tools into $(VENV) (PyTorch is large: a minute or more)'
 	$(BIN)/pip install -qq --disable-pip-version-check -e '.[dev]'
-	touch $@ $(VENV)/models
+	touch $@ $(VENV)/models $(VENV)/docs
+
+# No PyTorch: the site can be built anywhere.
+$(VENV)/docs: $(VENV)/pip pyproject.toml
+	@echo 'installing the documentation tools into $(VENV)'
+	$(BIN)/pip install -qq --disable-pip-version-check -e '.[docs]'
+	touch $@
 
 demo: $(VENV)/models  ## send photos through three processes (PHOTO=mine.jpg for your own)
 	$(BIN)/genjscc demo $(if $(PHOTO),--photo '$(PHOTO)')
@@ -57,8 +63,12 @@ breaking: $(VENV)/dev  ## does protos/ break clients of main?
 report: $(VENV)/dev  ## docs/report from results/*.json
 	$(BIN)/genjscc report
 
+docs: $(VENV)/docs  ## the documentation as a site: site/index.html
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --jobs auto docs site
+	@echo 'open site/index.html'
+
 results: $(VENV)/dev  ## measure results/*.json again (hours; FILES='results/one.json' for some)
 	$(BIN)/python scripts/results.py $(FILES)
 
 clean:  ## remove the environment and what the tools left
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis demo
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis demo site docs/generated

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Channels that are not GenJSCC's own: functions that the operator names at the start.
 
-A plug-in is a function of one codeword:
+A plug-in is a function of one codeword::
 
     def impulse(symbols, snr_db, rng, *, probability=0.01, power_db=20.0):
         ...
         return received
 
-Args of a plug-in:
-    symbols: complex64 [k] of average power 1; a copy of its own.
-    snr_db: what the request asks for, in dB.
-    rng: NumPy's Generator, seeded by the request's seed alone. What comes from nowhere else
-        is the same again for the same seed, whatever the batch.
-    **parameters: keyword-only floats, those of the request; `InvalidInputError` refuses one.
+It is given
+
+- `symbols`: complex64 [k] of average power 1, a copy of its own;
+- `snr_db`: what the request asks for, in dB;
+- `rng`: NumPy's Generator, seeded by the request's seed alone. What is drawn from nowhere else is
+  the same again for the same seed, whatever the batch;
+- the request's parameters, by name: keyword-only floats. `InvalidInputError` refuses one.
 
 It returns what arrives: [k] finite complex numbers. Requests name plug-ins and never code.
 """

@@ -10,20 +10,46 @@ from typing import Any
 
 import pytest
 import typer.main
+from written_pages import commands
 
-from genjscc.cli import baseline, compare, convert, evaluate, invert, report, train
+from genjscc.cli import (
+    baseline,
+    compare,
+    convert,
+    demo,
+    evaluate,
+    invert,
+    models,
+    report,
+    send,
+    train,
+    up,
+)
 from genjscc.evaluation.report.missing import EXPECTED
 from genjscc.repository import REPOSITORY
 
-DIFFERENCES = (REPOSITORY / "docs" / "differences.md").read_text()
-COMMANDS = re.findall(r"^ *(genjscc .+)$", DIFFERENCES, re.MULTILINE)
+DOCS = REPOSITORY / "docs"
+DIFFERENCES = (DOCS / "differences.md").read_text()
+
+
+def of_page(page: Path) -> list[str]:
+    return [command for command in commands(page) if command.startswith("genjscc ")]
+
+
+COMMANDS = of_page(DOCS / "differences.md")
+OTHERS = [
+    command
+    for page in (REPOSITORY / "README.md", DOCS / "training.md", DOCS / "tutorial.md")
+    for command in of_page(page)
+]
 SUGGESTED = [expected.command for expected in EXPECTED if expected.command]
 
 
 @pytest.fixture(scope="module")
 def program() -> Any:
     app = typer.Typer()
-    for part in (baseline, compare, convert, evaluate, invert, report, train):
+    parts = (baseline, compare, convert, demo, evaluate, invert, models, report, send, train, up)
+    for part in parts:
         part.register(app)
     return typer.main.get_group(app)
 
@@ -37,7 +63,7 @@ def parse(group: Any, words: list[str]) -> dict[str, Any]:
     return dict(command.make_context(name, rest).params)
 
 
-@pytest.mark.parametrize("line", [*COMMANDS, *SUGGESTED])
+@pytest.mark.parametrize("line", sorted({*COMMANDS, *OTHERS, *SUGGESTED}))
 def test_a_written_command_is_understood(line: str, program: Any) -> None:
     program_name, *words = shlex.split(line)
     assert program_name == "genjscc"
