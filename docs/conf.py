@@ -18,7 +18,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "mathml",
+    "equations",
     "model_pages",
     "protocol_page",
 ]
@@ -27,7 +27,7 @@ exclude_patterns = ["_build", "extensions"]
 html_theme = "furo"
 html_title = "GenJSCC"
 html_static_path: list[str] = []
-html_math_renderer = "mathml"
+html_math_renderer = "svg"
 html_copy_source = False
 
 myst_enable_extensions = ["dollarmath"]

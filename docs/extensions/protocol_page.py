@@ -82,16 +82,11 @@ def _services(file: FileDescriptorProto) -> Iterator[str]:
     comments = _comments(file)
     for number, service in enumerate(file.service):
         yield from (f"### {service.name}", comments.get((_SERVICES, number), ""))
-        rows = [
-            (
-                f"`{method.name}`",
-                _stream(method.client_streaming) + _link(method.input_type),
-                _stream(method.server_streaming) + _link(method.output_type),
-                comments.get((_SERVICES, number, 2, i), ""),
-            )
-            for i, method in enumerate(service.method)
-        ]
-        yield _table(("call", "request", "response", "what it does"), rows)
+        for i, method in enumerate(service.method):
+            asked = _stream(method.client_streaming) + _link(method.input_type)
+            answered = _stream(method.server_streaming) + _link(method.output_type)
+            meaning = comments.get((_SERVICES, number, 2, i), "")
+            yield f"* **`{method.name}`**: {asked} → {answered}\n\n  {meaning}"
 
 
 def _stream(streaming: bool) -> str:
