@@ -10,12 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pictures import file_of, gradient, noise
 from PIL import Image
 from real_services import Services
 from tiny_bundles import MULTI, SINGLE
 
-from genjscc import AsyncLink, Fading, Failure, Link, LocalLink, Noiseless, Reception
+from genjscc import (
+    AsyncLink,
+    Fading,
+    Failure,
+    Link,
+    LocalLink,
+    Noiseless,
+    PluginChannel,
+    Reception,
+)
 from genjscc.errors import (
     CancelledCallError,
     GenJSCCError,
@@ -223,14 +233,16 @@ ERRORS: list[tuple[dict[str, Any], type[GenJSCCError], str]] = [
     ({"seed": -1}, InvalidInputError, "seed: got -1"),
     ({"scheme": "generative"}, UnsupportedError, "SCHEME_GENERATIVE_JSCC"),
     ({"scheme": "magic"}, InvalidInputError, "scheme: got 'magic'"),
+    ({"channel": PluginChannel("mine")}, InvalidInputError, "plugin.name: got 'mine'"),
     ({"channel": Fading(k_factor=-1.0)}, InvalidInputError, "model.fading.k_factor: got -1.0"),
     ({"image": b""}, InvalidInputError, "image.encoded: is empty"),
     ({"image": b"GIF89a"}, InvalidInputError, "image.encoded: got 6 bytes that are not"),
     ({"image": "/no/such/photo.png"}, InvalidInputError, "image: cannot read /no/such/photo.png"),
     ({"image": "a\0b"}, InvalidInputError, "image: cannot read"),
-    ({"image": np.zeros((4, 4), np.uint8)}, InvalidInputError, r"image: got uint8 \[4, 4\]"),
-    ({"image": np.zeros((4, 4, 3))}, InvalidInputError, "image: got float64"),
-    ({"image": np.zeros((0, 4, 3), np.uint8)}, InvalidInputError, "image.raw: got 4x0 pixels"),
+    ({"image": np.zeros((4, 4, 2), np.uint8)}, InvalidInputError, r"got uint8 \[4, 4, 2\]"),
+    ({"image": np.full((4, 4, 3), 2.0)}, InvalidInputError, "image: got floats from 2 to 2"),
+    ({"image": torch.zeros(4, 4, 3)}, InvalidInputError, r"image: got float32 \[4, 4, 3\]"),
+    ({"image": np.zeros((0, 4, 3), np.uint8)}, InvalidInputError, r"image: got uint8 \[0, 4, 3\]"),
     ({"image": 5}, InvalidInputError, "image: got int"),
 ]
 

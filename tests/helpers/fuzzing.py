@@ -29,7 +29,7 @@ from raw_http2 import conversation
 
 from channel.service import ChannelRoom
 from genjscc.client.exchange import decode_request, read_transmission, transmit_request
-from genjscc.client.options import Fading, Noiseless, Options
+from genjscc.client.options import Fading, Noiseless, Options, PluginChannel
 from genjscc.errors import GenJSCCError
 from genjscc.limits import Limits
 from genjscc.serving.room import answer
@@ -121,7 +121,10 @@ def mutate_field(message: Message, op: Op) -> None:
         return
     if field.message_type is not None:
         target = getattr(owner, field.name)
-        if field.is_repeated:
+        if field.message_type.GetOptions().map_entry:
+            key, value = (edge_value(part, number // 7) for part in field.message_type.fields)
+            target[key] = value
+        elif field.is_repeated:
             target.add()
         else:
             target.SetInParent()
@@ -169,13 +172,18 @@ def mutate(message: Message, ops: Sequence[Op]) -> bytes:
     return data
 
 
+def scaled(symbols: Any, snr_db: float, rng: Any, *, factor: float = 1.0) -> Any:
+    """A plug-in."""
+    return symbols * factor
+
+
 class Seeds:
     """Rooms, and good messages of each call to start from."""
 
     def __init__(self, bundles: Path | None) -> None:
         models: dict[str, Any] = {} if bundles is None else {"bundles": bundles}
         self.transmitter = TransmitterRoom(TransmitterSettings(**models))
-        self.channel = ChannelRoom(ChannelSettings())
+        self.channel = ChannelRoom(ChannelSettings(), plugins={"scaled": scaled})
         self.receiver = ReceiverRoom(ReceiverSettings(**models))
         pixels = np.random.default_rng(0).integers(0, 256, (16, 32, 3), dtype=np.uint8)
         raw = tensor_pb2.RawImage(height=16, width=32, rgb=pixels.tobytes())
@@ -194,6 +202,7 @@ class Seeds:
             Options(channel=Noiseless()),
             Options(channel=Fading(0, 7)),
             Options(channel=Fading(2.0, 3, equalize_at="receiver")),
+            Options(channel=PluginChannel("scaled", {"factor": 2.0})),
         ):
             request = transmit_request(codeword, kind)
             self.transmit.append(request)
