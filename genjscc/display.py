@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _SHOWN_SIDE = 192
-_MAX_POINTS = 2048
+_FEW_POINTS, _MAX_POINTS = 64, 2048
 _REACH = 2.5
 
 
@@ -48,7 +48,8 @@ def constellation_svg(symbols: NDArray[np.complex64]) -> str:
     """
     shown = symbols[:: -(-len(symbols) // _MAX_POINTS)]
     points = np.clip(np.stack([shown.real, -shown.imag], axis=-1), -_REACH, _REACH)
-    dots = "".join(f'<circle cx="{i:.3f}" cy="{q:.3f}" r="0.03"/>' for i, q in points)
+    radius = 0.06 if len(points) <= _FEW_POINTS else 0.03
+    dots = "".join(f'<circle cx="{i:.3f}" cy="{q:.3f}" r="{radius}"/>' for i, q in points)
     side = 2 * _REACH + 0.2
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_SHOWN_SIDE}" height="{_SHOWN_SIDE}" '
