@@ -154,4 +154,5 @@ def read_settings(kind: type[_S], program: str, arguments: list[str] | None = No
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        sys.exit(f"error: {field}: got {first['input']!r}; {first['msg']}")
+        sys.stderr.write(f"error: {field}: got {first['input']!r}; {first['msg']}\n")
+        sys.exit(2)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `genjscc` command.
 
-Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed
-(one line says why), 2 wrong usage, 130 interrupted.
+Data goes to standard output, everything else to standard error; with --json the data is one JSON
+object. Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 130 interrupted, 143 ended
+by SIGTERM. docs/command-line.md has the whole story.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import sys
 
 import typer
+import typer.main
 
-from genjscc.cli.console import report_error
+from genjscc.cli.console import end_with_error
+from genjscc.cli.json_option import add_json_option
 from genjscc.errors import GenJSCCError
 
 app = typer.Typer(
@@ -30,6 +33,7 @@ def main() -> None:
         compare,
         convert,
         demo,
+        doctor,
         evaluate,
         invert,
         loadtest,
@@ -43,15 +47,17 @@ def main() -> None:
     )
 
     commands = (
-        *(demo, send, web, models, up, serve, loadtest),
+        *(demo, send, web, models, up, serve, doctor, loadtest),
         *(evaluate, baseline, report, compare, invert, train, convert),
     )
     for command in commands:
         command.register(app)
+    program = typer.main.get_command(app)
+    add_json_option(program)
     try:
-        app()
+        program(prog_name="genjscc")
     except GenJSCCError as error:
-        report_error(error)
+        end_with_error(error)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -12,7 +12,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from genjscc.cli.console import err, out
+from genjscc.cli.console import err, present
 from genjscc.cli.evaluate import interval, load_dataset, make_meter, parse_snrs, progress
 from genjscc.cli.options import ChannelName, channel_of
 from genjscc.cli.origin import origin
@@ -112,9 +112,7 @@ def baseline(
     remark = describe(codecs, colour.tolist(), notes)
     written = SeparationFile(**origin(), notes=remark, records=records)
     write_results(results, written)
-    for table in tables_of(records):
-        out.print(table)
-    out.print(f"written: {results}", soft_wrap=True)
+    present(*tables_of(records), f"written: {results}", results=records, files=[results])
 
 
 def make_plans(

@@ -14,7 +14,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from genjscc.cli.console import out
+from genjscc.cli.console import present
 from genjscc.cli.evaluate import choose_models, load_dataset, parse_snrs, progress
 from genjscc.cli.inversion import InversionPairs, inversion_of
 from genjscc.cli.send import scheme_name
@@ -103,7 +103,7 @@ def compare(
     )
     picture.parent.mkdir(parents=True, exist_ok=True)
     draw_sheet(title, groups).save(picture)
-    out.print(f"picture: {picture}", soft_wrap=True)
+    present(f"picture: {picture}", files=[picture])
 
 
 def _images(

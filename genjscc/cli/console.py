@@ -1,16 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the commands talk to people."""
+"""How the commands talk to people, and with --json to programs."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
+import os
 import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from genjscc.errors import GenJSCCError, InvalidInputError, UnavailableError
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+FORMAT = 1
+_json_for: list[str] = []
+
+
+def answer_in_json(command: str) -> None:
+    """From now on results and errors go to standard output as JSON; people read the rest."""
+    _json_for[:] = [command]
+
+
+def in_json() -> bool:
+    """Whether a program asked."""
+    return bool(_json_for)
+
+
+def present(
+    *shown: RenderableType,
+    results: Iterable[Any] = (),
+    files: Sequence[Path | str] = (),
+) -> None:
+    """What a command has found: to be called once, or once when it is ready if it goes on.
+
+    Args:
+        *shown: what people see; lines are not wrapped.
+        results: the same for programs: mappings, dataclasses or pydantic models.
+        files: what was written.
+    """
+    if in_json():
+        _write(results=[plain(one) for one in results], files=[str(file) for file in files])
+        return
+    for one in shown:
+        out.print(one, soft_wrap=isinstance(one, str))
 
 
 def report_error(error: GenJSCCError) -> None:
@@ -19,6 +60,59 @@ def report_error(error: GenJSCCError) -> None:
     hint = _hint(error)
     if hint:
         err.print(f"[cyan]hint:[/] {_escape(hint)}", soft_wrap=True)
+
+
+def end_with_error(error: GenJSCCError) -> None:
+    """An error that ends the command."""
+    report_error(error)
+    if in_json():
+        _write(error=described(error))
+
+
+def described(error: GenJSCCError) -> dict[str, str]:
+    """An error for programs."""
+    hint = _hint(error)
+    return {
+        "type": type(error).__name__,
+        "status": error.code[1],
+        "message": str(error),
+        **({"hint": hint} if hint else {}),
+    }
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it; a number that is not finite is null."""
+    if hasattr(value, "model_dump"):
+        return plain(value.model_dump(mode="python"))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {field.name: plain(getattr(value, field.name)) for field in fields}
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int):
+        return value
+    return str(value)
+
+
+def _write(**content: Any) -> None:
+    head = {"format": FORMAT, "command": _json_for[0], "version": version("genjscc")}
+    # A program may wait for it while the command goes on.
+    sys.stdout.write(json.dumps({**head, **content}, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def shows_pictures() -> bool:
+    """Whether people look at standard output; pipes and files get no pictures."""
+    return has_window(sys.stdout) and not in_json()
+
+
+def has_window(stream: TextIO) -> bool:
+    """Whether a stream is a terminal with a window: some have no columns."""
+    return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
 
 
 def _hint(error: GenJSCCError) -> str:

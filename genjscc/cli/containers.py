@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from genjscc.cli.console import err, out
+from genjscc.cli.console import err, present
 from genjscc.deploy.project import PROMETHEUS, PROMETHEUS_PORT, Project, free_ports_settings
 
 
@@ -23,10 +23,12 @@ def up_as_containers(*, free_ports: bool, bundles: Path | None, device: str) -> 
             project.build()
             project.up()
         table = Table("service", "address")
-        for role, address in project.addresses().items():
+        prometheus = f"http://{project.published(PROMETHEUS, PROMETHEUS_PORT)}"
+        addresses = {**project.addresses(), PROMETHEUS: prometheus}
+        for role, address in addresses.items():
             table.add_row(role, address)
-        table.add_row(PROMETHEUS, f"http://{project.published(PROMETHEUS, PROMETHEUS_PORT)}")
-        out.print(table)
+        named = ({"service": role, "address": address} for role, address in addresses.items())
+        present(table, results=named)
         err.print("ready: `genjscc send PHOTO` in another terminal; Ctrl-C ends them")
         signal.pause()
     finally:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from genjscc.cli.console import out
+from genjscc.cli.console import present
 from genjscc.errors import MissingExtraError
 
 
@@ -38,4 +38,8 @@ def convert(
         f"{checkpoint.name}.\n\nTrained on: {domain}\n\nLicence: {licence}\n"
     )
     save_bundle(generator, folder, card)
-    out.print(f"{folder}: {size}x{size} pixels", soft_wrap=True)
+    present(
+        f"{folder}: {size}x{size} pixels",
+        results=[{"generator": folder.name, "image_size": size}],
+        files=[folder],
+    )

@@ -17,8 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from genjscc.cli.choice import choose_model
-from genjscc.cli.console import err, out
-from genjscc.cli.send import scheme_name
+from genjscc.cli.console import err, present
+from genjscc.cli.options import Preview
+from genjscc.cli.pictures import show_pictures
+from genjscc.cli.send import record_of, scheme_name
 from genjscc.cli.up import service_flags, started
 from genjscc.client.link import Link
 from genjscc.client.options import HOPS, ModelInfo, Reception, SchemeName
@@ -29,6 +31,7 @@ from genjscc.photos import load_square, sample_photos
 
 SNRS_DB = (-5.0, 0.0, 5.0)
 _SEED = 1
+_PREVIEW_COLUMNS = 18
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def demo(
             help="Use services that run already, where GENJSCC_TRANSMITTER and so on say."
         ),
     ] = False,
+    preview: Preview = True,
 ) -> None:
     """Send photos through three processes at -5, 0 and 5 dB and each rate; show what arrives.
 
@@ -72,17 +76,28 @@ def demo(
     """
     with _running_link() if connect else _own_link(bundles, device) as link:
         chosen = choose_model(link.models(), model, scheme)
-        photos = [load_square(path, chosen.image_size) for path in photo or sample_photos()]
+        paths = photo or sample_photos()
+        photos = [load_square(path, chosen.image_size) for path in paths]
         shots = _shoot(link, chosen, photos, scheme_name(scheme))
     sheet = draw_sheet(_title(chosen), _groups(chosen, photos, shots))
     output.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(output)
-    out.print(_table(chosen, shots))
+    if preview:
+        best = [shot for shot in shots[0] if shot.rate == chosen.bandwidth_ratios[-1]]
+        receptions = [(f"{shot.snr_db:+g} dB", shot.reception.image) for shot in best]
+        show_pictures([("original", photos[0]), *receptions], columns=_PREVIEW_COLUMNS)
+    present(
+        _table(chosen, shots),
+        f"picture: {output}",
+        results=[
+            _record(shot, path) for path, row in zip(paths, shots, strict=True) for shot in row
+        ],
+        files=[output],
+    )
     err.print(
         f"means over {len(photos)} photos (noise seeds {_SEED} to {_SEED + len(photos) - 1}); "
         "SNR and PSNR in dB, times in ms"
     )
-    out.print(f"picture: {output}", soft_wrap=True)
 
 
 @contextmanager
@@ -143,6 +158,10 @@ def _groups(
         heading = f"rho = {rate}: {k} symbols"
         groups.append(Group(heading, [f"SNR {snr_db:+g} dB" for snr_db in SNRS_DB], rows))
     return groups
+
+
+def _record(shot: Shot, photo: Path) -> dict[str, object]:
+    return {"photo": photo, "psnr_db": shot.psnr_db, **record_of(shot.reception, shot.snr_db)}
 
 
 def _table(model: ModelInfo, shots: list[list[Shot]]) -> Table:

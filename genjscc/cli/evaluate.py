@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from genjscc.cli.console import err, out
+from genjscc.cli.console import err, present
 from genjscc.cli.inversion import TIMEOUT_S, InversionPairs, inversion_of
 from genjscc.cli.options import ChannelAddress, Receiver, Transmitter
 from genjscc.cli.origin import origin
@@ -160,13 +160,16 @@ def evaluate(
     write_results(
         results, ResultFile(**origin(), notes=notes, records=records, differences=differences)
     )
-    out.print(table_of(records))
-    if differences:
-        out.print(table_of_differences(differences))
     picture = results.with_suffix(".png")
     plot_against_snr(records, describe(records)).savefig(picture, dpi=120)
-    out.print(f"picture: {picture}", soft_wrap=True)
-    out.print(f"written: {results}", soft_wrap=True)
+    present(
+        table_of(records),
+        *([table_of_differences(differences)] if differences else []),
+        f"picture: {picture}",
+        f"written: {results}",
+        results=[*records, *differences],
+        files=[results, picture],
+    )
 
 
 def parse_snrs(text: str, option: str) -> list[float]:

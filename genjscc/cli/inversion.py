@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
-from PIL import Image
 from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
-from genjscc.cli.console import err
+from genjscc.cli.console import err, has_window
+from genjscc.cli.pictures import half_blocks
 from genjscc.client.exchange import ImageInput
 from genjscc.client.inversion import Inversion, InversionStep
 from genjscc.client.link import Link
@@ -26,7 +24,6 @@ TIMEOUT_S = 3600.0
 """Of a link that inverts: minutes are usual on a CPU."""
 
 _PREVIEW_EVERY = 5
-_PREVIEW_COLUMNS = 40
 
 InversionPairs = Annotated[
     list[str] | None,
@@ -77,7 +74,8 @@ def send_watched(link: Link, image: ImageInput, name: str, **keywords: Any) -> R
         TextColumn("{task.fields[losses]}"),
     )
     task = progress.add_task("", total=None, losses="")
-    every = _PREVIEW_EVERY if err.is_terminal else 0
+    windowless = sys.stdout.isatty() and not has_window(sys.stdout)
+    every = _PREVIEW_EVERY if err.is_terminal and not windowless else 0
     with Live(progress, console=err, transient=True) as live:
         for event in link.watch(image, preview_every=every, **keywords):
             if isinstance(event, Reception):
@@ -97,16 +95,3 @@ def losses_text(step: InversionStep) -> str:
         f"stage {step.stage}  loss {losses.total:.4f}  MSE {losses.mse:.4f}  "
         f"perceptual {losses.perceptual:.3f}"
     )
-
-
-def half_blocks(image: NDArray[np.uint8], columns: int = _PREVIEW_COLUMNS) -> Text:
-    """A picture uint8 [H, W, 3] for a terminal: two pixels in each character."""
-    height, width, _ = image.shape
-    rows = max(2, columns * height // width // 2 * 2)
-    small = np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BOX))
-    text = Text()
-    for upper, lower in zip(small[0::2].tolist(), small[1::2].tolist(), strict=True):
-        for (r, g, b), (r2, g2, b2) in zip(upper, lower, strict=True):
-            text.append("▀", style=f"rgb({r},{g},{b}) on rgb({r2},{g2},{b2})")
-        text.append("\n")
-    return text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from genjscc.cli.console import out
+from genjscc.cli.console import present
 from genjscc.cli.evaluate import interval, load_dataset, progress
 from genjscc.cli.origin import origin
 from genjscc.errors import MissingExtraError
@@ -82,8 +82,7 @@ def invert(
     table = Table("generator", "images", "PSNR / dB", "ST-LPIPS VGG", "ST-LPIPS Alex")
     quality = (interval(fields[name], 3) for name in fields)
     table.add_row(generator.name, str(len(targets)), *quality)
-    out.print(table)
-    out.print(f"written: {results}, {picture}", soft_wrap=True)
+    present(table, f"written: {results}, {picture}", results=[record], files=[results, picture])
 
 
 def save_pairs(path: Path, targets: Tensor, found: Tensor) -> None:

@@ -14,7 +14,7 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from genjscc.cli.console import err, out
+from genjscc.cli.console import err, present
 from genjscc.cli.evaluate import parse_snrs
 from genjscc.cli.options import ChannelAddress, Receiver, Transmitter
 from genjscc.cli.origin import origin
@@ -144,13 +144,14 @@ def loadtest(
     if not recorder.statuses:
         raise InvalidInputError("duration", "is over before an image had come back")
     measured = summarise(recorder, seconds)
-    out.print(table_of(recorder, seconds))
+    load_kind = (
+        {"loop": "closed", "callers": callers}
+        if arrival_rate is None
+        else {"loop": "open", "arrival_rate": arrival_rate, "arrivals": str(arrivals)}
+    )
+    files = [] if output is None else [output, output.with_suffix(".png")]
+    present(table_of(recorder, seconds), results=[{**load_kind, **measured}], files=files)
     if output is not None:
-        load_kind = (
-            {"loop": "closed", "callers": callers}
-            if arrival_rate is None
-            else {"loop": "open", "arrival_rate": arrival_rate, "arrivals": str(arrivals)}
-        )
         content = {"format": 1, **origin(), **load_kind, "retries": retries, **measured}
         write_json(output, content)
         plot(recorder, f"genjscc loadtest, {load_kind['loop']} loop", output.with_suffix(".png"))

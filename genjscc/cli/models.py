@@ -6,7 +6,7 @@ from __future__ import annotations
 import typer
 from rich.table import Table
 
-from genjscc.cli.console import out
+from genjscc.cli.console import present
 from genjscc.cli.options import Transmitter
 from genjscc.client.link import Link
 
@@ -32,4 +32,4 @@ def models(transmitter: Transmitter = None) -> None:
             f"{low:g} to {high:g}",
             model.pair_id,
         )
-    out.print(table)
+    present(table, results=offered)

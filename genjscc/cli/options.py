@@ -18,6 +18,8 @@ ChannelAddress = Annotated[
 ]
 Receiver = Annotated[str | None, typer.Option(help="Address host:port.", envvar="GENJSCC_RECEIVER")]
 
+Preview = Annotated[bool, typer.Option(help="Show pictures, where standard output is a terminal.")]
+
 
 class ChannelName(StrEnum):
     """Kinds of channel on the command line."""

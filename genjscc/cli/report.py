@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from genjscc.cli.choice import choose_model
-from genjscc.cli.console import err, out
+from genjscc.cli.console import err, present
 from genjscc.cli.evaluate import interval, load_dataset, make_meter, progress
 from genjscc.cli.inversion import InversionPairs, inversion_of
 from genjscc.cli.origin import origin
@@ -53,8 +53,12 @@ def report(
         made = build_report(results, output, bundles or REPOSITORY / "models", pictures)
     for name, reason in made.skipped:
         err.print(f"skipped {name}: {reason}", soft_wrap=True, markup=False)
-    out.print(f"{made.num_records} records of {made.num_files} files")
-    out.print(f"written: {made.html}, {made.markdown}", soft_wrap=True)
+    present(
+        f"{made.num_records} records of {made.num_files} files",
+        f"written: {made.html}, {made.markdown}",
+        results=[{"records": made.num_records, "result_files": made.num_files}],
+        files=[made.html, made.markdown],
+    )
 
 
 def receiver_time(
@@ -125,8 +129,7 @@ def receiver_time(
         interval(record.psnr_db, 2),
         interval(record.st_lpips_vgg, 3),
     )
-    out.print(table)
-    out.print(f"written: {results}", soft_wrap=True)
+    present(table, f"written: {results}", results=[record], files=[results])
 
 
 def processor_name() -> str:

@@ -11,9 +11,17 @@ import typer
 from rich.table import Table
 
 from genjscc.cli.choice import choose_model
-from genjscc.cli.console import err, out, report_error
+from genjscc.cli.console import described, err, present, report_error
 from genjscc.cli.inversion import TIMEOUT_S, InversionPairs, inversion_of, send_watched
-from genjscc.cli.options import ChannelAddress, ChannelName, Receiver, Transmitter, channel_of
+from genjscc.cli.options import (
+    ChannelAddress,
+    ChannelName,
+    Preview,
+    Receiver,
+    Transmitter,
+    channel_of,
+)
+from genjscc.cli.pictures import show_pictures
 from genjscc.client.aio import DEFAULT_TIMEOUT_S
 from genjscc.client.exchange import ImageInput, to_rgb_array
 from genjscc.client.link import Link
@@ -58,10 +66,12 @@ def send(
     transmitter: Transmitter = None,
     channel: ChannelAddress = None,
     receiver: Receiver = None,
+    preview: Preview = True,
 ) -> None:
     """Send photos through running services and save what arrives."""
     output.mkdir(parents=True, exist_ok=True)
     table = Table("photo", "k", "rho", "SNR asked", "measured", "PSNR / dB", "saved as")
+    records: list[dict[str, object]] = []
     failed = False
     options = inversion_of(inversion)
     inverse = scheme == "inverse"
@@ -90,14 +100,20 @@ def send(
                 )
                 target = output / f"{photo.stem}.png"
                 reception.save(target)
-                quality = psnr_db(to_rgb_array(image), reception.image)
+                sent = to_rgb_array(image)
+                quality = psnr_db(sent, reception.image)
+                record = record_of(reception, snr_db)
+                records.append({"photo": photo, "file": target, "psnr_db": quality, **record})
+                if preview:
+                    show_pictures([(photo.name, sent), ("received", reception.image)])
                 table.add_row(photo.name, *cells(reception, snr_db), f"{quality:.2f}", str(target))
             except GenJSCCError as error:
                 failed = True
+                records.append({"photo": photo, "error": described(error)})
                 err.print(f"{photo}:", end=" ")
                 report_error(error)
-    if table.row_count:
-        out.print(table)
+    files = [str(record["file"]) for record in records if "file" in record]
+    present(*([table] if files else []), results=records, files=files)
     if failed:
         raise typer.Exit(1)
 
@@ -110,6 +126,20 @@ def send_plainly(link: Link, image: ImageInput, _name: str, **keywords: Any) -> 
 def scheme_name(text: str | None) -> SchemeName | None:
     """The scheme of that name; what it may be is checked where requests are made."""
     return text  # type: ignore[return-value]
+
+
+def record_of(reception: Reception, snr_db: float) -> dict[str, object]:
+    """A reception for programs; times in seconds."""
+    return {
+        "model": reception.model,
+        "rate": format_ratio(reception.codeword.bandwidth_ratio),
+        "k": reception.codeword.k,
+        "snr_db": snr_db,
+        "measured_snr_db": reception.measured_snr_db,
+        "seed": reception.seed,
+        "seconds": dict(reception.seconds),
+        "inversion": reception.inversion,
+    }
 
 
 def cells(reception: Reception, snr_db: float) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from genjscc.cli.console import err, out
+from genjscc.cli.console import err, present
 from genjscc.errors import InvalidInputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -200,7 +200,10 @@ def finish(fabric: Fabric, run: Path, images: int, finished: bool) -> None:
     """Says, on the first process, how a run ended."""
     if fabric.is_global_zero:
         state = "finished" if finished else "stopped; the same command goes on"
-        out.print(f"{state}: {images} images, checkpoint in {run}", soft_wrap=True)
+        present(
+            f"{state}: {images} images, checkpoint in {run}",
+            results=[{"run": run, "images": images, "finished": finished}],
+        )
 
 
 def parse_overrides(pairs: list[str], data: Path | None = None) -> dict[str, object]:
@@ -288,7 +291,11 @@ def export(
     from genjscc.training.export import export_run
 
     config = export_run(run, bundles, name=name, domain=domain, licence=licence, notes=notes)
-    out.print(f"{bundles / name}: pair {config.pair_id}", soft_wrap=True)
+    present(
+        f"{bundles / name}: pair {config.pair_id}",
+        results=[{"model": name, "pair_id": config.pair_id}],
+        files=[bundles / name],
+    )
 
 
 def export_start(
@@ -302,4 +309,4 @@ def export_start(
         from genjscc.training.latent_start import export_start as export_network
 
     config = export_network(run, generator)
-    out.print(f"{config.name}: now with a start network", soft_wrap=True)
+    present(f"{config.name}: now with a start network", results=[{"generator": config.name}])

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from genjscc.cli.console import err, out
+from genjscc.cli.console import err, present
 from genjscc.client.transport import DEFAULT_PORTS
 from genjscc.errors import UnavailableError
 from genjscc.launch import ROLES, LocalServices
@@ -47,7 +47,11 @@ def up(
         for role in ROLES:
             service = services.services[role]
             table.add_row(role, service.address, service.metrics or "-")
-        out.print(table)
+        addresses = (
+            {"service": role, "address": one.address, "metrics": one.metrics}
+            for role, one in services.services.items()
+        )
+        present(table, results=addresses)
         err.print("ready: `genjscc send PHOTO` in another terminal; Ctrl-C stops them")
         while (ended := services.ended()) is None:
             time.sleep(0.5)

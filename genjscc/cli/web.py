@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from genjscc.addresses import is_loopback
-from genjscc.cli.console import err, out
+from genjscc.cli.console import err, present
 from genjscc.cli.options import ChannelAddress, Receiver, Transmitter
 from genjscc.cli.up import service_flags, started
 from genjscc.client.transport import default_address
@@ -56,7 +56,8 @@ def web(
     with _services(given, connect, bundles, device) as addresses:
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}"
-        out.print(f"page: {url}", soft_wrap=True)
+        services = [{"service": role, "address": address} for role, address in addresses.items()]
+        present(f"page: {url}", results=[{"page": url, "services": services}])
         if not is_loopback(host):
             err.print("open to other machines: whoever reaches it may use the services")
         err.print("Ctrl-C ends it")

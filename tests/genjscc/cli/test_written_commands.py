@@ -24,6 +24,7 @@ from genjscc.cli import (
     send,
     train,
     up,
+    web,
 )
 from genjscc.evaluation.report.missing import EXPECTED
 from genjscc.repository import REPOSITORY
@@ -37,11 +38,8 @@ def of_page(page: Path) -> list[str]:
 
 
 COMMANDS = of_page(DOCS / "differences.md")
-OTHERS = [
-    command
-    for page in (REPOSITORY / "README.md", DOCS / "training.md", DOCS / "tutorial.md")
-    for command in of_page(page)
-]
+PAGES = (DOCS / "training.md", DOCS / "tutorial.md", DOCS / "web.md")
+OTHERS = [command for page in (REPOSITORY / "README.md", *PAGES) for command in of_page(page)]
 SUGGESTED = [expected.command for expected in EXPECTED if expected.command]
 
 
@@ -49,7 +47,7 @@ SUGGESTED = [expected.command for expected in EXPECTED if expected.command]
 def program() -> Any:
     app = typer.Typer()
     parts = (baseline, compare, convert, demo, evaluate, invert, models, report, send, train, up)
-    for part in parts:
+    for part in (*parts, web):
         part.register(app)
     return typer.main.get_group(app)
 

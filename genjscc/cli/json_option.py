@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""--json, for every command alike."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+import typer.main
+
+from genjscc.cli.console import answer_in_json
+
+
+def _chosen(context: typer.Context, value: bool) -> None:
+    if value:
+        answer_in_json(context.command_path.partition(" ")[2])
+
+
+_Json = Annotated[
+    bool, typer.Option("--json", help="Results and errors as JSON.", callback=_chosen)
+]
+
+
+def add_json_option(program: Any) -> None:
+    """To every command of a program; a service speaks JSON anyway."""
+    _add(program, _option())
+
+
+def _option() -> Any:
+    """As typer makes one of a declaration; its callback sees it, the command does not."""
+
+    def declared(json: _Json = False) -> None: ...
+
+    maker = typer.Typer(add_completion=False)
+    maker.command()(declared)
+    (option,) = (one for one in typer.main.get_command(maker).params if one.name == "json")
+    option.expose_value = False
+    return option
+
+
+def _add(command: Any, option: Any) -> None:
+    for name, one in getattr(command, "commands", {}).items():
+        if name != "serve":
+            _add(one, option)
+    if not hasattr(command, "commands"):
+        command.params.append(option)
