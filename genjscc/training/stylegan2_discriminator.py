@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A projected discriminator (Sauer et al., NeurIPS 2021) with augmentation, for small machines.
 
-Small heads look at fixed features of several depths, and one may look at the pixels. The features
-are those of ST-LPIPS' AlexNet, so that one pass serves the perceptual distance as well. The network
-of the FD-EffLite0 metric takes no part in training.
+Small heads look at fixed features of several depths, which fixed random convolutions mix, and one
+head may look at the pixels.
 """
 
 from __future__ import annotations
@@ -18,13 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-_PROJECTED = 96
+_PROJECTED = 64
 _HIDDEN = 128
 _PIXEL_WIDTH = 32
 _SMALLEST_SIDE = 8
-# Levels of AlexNet that heads look at; the fourth adds little to the third and the fifth.
-LEVELS = (0, 1, 2, 4)
-_SHALLOW = 2
+# The finest maps' heads judge patches, the others the whole image.
+_PATCHES = 2
 _CALIBRATION_FLOOR = 1e-3
 
 
@@ -57,30 +55,39 @@ def _block(channels: int, out_channels: int, kernel: int, stride: int) -> list[n
     return [spectral_norm(conv), norm, nn.LeakyReLU(0.2)]
 
 
-class _ProjectedHead(nn.Module):
-    """A head on features that a fixed random 1x1 projection has standardised and mixed."""
+class _Projection(nn.Module):
+    """Fixed random convolutions that standardise each level and mix it with the deeper ones.
 
-    weight: Tensor
-    bias: Tensor
+    Shapes: maps from fine to coarse -> as many, of `_PROJECTED` channels and the same sides.
+    """
 
-    def __init__(self, features: Tensor, *, whole: bool) -> None:
+    def __init__(self, calibration: list[Tensor]) -> None:
         super().__init__()
-        channels, side = features.shape[1], features.shape[2]
-        deviation = features.float().std((0, 2, 3)) + _CALIBRATION_FLOOR
-        mixed = min(channels, _PROJECTED)
-        weight = torch.randn(mixed, channels, device=features.device) / math.sqrt(channels)
-        weight = weight / deviation
-        self.register_buffer("weight", weight[:, :, None, None])
-        self.register_buffer("bias", -(weight @ features.float().mean((0, 2, 3))))
-        self.head = _Head(mixed, side, whole=whole)
+        for i, level in enumerate(calibration):
+            channels = level.shape[1]
+            deviation = level.float().std((0, 2, 3)) + _CALIBRATION_FLOOR
+            weight = torch.randn(_PROJECTED, channels, device=level.device) / math.sqrt(channels)
+            weight = weight / deviation
+            self.register_buffer(f"weight{i}", weight[:, :, None, None])
+            self.register_buffer(f"bias{i}", -(weight @ level.float().mean((0, 2, 3))))
+            down = torch.randn(_PROJECTED, _PROJECTED, 3, 3, device=level.device)
+            self.register_buffer(f"down{i}", down / (3 * math.sqrt(_PROJECTED)))
 
-    def forward(self, features: Tensor) -> Tensor:
-        projected = F.conv2d(features, self.weight.to(features.dtype), self.bias.to(features.dtype))
-        return self.head(projected)  # type: ignore[no-any-return]
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        mixed: list[Tensor] = []
+        for i, level in reversed(list(enumerate(features))):
+            weight, bias = getattr(self, f"weight{i}"), getattr(self, f"bias{i}")
+            x = F.conv2d(level, weight.to(level.dtype), bias.to(level.dtype))
+            if mixed:
+                down = F.conv2d(mixed[0], getattr(self, f"down{i}").to(x.dtype), padding=1)
+                down = F.interpolate(down, size=x.shape[2:], mode="bilinear", align_corners=False)
+                x = (x + down) / math.sqrt(2)
+            mixed.insert(0, x)
+        return mixed
 
 
 class Discriminator(nn.Module):
-    """Heads on `LEVELS` of the features and, where asked for, on the pixels.
+    """Heads on features and, where asked for, on the pixels.
 
     Args:
         calibration: features of some training images, for the projections' statistics.
@@ -92,14 +99,17 @@ class Discriminator(nn.Module):
 
     def __init__(self, calibration: list[Tensor], image_size: int, *, pixels: bool) -> None:
         super().__init__()
-        self.projected = nn.ModuleList(
-            _ProjectedHead(calibration[level], whole=level >= _SHALLOW) for level in LEVELS
+        self.projection = _Projection(calibration)
+        self.heads = nn.ModuleList(
+            _Head(_PROJECTED, level.shape[2], whole=i >= _PATCHES)
+            for i, level in enumerate(calibration)
         )
         self.pixels = _Head(3, image_size, whole=False, first=_PIXEL_WIDTH) if pixels else None
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, features: list[Tensor]) -> list[Tensor]:
-        logits = [head(features[level]) for level, head in zip(LEVELS, self.projected, strict=True)]
+        mixed = self.projection(features)
+        logits = [head(level) for level, head in zip(mixed, self.heads, strict=True)]
         return logits if self.pixels is None else [*logits, self.pixels(images)]
 
 

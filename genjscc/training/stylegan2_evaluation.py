@@ -141,7 +141,7 @@ class Evaluation:
             images = self._images(self.val, [self.order[j] for j in batch])
             codes, _ = training.networks.encoder(2 * images - 1)
             rebuilt = self._synthesis(codes, None).clamp(0, 1)
-            features = training.networks.features
+            features = training.networks.perceptual
             distance = features.distance(features(2 * rebuilt - 1), features(2 * images - 1))
             psnr_db = -10 * torch.log10(mse(rebuilt, images))
             sums += torch.stack([psnr_db.sum(), distance.sum(), sums.new_tensor(len(batch))])

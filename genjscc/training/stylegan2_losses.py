@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from genjscc.training.discriminator_features import DiscriminatorFeatures
 from genjscc.training.perceptual_features import PerceptualFeatures
 from genjscc.training.stylegan2_codes import LatentCritic, critic_loss, sliced_wasserstein
 from genjscc.training.stylegan2_config import StyleGAN2Config
@@ -73,27 +74,27 @@ class ImageLosses:
 
 def image_losses(
     config: StyleGAN2Config,
-    features: PerceptualFeatures,
+    perceptual: PerceptualFeatures | None,
+    features: DiscriminatorFeatures,
     discriminator: Discriminator,
     generated: Tensor,
     x: Tensor,
     draws: torch.Generator,
     *,
-    perceptual: bool,
     weights: tuple[float, float] | None,
     measure: bool,
 ) -> ImageLosses:
-    """Losses of reconstructions and samples; one pass through the features serves all of them.
+    """Losses of reconstructions and samples.
 
     Args:
         config: the run.
-        features: of the perceptual distance and the discriminator.
+        perceptual: the distance of images to their reconstructions; None: that term is off.
+        features: that the discriminator looks at.
         discriminator: heads on these features.
         generated: [B, 3, S, S] without graph: reconstructions of the first images of x, then
             samples.
         x: [N, 3, S, S] real images in [-1, 1].
         draws: of the augmentation.
-        perceptual: whether the perceptual term is on.
         weights: of the adversarial terms on reconstructions and on samples; None: there are none.
         measure: whether to measure the terms' gradients apart, which costs a second pass.
     """
@@ -102,7 +103,13 @@ def image_losses(
     distortion = (generated[:split] - x[:split]).square().mean((1, 2, 3)) / 4  # on [0, 1]
     loss = config.mse_weight * distortion.sum()
     values = {"mse": distortion.mean().item()}
-    if not perceptual and weights is None:
+    if perceptual is not None:
+        with torch.no_grad():
+            wanted = perceptual(x[:split])
+        distance = perceptual.distance(perceptual(generated[:split]), wanted)
+        loss = loss + config.perceptual_weight * distance.sum()
+        values["st_lpips"] = distance.mean().item()
+    if weights is None:
         return ImageLosses(torch.autograd.grad(loss, generated)[0], values=values)
 
     # Real image i and its reconstruction share their draws.
@@ -111,16 +118,9 @@ def image_losses(
     seen = augment.first(len(generated)).apply(generated)
     real = augment.first(len(x)).apply(x)
     seen_features = features(seen)
+    rebuilt_features = [level[:split] for level in seen_features]
     with torch.no_grad():
         real_features = features(real)
-    rebuilt_features = [level[:split] for level in seen_features]
-    if perceptual:
-        distance = features.distance(rebuilt_features, [level[:split] for level in real_features])
-        loss = loss + config.perceptual_weight * distance.sum()
-        values["st_lpips"] = distance.mean().item()
-    if weights is None:
-        return ImageLosses(torch.autograd.grad(loss, generated)[0], values=values)
-
     on_rebuilt = discriminator(seen[:split], rebuilt_features)
     on_samples = discriminator(seen[split:], [level[split:] for level in seen_features])
     # The terms on reconstructions and on samples do not meet: one pass gives both gradients.
@@ -129,10 +129,10 @@ def image_losses(
     measured = None
     if measure:
         plain = generator_loss(on_rebuilt).sum() + generator_loss(on_samples).sum()
-        wanted, pushed = (
+        towards, pushed = (
             torch.autograd.grad(term, generated, retain_graph=True)[0] for term in (loss, plain)
         )
-        measured = _rms(wanted[:split]), _rms(pushed[:split]), _rms(pushed[split:])
+        measured = _rms(towards[:split]), _rms(pushed[:split]), _rms(pushed[split:])
     (gradient,) = torch.autograd.grad(loss + adversarial, generated, retain_graph=True)
 
     # The same graph, now for the discriminator: no second pass of the generated images.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from genjscc.bundles.store import CODES, read_generator_config, read_weights
 from genjscc.errors import InvalidInputError
 from genjscc.training.data import ImageFolder
+from genjscc.training.discriminator_features import DiscriminatorFeatures
 from genjscc.training.perceptual_features import PerceptualFeatures
 from genjscc.training.stylegan2_codes import (
     CodeBasis,
@@ -45,7 +46,8 @@ class Networks:
     encoder: CodeEncoder
     discriminator: Discriminator
     critic: LatentCritic
-    features: PerceptualFeatures
+    perceptual: PerceptualFeatures
+    features: DiscriminatorFeatures
     offset: Tensor
 
     def state_dict(self) -> dict[str, Any]:
@@ -77,7 +79,7 @@ def build_networks(
 ) -> Networks:
     """The networks, from the seed or from a start, equal on all processes."""
     torch.manual_seed(config.seed)
-    features = PerceptualFeatures().to(fabric.device)
+    features = DiscriminatorFeatures(config.discriminator_side).to(fabric.device)
     basis = _fitted(config, data, fabric) if start is None else CodeBasis(*start["basis"])
     generator = Generator(config.widths, config.style_dim, config.mapping_layers)
     start_mapping(generator, basis.deviation)
@@ -97,6 +99,7 @@ def build_networks(
             fabric.device
         ),
         critic=LatentCritic(config.style_dim).to(fabric.device),
+        perceptual=PerceptualFeatures().to(fabric.device),
         features=features,
         offset=latent_offset(basis.deviation).to(fabric.device),
     )
