@@ -29,7 +29,7 @@ from genjscc.client.options import (
 )
 from genjscc.deploy.probe import problem
 from genjscc.errors import GenJSCCError, UnavailableError
-from genjscc.limits import Limits
+from genjscc.limits import MAX_SNR_DB, MIN_SNR_DB, Limits
 from genjscc.photos import sample_photos, square
 from genjscc.web.cards import (
     InversionCard,
@@ -136,13 +136,12 @@ class Bench:
             with box(classes="drop"):
                 words("Drop a photo, or click", "invitation")
                 words("PNG, JPEG or WebP, up to 32 MB", "small")
-                upload = ui.upload(
+                self._upload = ui.upload(
                     max_file_size=MOST_FILE_BYTES,
                     on_upload=self._uploaded,
                     on_rejected=lambda: self._tell("Photo: a file may have at most 32 MB."),
                     auto_upload=True,
                 )
-            self._upload = upload
         with box("section"):
             words("Model", kind="h3")
             self.model = ui.select([], on_change=self._model_chosen).props(
@@ -247,7 +246,10 @@ class Bench:
             return
         low, high = model.snr_db
         say(self._about_model, f"{model.domain}, {low:g} to {high:g} dB")
-        self.snr.props(f"min={low - _BELOW_DB:g} max={high + _ABOVE_DB:g}")
+        lowest = max(low - _BELOW_DB, MIN_SNR_DB)
+        highest = min(high + _ABOVE_DB, MAX_SNR_DB)
+        self.snr.props(f"min={lowest:g} max={highest:g}")
+        self.snr.set_value(min(max(self.snr.value, lowest), highest))
         say(
             self._range_note,
             f"{model.name} was trained for {low:g} to {high:g} dB. "

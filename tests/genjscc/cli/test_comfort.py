@@ -190,7 +190,10 @@ def test_the_doctor_finds_what_is_here(services: Services, bundles: Path) -> Non
 
 
 def test_the_doctor_names_what_is_broken(
-    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundles: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     name = next(iter(find_bundles(bundles)))
     (tmp_path / name).mkdir()
@@ -198,9 +201,12 @@ def test_the_doctor_names_what_is_broken(
         (tmp_path / name / file.name).write_bytes(file.read_bytes())
     weights = tmp_path / name / "decoder.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
-    done = genjscc("doctor", "--bundles", str(tmp_path), "--channel", NOWHERE, "--json")
-    assert done.returncode == 1
-    found = by_name(Finding(**one) for one in json.loads(done.stdout)["results"])
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(console, "_json_for", ["doctor"])
+    with pytest.raises(typer.Exit) as ended:
+        doctor.doctor(tmp_path, channel=NOWHERE)
+    assert ended.value.exit_code == 1
+    found = by_name(Finding(**one) for one in json.loads(capsys.readouterr().out)["results"])
     problems = {where for where, one in found.items() if one.state == "problem"}
     assert problems == {("models", name), ("services", "channel")}
     assert "SHA-256" in found["models", name].found
