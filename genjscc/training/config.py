@@ -4,15 +4,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from genjscc.errors import InvalidInputError
 from genjscc.layers.bottleneck import num_symbols
 from genjscc.training.losses import PerceptualName
 from receiver.generative import LatentSpace
+
+
+def _names(value: object) -> object:
+    """One name or none, as a tuple of names."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else value
 
 
 class PairConfig(BaseModel):
@@ -43,10 +57,11 @@ class PairConfig(BaseModel):
     )
 
     mse_weight: float = Field(1.0, ge=0, description="weight of the MSE on [0, 1] images")
-    perceptual: PerceptualName | None = Field(
-        "st-lpips-vgg", description="perceptual distance in the loss"
+    perceptual: Annotated[tuple[PerceptualName, ...], BeforeValidator(_names)] = Field(
+        ("st-lpips-vgg",),
+        description="perceptual distances in the loss, whose mean counts; null: none",
     )
-    perceptual_weight: float = Field(1.0, ge=0, description="its weight")
+    perceptual_weight: float = Field(1.0, ge=0, description="weight of their mean")
     perceptual_after: int = Field(
         0, ge=0, description="images seen before the perceptual term (costly) joins the MSE"
     )

@@ -136,8 +136,10 @@ def _card(exported: Exported, written: BundleConfig, images: int, notes: str) ->
     size, side = config.image_size, written.only_side
     millions = sum(p.numel() for m in exported.halves for p in m.parameters()) / 1e6
     loss = "no perceptual term"
-    if config.perceptual is not None:
-        loss = f"{config.perceptual_weight:g} x {config.perceptual}"
+    if config.perceptual:
+        named = ", ".join(config.perceptual)
+        named = f"mean of {named}" if len(config.perceptual) > 1 else named
+        loss = f"{config.perceptual_weight:g} x {named}"
         if config.perceptual_after:
             loss += f" (the latter after {config.perceptual_after} images)"
     rates = (

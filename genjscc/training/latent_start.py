@@ -287,5 +287,6 @@ def _card(path: Path, config: LatentStartConfig, images: int) -> str:
         f"{config.width}; {images} training images, repeats included, {config.sample_share:.0%} of "
         f"them the generator's own; sent over {pairs} with {channels} bottleneck channels at "
         f"{low:g} to {high:g} dB. Loss: {config.mse_weight:g} x MSE + "
-        f"{config.perceptual_weight if config.perceptual else 0:g} x {config.perceptual}.\n"
+        f"{config.perceptual_weight if config.perceptual else 0:g} x "
+        f"{', '.join(config.perceptual) or 'no perceptual term'}.\n"
     )

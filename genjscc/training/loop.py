@@ -30,7 +30,8 @@ from genjscc.training.collective import sum_over_processes
 from genjscc.training.config import PairConfig
 from genjscc.training.data import ImageFolder, StepSampler
 from genjscc.training.draws import VALIDATION, draw_batch, draw_rate
-from genjscc.training.losses import mse, perceptual
+from genjscc.training.losses import MeanDistance, mse, perceptual
+from genjscc.training.perceptual_features import with_fast_backward
 from genjscc.training.run import RunFolder
 from genjscc.training.stopping import StopOnSignal, any_process
 from transmitter.models import load_encoder
@@ -115,10 +116,9 @@ class PairTraining(ABC, Generic[C]):
         self._enter_stage(optimizer)
         self.optimizer: Any = fabric.setup_optimizers(optimizer)
         self.perceptual: nn.Module | None = None
-        if config.perceptual is not None:
-            self.perceptual = perceptual(config.perceptual).to(
-                fabric.device, memory_format=torch.channels_last
-            )  # type: ignore[call-overload]
+        if config.perceptual:
+            distances = (with_fast_backward(perceptual(name)) for name in config.perceptual)
+            self.perceptual = MeanDistance(distances).to(fabric.device)
 
     @abstractmethod
     def build(self) -> nn.Module:

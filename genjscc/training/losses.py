@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -151,6 +151,25 @@ def trunk_is_here(name: PerceptualName) -> bool:
 def perceptual(name: PerceptualName) -> FeatureDistance:
     """The perceptual distance of that name: module(x, y) -> [B], for images in [0, 1]."""
     return _PERCEPTUAL[name]()
+
+
+class MeanDistance(nn.Module):
+    """The mean of several perceptual distances.
+
+    What one network does not see, a decoder that is trained against it alone fills with patterns:
+    they lower that distance and raise the others.
+
+    Args:
+        distances: one or more.
+    """
+
+    def __init__(self, distances: Iterable[FeatureDistance]) -> None:
+        super().__init__()
+        self.distances = nn.ModuleList(distances)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Shapes: [B, 3, H, W] in [0, 1], twice -> [B]."""
+        return torch.stack([distance(x, y) for distance in self.distances]).mean(0)
 
 
 def mse(x: Tensor, y: Tensor) -> Tensor:

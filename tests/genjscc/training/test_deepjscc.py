@@ -23,6 +23,7 @@ from genjscc.training.config import DeepJSCCConfig, load_config
 from genjscc.training.deepjscc import DeepJSCCTraining, fit
 from genjscc.training.export import export_run
 from genjscc.training.loop import learning_rate_at
+from genjscc.training.losses import perceptual
 from transmitter.encoder import encode
 from transmitter.models import load_encoder
 
@@ -128,6 +129,17 @@ def test_the_perceptual_term_joins_when_it_is_due(photos: Path, tmp_path: Path) 
     assert float(second["loss"]) == pytest.approx(
         float(second["mse"]) + float(second["perceptual"]), rel=1e-5
     )
+
+
+def test_the_mean_of_several_distances_counts(photos: Path, tmp_path: Path) -> None:
+    names = ("st-lpips-alex", "st-lpips-vgg")
+    training = DeepJSCCTraining(
+        tiny(photos, image_size=64, perceptual=names), tmp_path, one_process()
+    )
+    assert training.perceptual is not None
+    x, y = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    expected = torch.stack([perceptual(name)(x, y) for name in names]).mean(0)
+    torch.testing.assert_close(training.perceptual(x, y), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_plateau_lowers_the_rate_and_stops(photos: Path, tmp_path: Path) -> None:
