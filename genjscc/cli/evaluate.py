@@ -334,23 +334,23 @@ def table_of(records: Sequence[Record]) -> Table:
         caption=f"SNR and PSNR in dB; MS-SSIM over M = {scales} scales; VGG, Alex: ST-LPIPS; "
         "FD: FD-EffLite0; ± 95 % interval"
     )
-    for name in ("scheme", "model", "rho", "SNR", "told", "PSNR", "MS-SSIM", "VGG", "Alex", "FD"):
-        table.add_column(name, no_wrap=True)
+    names = ("scheme", "model", "rho", "SNR", "told", "PSNR", "MS-SSIM", "VGG", "Alex", "FD")
     ordered = sorted(records, key=lambda r: (r.scheme, Fraction(r.bandwidth_ratio), r.snr_db))
-    for record in ordered:
-        told, distance = record.told_snr_db, record.fd_efflite0
-        table.add_row(
-            record.scheme,
-            record.bundle or "-",
-            record.bandwidth_ratio,
-            f"{record.snr_db:+g}",
-            "-" if told is None else f"{told:+g}",
-            interval(record.psnr_db, 2),
-            interval(record.ms_ssim, 3),
-            interval(record.st_lpips_vgg, 3),
-            interval(record.st_lpips_alex, 3),
-            "-" if distance is None else f"{distance:.0f}",
-        )
+    _fill(
+        table,
+        names,
+        [
+            (
+                *_condition(record),
+                interval(record.psnr_db, 2),
+                interval(record.ms_ssim, 3),
+                interval(record.st_lpips_vgg, 3),
+                interval(record.st_lpips_alex, 3),
+                "-" if record.fd_efflite0 is None else f"{record.fd_efflite0:.0f}",
+            )
+            for record in ordered
+        ],
+    )
     return table
 
 
@@ -363,19 +363,41 @@ def table_of_differences(differences: Sequence[Difference]) -> Table:
         caption=f"minus {', '.join(baselines)}{own}, image by image; "
         "± 95 % interval of the differences, * where it leaves 0 out"
     )
-    for name in ("scheme", "model", "rho", "SNR", "told", *names):
-        table.add_column(name, no_wrap=True)
+    rows = []
     for one in differences:
         values = [one.means[name] for name in names]
-        table.add_row(
-            one.scheme,
-            one.bundle or "-",
-            one.bandwidth_ratio,
-            f"{one.snr_db:+g}",
-            "-" if one.told_snr_db is None else f"{one.told_snr_db:+g}",
-            *(f"{v.mean:+.3f}±{v.ci95:.3f}{'*' if abs(v.mean) > v.ci95 else ' '}" for v in values),
+        rows.append(
+            (
+                *_condition(one),
+                *(
+                    f"{v.mean:+.3f}±{v.ci95:.3f}{'*' if abs(v.mean) > v.ci95 else ' '}"
+                    for v in values
+                ),
+            )
         )
+    _fill(table, ("scheme", "model", "rho", "SNR", "told", *names), rows)
     return table
+
+
+def _condition(one: Record | Difference) -> tuple[str, ...]:
+    """Scheme, model, bandwidth ratio, SNR and told SNR."""
+    told = one.told_snr_db
+    return (
+        one.scheme,
+        one.bundle or "-",
+        one.bandwidth_ratio,
+        f"{one.snr_db:+g}",
+        "-" if told is None else f"{told:+g}",
+    )
+
+
+def _fill(table: Table, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns that hold something, and their rows."""
+    kept = [i for i in range(len(names)) if any(row[i] != "-" for row in rows)]
+    for i in kept:
+        table.add_column(names[i], no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[i] for i in kept))
 
 
 def interval(value: Mean | None, digits: int) -> str:
