@@ -15,6 +15,7 @@ import sys
 import time
 from typing import Any
 
+from fits import spread
 from serving_harness import (
     DECODE,
     ENCODE,
@@ -23,7 +24,6 @@ from serving_harness import (
     finish,
     image_requests,
     parser,
-    spread,
     stream_load,
     unary_load,
     use_of,

@@ -11,18 +11,17 @@ client, with single calls and with a stream, in rounds that take turns.
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 from typing import Any
 
-import grpc
+from echo_servers import EchoServer
+from fits import spread
 from serving_harness import (
     TRANSMIT,
     channel_request,
     criterion,
     finish,
     parser,
-    spread,
     stream_load,
     unary_load,
     use_of,
@@ -33,30 +32,6 @@ from genjscc.v1 import channel_pb2
 
 SYMBOLS, IN_FLIGHT, WINDOW = 1024, 32, 64
 LIMIT = 0.7
-
-
-class Echo(grpc.GenericRpcHandler):
-    """Answers every call with what it got."""
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        if handler_call_details.method.endswith("Stream"):
-            return grpc.stream_stream_rpc_method_handler(self._stream)
-        return grpc.unary_unary_rpc_method_handler(self._single)
-
-    async def _single(self, request: bytes, _: Any) -> bytes:
-        return request
-
-    async def _stream(self, requests: Any, _: Any) -> Any:
-        async for request in requests:
-            yield request
-
-
-async def serve_echo() -> None:
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((Echo(),))
-    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
-    await server.start()
-    await server.wait_for_termination()
 
 
 def rates(address: str, pid: int, single: Any, items: Any, count: int) -> dict[str, float]:
@@ -79,12 +54,7 @@ def rates(address: str, pid: int, single: Any, items: Any, count: int) -> dict[s
 
 
 def main() -> int:
-    made = parser("the channel against an echo", "serving_echo.json")
-    made.add_argument("--serve-echo", action="store_true", help="be the echo")
-    arguments = made.parse_args()
-    if arguments.serve_echo:
-        asyncio.run(serve_echo())
-        return 0
+    arguments = parser("the channel against an echo", "serving_echo.json").parse_args()
     rounds, count = (1, 1000) if arguments.short else (9, 10_000)
     requests = [channel_request(SYMBOLS, seed) for seed in range(32)]
     single = [request.SerializeToString() for request in requests]
@@ -93,20 +63,17 @@ def main() -> int:
         for request in requests
     ]
     found: dict[str, list[dict[str, float]]] = {"echo": [], "channel": []}
-    command = [sys.executable, __file__, "--serve-echo"]
     channel = LocalService("channel")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as echo:
+    with EchoServer("grpc") as echo:
         try:
             channel.wait_ready()
-            echo_address = f"127.0.0.1:{int(echo.stdout.readline())}"  # type: ignore[union-attr]
             for number in range(rounds + 1):
-                bare = rates(echo_address, echo.pid, single, items, count)
+                bare = rates(echo.address, echo.pid, single, items, count)
                 ours = rates(channel.address, channel.process.pid, single, items, count)
                 if number:  # the first round warms up
                     found["echo"].append(bare)
                     found["channel"].append(ours)
         finally:
-            echo.kill()
             channel.terminate()
             channel.wait()
     ratios = {

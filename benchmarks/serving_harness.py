@@ -1,34 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmarks of the services share: requests, load, the use of processes, results."""
+"""What the benchmarks share: requests, load, the use of processes, results."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import os
+import random
 import shlex
-import statistics
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import numpy as np
+from bench_file import BenchFile
 
 from genjscc.cli.origin import origin
 from genjscc.client.exchange import decode_request, encode_request, transmit_request
 from genjscc.client.options import Options, Transmission
-from genjscc.loadtest.mix import picture
+from genjscc.errors import UnavailableError
+from genjscc.loadtest.loops import Extent, Send, arrivals, closed_loop, open_loop
+from genjscc.loadtest.mix import Shot, picture
+from genjscc.loadtest.recorder import Recorder
 from genjscc.loadtest.report import write_json
 from genjscc.wire.codewords import Codeword
 
 ENCODE = "/genjscc.v1.TransmitterService/Encode"
 TRANSMIT = "/genjscc.v1.ChannelService/Transmit"
 DECODE = "/genjscc.v1.ReceiverService/Decode"
+SHORT = Path(tempfile.gettempdir(), "genjscc-bench")
+"""Where the results of short runs go, which are no figures."""
+STARTED = time.monotonic()
+_MESSAGES = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -54,6 +65,44 @@ def use_of(pid: int) -> Use:
         descriptors=len(list((folder / "fd").iterdir())),
         threads=int(fields[17]),
     )
+
+
+def family_of(pid: int) -> list[int]:
+    """A process and all that it has started, and they in turn (Linux)."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has just ended
+            continue
+        parents.setdefault(parent, []).append(int(stat.parent.name))
+    found = [pid]
+    for one in found:
+        found.extend(parents.get(one, ()))
+    return found
+
+
+def cpu_of_family(pid: int) -> float:
+    """CPU seconds of a process and all that it has started."""
+    total = 0.0
+    for one in family_of(pid):
+        try:
+            total += use_of(one).cpu_s
+        except OSError:
+            continue
+    return total
+
+
+def memory_of_family(pid: int) -> int:
+    """Bytes of a process and all that it has started; shared pages are divided (PSS)."""
+    total = 0
+    for one in family_of(pid):
+        try:
+            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total
 
 
 def image_requests(count: int, rate: str | None = None, side: int = 64) -> list[Any]:
@@ -156,20 +205,88 @@ async def stream_load(
     return load
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, extremes and number of rounds."""
+class Payloads:
+    """What the loops of `genjscc loadtest` draw: ready-made payloads in turn."""
+
+    def __init__(self, payloads: Sequence[bytes]) -> None:
+        self._payloads, self._number = payloads, -1
+
+    def draw(self) -> Shot:
+        self._number += 1
+        return Shot(self._payloads[self._number % len(self._payloads)], "payload", {})
+
+
+ANSWERED = SimpleNamespace(seconds={})
+"""What the loops look at in an answer: times of hops, of which there are none."""
+
+
+@asynccontextmanager
+async def grpc_sender(
+    address: str, path: str, metadata: Sequence[tuple[str, str]] = ()
+) -> AsyncIterator[Send]:
+    """Sends payloads as single calls over one connection."""
+    async with grpc.aio.insecure_channel(address, options=_MESSAGES) as connection:
+        call = connection.unary_unary(path)
+        await connection.channel_ready()
+
+        async def send(shot: Shot) -> Any:
+            try:
+                await call(shot.image, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                raise UnavailableError(f"{error.code().name}: {error.details()}") from error
+            return ANSWERED
+
+        yield send
+
+
+async def closed(
+    send: Send, payloads: Sequence[bytes], *, callers: int, seconds: float
+) -> Recorder:
+    """So many callers, each of whom waits for its answer; after a short warm-up."""
+    mix: Any = Payloads(payloads)
+    warm_up = Extent(seconds=min(0.5, seconds / 4))
+    await closed_loop(send, mix, Recorder(), callers=callers, extent=warm_up)
+    recorder = Recorder()
+    await closed_loop(send, mix, recorder, callers=callers, extent=Extent(seconds=seconds))
+    return recorder
+
+
+async def opened(
+    send: Send, payloads: Sequence[bytes], *, per_second: float, seconds: float, seed: int = 0
+) -> Recorder:
+    """Independent callers: requests at random moments, whatever comes back."""
+    recorder, mix = Recorder(), Payloads(payloads)
+    moments = arrivals(per_second, "poisson", random.Random(seed))  # noqa: S311
+    await open_loop(send, mix, recorder, moments=moments, extent=Extent(seconds=seconds))  # type: ignore[arg-type]
+    return recorder
+
+
+def measured(recorder: Recorder) -> dict[str, float]:
+    """Answers per second and latencies of a loop that has just ended.
+
+    Raises:
+        SystemExit: something was not answered.
+    """
+    seconds = recorder.elapsed_s
+    if set(recorder.statuses) != {"OK"}:
+        raise SystemExit(f"not all was answered: {dict(recorder.statuses)}")
+    found = recorder.ok.summary()
     return {
-        "median": statistics.median(values),
-        "min": min(values),
-        "max": max(values),
-        "rounds": len(values),
+        "per_second": recorder.statuses["OK"] / seconds,
+        "p50_ms": found["p50"],
+        "p99_ms": found["p99"],
+        "answers": recorder.statuses["OK"],
     }
 
 
-def criterion(name: str, value: float, limit: float, *, at_most: bool) -> dict[str, Any]:
-    """One thing that must hold."""
-    met = value <= limit if at_most else value >= limit
-    return {"name": name, "value": value, "at_most" if at_most else "at_least": limit, "met": met}
+def criterion(
+    name: str, value: float | None, limit: float, *, at_most: bool, note: str = ""
+) -> dict[str, Any]:
+    """One thing that must hold; it does not where there is no value."""
+    value = None if value is None else float(f"{value:.6g}")  # as the file will have it
+    met = value is not None and (value <= limit if at_most else value >= limit)
+    limits = {"at_most" if at_most else "at_least": limit}
+    return {"name": name, "value": value, **limits, "met": met, "note": note}
 
 
 def parser(description: str, result: str) -> argparse.ArgumentParser:
@@ -182,22 +299,32 @@ def parser(description: str, result: str) -> argparse.ArgumentParser:
     return made
 
 
+def verdict(one: dict[str, Any]) -> str:
+    """A criterion as a line."""
+    word = "met    " if one["met"] else "NOT MET"
+    value = "not measured" if one.get("value") is None else f"{one['value']:.4g}"
+    sign, limit = ("<=", one["at_most"]) if "at_most" in one else (">=", one["at_least"])
+    note = f" ({one['note']})" if one.get("note") else ""
+    return f"{word} {one['name']}: {value} {sign} {limit:g}{note}"
+
+
 def finish(output: Path, *, short: bool, criteria: list[dict[str, Any]], **found: Any) -> int:
     """Writes and prints the result; the exit code tells whether all criteria are met."""
     command = shlex.join(["python", *sys.argv])
+    if short and output.parent == Path("results"):
+        output = SHORT / output.name
     content = {
         "format": 1,
         **(origin() | {"command": command}),
         "short": short,
         "cores": os.cpu_count(),
+        "seconds": time.monotonic() - STARTED,
         "criteria": criteria,
         **found,
     }
+    BenchFile.model_validate(content)
     write_json(output, content)
     for one in criteria:
-        limit = one.get("at_most", one.get("at_least"))
-        sign = "<=" if "at_most" in one else ">="
-        verdict = "met   " if one["met"] else "MISSED"
-        print(f"{verdict} {one['name']}: {one['value']:.4g} {sign} {limit:g}")
+        print(verdict(one))
     print(f"written: {output}")
     return 0 if short or all(one["met"] for one in criteria) else 1

@@ -13,10 +13,7 @@ it for the machine: one single-thread process for each core on a CPU, bf16, chan
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shlex
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,8 +22,9 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from fits import ratio_spread, spread
+from serving_harness import finish
 
-from genjscc.cli.origin import origin
 from genjscc.cli.train import launch
 from genjscc.training.config import DeepJSCCConfig
 from genjscc.training.deepjscc import DeepJSCCTraining, build_pair
@@ -130,24 +128,18 @@ def main() -> None:
         for side, found in rates.items():
             found.append(measure(arguments, side))
             print(f"turn {turn + 1}: {side} {found[-1]:.1f} images/s", file=sys.stderr)
-    ratios = [b / a for a, b in zip(rates["plain"], rates["bf16"], strict=True)]
-    content = {
-        **origin(),
-        "command": shlex.join(["python", *sys.argv]),
-        "what": "DeepJSCC training, images/s, MSE, 64x64 pixels, batch 32",
-        "width": arguments.width,
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
-        "processes": processes,
-        "torch": torch.__version__,
-        "plain_fp32_images_per_s": rates["plain"],
-        "ours_bf16_images_per_s": rates["bf16"],
-        "ratio_median": statistics.median(ratios),
-        "ratio_min": min(ratios),
-        "ratio_max": max(ratios),
-    }
-    arguments.results.parent.mkdir(parents=True, exist_ok=True)
-    arguments.results.write_text(json.dumps(content, indent=2) + "\n")
-    print(f"ours / plain: {content['ratio_median']:.2f} (median of {arguments.turns} turns)")
+    finish(
+        arguments.results,
+        short=arguments.turns < 3,
+        criteria=[],
+        what="DeepJSCC training, images/s, MSE, 64x64 pixels, batch 32",
+        width=arguments.width,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        processes=processes,
+        torch=torch.__version__,
+        images_per_s={"plain fp32": spread(rates["plain"]), "ours bf16": spread(rates["bf16"])},
+        ratio=ratio_spread(rates["bf16"], rates["plain"]),
+    )
 
 
 if __name__ == "__main__":
