@@ -5,9 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PHOTO ?=
+NAMES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-deploy lint format protos breaking report docs results clean
+.PHONY: help demo test test-deploy lint format protos breaking report docs results bench bench-short clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,5 +71,16 @@ docs: $(VENV)/docs  ## the documentation as a site: site/index.html
 results: $(VENV)/dev  ## measure results/*.json again (hours; FILES='results/one.json' for some)
 	$(BIN)/python scripts/results.py $(FILES)
 
+# The servers that ours are compared with, each in an environment of its own.
+.peers: benchmarks/peers/requirements.txt benchmarks/peers/install.py | $(VENV)/dev
+	-$(BIN)/python benchmarks/peers/install.py $@
+	touch $@
+
+bench: $(VENV)/dev .peers  ## measure results/bench_*.json (NAMES='floors peers' for some); needs an idle machine
+	$(BIN)/python benchmarks/run.py $(NAMES)
+
+bench-short: $(VENV)/dev .peers  ## run the benchmarks for seconds each: no figures
+	$(BIN)/python benchmarks/run.py --short $(NAMES)
+
 clean:  ## remove the environment and what the tools left
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis demo site docs/generated
+	rm -rf $(VENV) .peers .mypy_cache .pytest_cache .ruff_cache .hypothesis demo site docs/generated

@@ -8,6 +8,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_FLAT = 1e-20
+"""Of logarithms: what varies less is rounding."""
+
 
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Median, extremes and number of rounds."""
@@ -46,7 +49,7 @@ def power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw:
     mean = statistics.fmean(v)
     total = sum((b - mean) ** 2 for b in v)
     left = sum((b - offset - exponent * a) ** 2 for a, b in zip(u, v, strict=True))
-    return PowerLaw(exponent, math.exp(offset), 1 - left / total if total else 1.0)
+    return PowerLaw(exponent, math.exp(offset), 1 - left / total if total > _FLAT else 1.0)
 
 
 def growth(x: Sequence[float], rounds: Sequence[Sequence[float]]) -> dict[str, object]:

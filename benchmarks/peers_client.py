@@ -178,7 +178,7 @@ class Server:
             try:
                 return self.protocol.answer(await self._once(payload))
             except (aiohttp.ClientError, grpc.aio.AioRpcError, PeerError, OSError) as again:
-                error = str(again).splitlines()[0] if str(again) else type(again).__name__
+                error = reason(again)
                 await asyncio.sleep(0.1)
         raise PeerError(f"no answer in {START_S:g} s: {error}; {self.last_words()}")
 
@@ -223,6 +223,13 @@ class Server:
         for pid in family_of(self.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+
+def reason(error: Exception) -> str:
+    """An error in a line."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def free_port() -> int:

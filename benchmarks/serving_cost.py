@@ -98,7 +98,7 @@ def measure(role: str, room: Any, path: str, requests: list[Any], rounds: int, i
 
 
 def main() -> int:
-    arguments = parser("CPU time of saturated services", "serving_cost.json").parse_args()
+    arguments = parser("CPU time of saturated services", "bench_serving_cost.json").parse_args()
     rounds, images = (1, 64) if arguments.short else (7, 1600)
     transmitter = TransmitterRoom(TransmitterSettings(default_model=MODEL, threads=1))
     receiver = ReceiverRoom(ReceiverSettings(default_model=MODEL, threads=1))

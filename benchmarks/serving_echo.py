@@ -54,7 +54,7 @@ def rates(address: str, pid: int, single: Any, items: Any, count: int) -> dict[s
 
 
 def main() -> int:
-    arguments = parser("the channel against an echo", "serving_echo.json").parse_args()
+    arguments = parser("the channel against an echo", "bench_serving_echo.json").parse_args()
     rounds, count = (1, 1000) if arguments.short else (9, 10_000)
     requests = [channel_request(SYMBOLS, seed) for seed in range(32)]
     single = [request.SerializeToString() for request in requests]

@@ -265,9 +265,11 @@ def measured(recorder: Recorder) -> dict[str, float]:
     """Answers per second and latencies of a loop that has just ended.
 
     Raises:
-        SystemExit: something was not answered.
+        SystemExit: nothing was answered, or not all.
     """
     seconds = recorder.elapsed_s
+    if not recorder.statuses:
+        raise SystemExit(f"nothing was answered within {seconds:.1f} s")
     if set(recorder.statuses) != {"OK"}:
         raise SystemExit(f"not all was answered: {dict(recorder.statuses)}")
     found = recorder.ok.summary()

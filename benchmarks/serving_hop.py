@@ -23,7 +23,7 @@ LIMIT_MS = 1.5
 
 
 def main() -> int:
-    arguments = parser("time that a hop adds", "serving_hop.json").parse_args()
+    arguments = parser("time that a hop adds", "bench_serving_hop.json").parse_args()
     warm_up, count = (20, 100) if arguments.short else (100, 3000)
     added: dict[str, list[float]] = {hop: [] for hop in HOPS}
     own: dict[str, list[float]] = {hop: [] for hop in HOPS}

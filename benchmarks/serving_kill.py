@@ -97,7 +97,7 @@ class Killer(threading.Thread):
 
 
 def main() -> int:
-    made = parser("services killed under a stream", "serving_kill.json")
+    made = parser("services killed under a stream", "bench_serving_kill.json")
     made.add_argument("--images", type=int, default=20_000)
     made.add_argument("--kills", type=int, default=10, help="of each service")
     arguments = made.parse_args()

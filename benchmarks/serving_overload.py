@@ -101,7 +101,7 @@ def capacity(address: str, payloads: list[bytes], count: int) -> float:
 
 
 def main() -> int:
-    made = parser("five times the capacity", "serving_overload.json")
+    made = parser("five times the capacity", "bench_serving_overload.json")
     made.add_argument("--seconds", type=float, default=60.0)
     arguments = made.parse_args()
     seconds, count = (5.0, 200) if arguments.short else (arguments.seconds, 4000)

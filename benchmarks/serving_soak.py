@@ -110,7 +110,7 @@ def growth(values: list[int]) -> float:
 
 
 def main() -> int:
-    made = parser("an hour of mixed load", "serving_soak.json")
+    made = parser("an hour of mixed load", "bench_serving_soak.json")
     made.add_argument("--seconds", type=float, default=3600.0)
     made.add_argument("--every", type=float, default=10.0, help="seconds between samples")
     arguments = made.parse_args()

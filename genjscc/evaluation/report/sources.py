@@ -83,6 +83,8 @@ class Sources:
 def read_folder(folder: Path) -> Sources:
     """Reads *.json of a folder; those of another kind are skipped and named.
 
+    Those of benchmarks (bench_*.json) have a page of their own and are passed over.
+
     Raises:
         InvalidInputError: there is no such folder.
     """
@@ -90,6 +92,8 @@ def read_folder(folder: Path) -> Sources:
         raise InvalidInputError("results", f"{folder} is not a folder")
     files, skipped = [], []
     for path in sorted(folder.glob("*.json")):
+        if path.name.startswith("bench_"):
+            continue
         try:
             results = read_result_file(path)
         except InvalidInputError as error:

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plots of docs/benchmarks.md, as SVG text that is the same for the same numbers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+_COLUMNS, _SIZE = 3, (3.6, 3.0)
+_LABELS = {"ms": "time / ms", "bytes": "memory / bytes", "images_per_s": "images per second"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of logarithmic axes; lines are (label, x, y)."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: Sequence[tuple[str, Sequence[float], Sequence[float]]]
+
+
+def draw(panels: Sequence[Panel], name: str) -> str:
+    """The panels side by side; `name` seeds the ids within the SVG."""
+    rows = -(-len(panels) // _COLUMNS)
+    columns = min(_COLUMNS, len(panels))
+    with rc_context({"svg.hashsalt": name, "font.size": 8}):
+        figure = Figure(figsize=(_SIZE[0] * columns, _SIZE[1] * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).flat
+        for panel, one in zip(panels, axes, strict=False):
+            for label, x, y in panel.lines:
+                one.loglog(x, y, marker=".", label=label)
+            one.set_title(panel.title, fontsize=8)
+            one.set_xlabel(panel.x_label)
+            one.set_ylabel(panel.y_label)
+            one.grid(alpha=0.3, which="both")
+            if len(panel.lines) > 1:
+                one.legend()
+        for one in list(axes)[len(panels) :]:
+            one.set_axis_off()
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def curves(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every curve of a growth file by what it shows."""
+    made = {
+        f"{name}: {_LABELS[what].partition(' /')[0]}": one
+        for name, measured in found["curves"].items()
+        for what, one in measured.items()
+    }
+    inversion = found["inversion"]
+    made["inversion, steps: time"] = inversion["steps"]["ms"]
+    made["inversion, images at once: time of a step"] = inversion["images at once"]["ms"]
+    return made
+
+
+def growth_panels(found: dict[str, Any]) -> dict[str, str]:
+    """A panel for each kind of growth."""
+    panels = []
+    for name, measured in found["curves"].items():
+        title, _, x_label = name.partition(", ")
+        for what, one in measured.items():
+            line = (title, one["x"], one["y"])
+            panels.append(Panel(title, x_label or "replicas", _LABELS[what], [line]))
+    for name in ("steps", "images at once"):
+        one = found["inversion"][name]["ms"]
+        label = "time / ms" if name == "steps" else "time of a step / ms"
+        panels.append(Panel("inversion", name, label, [("", one["x"], one["y"])]))
+    return {"bench_growth.svg": draw(panels, "growth")}
+
+
+def peer_panels(found: dict[str, Any]) -> dict[str, str]:
+    """Throughput over p99 for each case, a line for each server."""
+    cases = next(iter(found["servers"].values()))["cases"]
+    panels = []
+    for case in cases:
+        lines = []
+        for name, server in found["servers"].items():
+            points = server["cases"][case]["points"]
+            x = [point["p99_ms"]["median"] for point in points]
+            lines.append((name, x, [point["per_second"]["median"] for point in points]))
+        role, _, side = case.partition(", ")
+        title = f"{role}, {side}x{side}"
+        panels.append(Panel(title, "p99 / ms", "images per second", lines))
+    return {"bench_peers.svg": draw(panels, "peers")}
