@@ -232,7 +232,7 @@ def memory_ratios(memory: dict[str, int]) -> dict[str, dict[str, float]]:
 
 def main() -> int:
     arguments = parser("services against their floors", "bench_floors.json").parse_args()
-    rounds, seconds = (1, 0.8) if arguments.short else (5, 4.0)
+    rounds, seconds = (1, 0.8) if arguments.short else (3, 3.0)
     found = {role: one_role(role, rounds, seconds) for role in PATHS}
     criteria = [
         criterion(

@@ -255,7 +255,7 @@ def off_the_loop(rounds: int, seconds: float) -> dict[str, Any]:
 def main() -> int:
     arguments = parser("what numerical choices bring", "bench_numerics.json").parse_args()
     short = arguments.short
-    rounds, seconds = (1, 0.05) if short else (7, 0.4)
+    rounds, seconds = (1, 0.05) if short else (5, 0.4)
     torch.set_num_threads(1)
     found: dict[str, Any] = {}
     for role in ("transmitter", "receiver"):

@@ -33,7 +33,7 @@ the highest round. Absolute figures are of one machine, of which only the number
 they are there to read the ratios by. No GPU was measured.
 
 ```sh
-make bench                    # all of it: under an hour on two idle cores
+make bench                    # all of it: about 40 minutes on two idle cores
 make bench NAMES='floors'     # one of floors peers numerics growth cost_model training
 make bench-short              # that it runs: seconds each, no figures
 python benchmarks/page.py     # this page from results/bench_*.json
@@ -270,7 +270,13 @@ PARTS = (
 def criteria(files: dict[str, BenchFile | str]) -> list[str]:
     """All criteria of all files."""
     rows = [
-        [one.name, value_of(one), limit_of(one), "met" if one.met else "**not met**", one.note]
+        [
+            one.name,
+            value_of(one),
+            limit_of(one),
+            "met" if one.met else "**not met**",
+            cell(one.note),
+        ]
         for file in files.values()
         if isinstance(file, BenchFile)
         for one in file.criteria
@@ -278,6 +284,11 @@ def criteria(files: dict[str, BenchFile | str]) -> list[str]:
     if not rows:
         return ["None has been measured yet.\n"]
     return table(["criterion", "measured", "limit", "", ""], rows)
+
+
+def cell(text: str) -> str:
+    """Anything as one cell of a table: other programs' errors hold what they like."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def value_of(one: Criterion) -> str:
@@ -295,7 +306,7 @@ def section(part: Part, file: BenchFile | str, shown: dict[str, str], images: st
     """A part with its figures, or that it has none."""
     lines = [f"## {part.title}\n", f"{part.about}\n"]
     if isinstance(file, str):
-        return [*lines, f"{file} `{part.command}`\n"]
+        return [*lines, f"{file} `{part.command}`.\n"]
     if file.short:
         lines.append("**A short run, to see that it works: these are no figures.**\n")
     content = file.model_dump()
@@ -316,7 +327,7 @@ def load(results: Path) -> dict[str, BenchFile | str]:
     for part in PARTS:
         path = results / f"bench_{part.name}.json"
         if not path.exists():
-            found[part.name] = "Not measured yet. It is by"
+            found[part.name] = "Not measured yet. It is measured by"
             continue
         try:
             found[part.name] = read(path)

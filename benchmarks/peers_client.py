@@ -204,7 +204,7 @@ class Server:
             return self._service.last_words
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return " | ".join(line.strip() for line in lines[-3:]) or "it said nothing"
+        return "; ".join(line.strip() for line in lines[-3:]) or "it said nothing"
 
     def stop(self) -> None:
         """Ends it and what it started."""

@@ -31,7 +31,7 @@ def command_of(name: str, *, short: bool, environments: str) -> list[str]:
     if name == "training":
         result = SHORT / "bench_training.json" if short else "results/bench_training.json"
         command = ["benchmarks/training_throughput.py", FACES, str(result)]
-        return [*command, "--steps", "2", "--turns", "1"] if short else command
+        return [*command, "--steps", "2", "--turns", "1"] if short else [*command, "--turns", "3"]
     command = [f"benchmarks/{name}.py", *(["--short"] if short else [])]
     return [*command, "--environments", environments] if name == "peers" else command
 

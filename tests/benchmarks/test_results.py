@@ -33,7 +33,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A result file as a benchmark writes it."""
     monkeypatch.setattr(sys, "argv", ["benchmarks/training_throughput.py", "data", "x y"])
     path = tmp_path / "bench_training.json"
-    found = criterion("three times", 2.9999999, 3.0, at_most=False, note="nearly")
+    found = criterion("three times", 2.9999999, 3.0, at_most=False, note="a|b\nc")
     assert finish(path, short=False, criteria=[found], **TRAINING) in (0, 1)
     return path
 
@@ -115,7 +115,7 @@ def test_the_page_has_the_figures_their_spread_and_their_command(written: Path) 
     plain = page.replace("\N{NO-BREAK SPACE}", " ")
     assert "3.00 (2.90 to 3.10)" in plain
     assert "python benchmarks/training_throughput.py data 'x y'" in page
-    assert "| three times | 3.00 | ≥ 3 | met | nearly |" in plain
+    assert "| three times | 3.00 | ≥ 3 | met | a\\|b c |" in plain
     assert "Because of *that*." in page
     assert page.count("Not measured yet") == len(PARTS) - 1
 
