@@ -21,7 +21,8 @@ FOLDER = Path(__file__).resolve().parent / "requirements"
 EVERYTHING = FOLDER / "models-cuda.txt"
 # What the command line alone needs; the services have none.
 COMMAND_LINE = [
-    *("annotated-doc", "markdown-it-py", "mdurl", "pygments", "rich", "shellingham", "textual-image", "typer")
+    *("annotated-doc", "markdown-it-py", "mdurl", "pygments", "rich", "shellingham"),
+    *("textual-image", "typer"),
 ]
 PYTHON, PLATFORM = "3.11", "x86_64-manylinux_2_28"
 
