@@ -50,7 +50,7 @@ def test_each_models_inversion_is_compared_with_its_own_decoder(
         assert one.means["psnr_db"].mean == pytest.approx(
             means[one.bundle, "inverse"] - means[one.bundle, "deepjscc"], abs=1e-3
         )
-    shown = capsys.readouterr().out.replace("\n", " ")
+    shown = " ".join(capsys.readouterr().out.split())
     assert f"minus {MULTI} (deepjscc), {SINGLE} (deepjscc), each from its own model" in shown
     with pytest.raises(InvalidInputError, match="decodes by deepjscc"):
         evaluate(photos, results, scheme=["inverse"], against="own", **cells, **common)
