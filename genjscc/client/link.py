@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError, Future
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -23,7 +23,6 @@ from genjscc.errors import CancelledCallError
 from genjscc.wire.codewords import Codeword
 
 T = TypeVar("T")
-_ALIVE_CHECK_S = 1.0
 
 
 class Link:
@@ -51,6 +50,9 @@ class Link:
             security=security,
             retries=retries,
         )
+        self._closed = False
+        # Nothing is handed to the loop after `_end`: such a call would never be answered.
+        self._handing_over = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="genjscc-link", daemon=True
@@ -70,12 +72,17 @@ class Link:
 
     def close(self) -> None:
         """Closes the connections and cancels calls under way; a second call does nothing."""
-        if self._loop.is_closed():
-            return
-        self._wait(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        with self._handing_over:
+            if self._closed:
+                return
+            self._closed = True
+            ended = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+        try:
+            ended.result()
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
     async def _end(self) -> None:
         await self._link.aclose()
@@ -148,19 +155,12 @@ class Link:
             while (one := self._wait(next_one())) is not None:
                 yield one
         finally:
-            if not self._loop.is_closed():
+            if not self._closed:
                 self._wait(close())
 
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if self._loop.is_closed():
-            coroutine.close()
-            raise CancelledCallError("the link is closed")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future = self._hand_over(coroutine)
         try:
-            # A loop that stops between the call and now never answers.
-            while not wait([future], _ALIVE_CHECK_S).done:
-                if not self._thread.is_alive():
-                    future.cancel()
             return future.result()
         except CancelledError as error:
             raise CancelledCallError("the link was closed during the call") from error
@@ -168,3 +168,10 @@ class Link:
             # Ctrl-C must stop the call, not only the waiting.
             future.cancel()
             raise
+
+    def _hand_over(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        with self._handing_over:
+            if self._closed:
+                coroutine.close()
+                raise CancelledCallError("the link is closed")
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -351,3 +353,29 @@ def test_a_closed_link_says_so(services: Services) -> None:
         link.send(gradient())
     with pytest.raises(CancelledCallError, match="closed"):
         list(link.send_many([gradient()]))
+
+
+def test_calls_that_meet_a_closing_link_end(services: Services) -> None:
+    """Wherever the closing falls, a call has its answer or an error that says "closed"."""
+    ends: list[str] = []
+
+    def calls(link: Link) -> None:
+        try:
+            while True:
+                link.decoders()
+        except CancelledCallError as error:
+            ends.append(str(error))
+
+    for round_ in range(20):
+        link = Link(**services.addresses)
+        link.decoders()
+        callers = [threading.Thread(target=calls, args=(link,), daemon=True) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        time.sleep(round_ * 1e-3)
+        link.close()
+        for caller in callers:
+            caller.join(10)
+            assert not caller.is_alive()
+    assert len(ends) == 20 * 4
+    assert all("closed" in end for end in ends)
