@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--paper", nargs="*", default=["preset=paper"], help="FIELD=VALUE ...")
     parser.add_argument("--fast", nargs="*", default=["preset=fast"], help="FIELD=VALUE ...")
     arguments = parser.parse_args()
+    made_by = origin()
     torch.set_num_threads(arguments.threads)
     settings = ReceiverSettings(bundles=arguments.bundles, threads=arguments.threads)
     room = ReceiverRoom(settings)
@@ -190,7 +191,7 @@ def main() -> None:
             reached = time_to_reach(points["fast"], name, paper[name]["mean"], clock)
             speedup[f"{name}, {clock}"] = paper[clock] / reached if reached else None
     content = {
-        **origin(),
+        **made_by,
         "command": shlex.join(["python", *sys.argv]),
         "what": "quality of inversions against the receiver's time per image",
         "dataset": dataset.name,

@@ -45,10 +45,11 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=16)
     parser.add_argument("--rate", default="1/48")
     arguments = parser.parse_args()
+    made_by = origin()
     Project().build()
     cases = [one_share(share, arguments) for share in arguments.shares]
     content = {
-        **origin(),
+        **made_by,
         "command": shlex.join(["python", *sys.argv]),
         "what": "images per second through the Compose project, by number of receivers",
         "cores": os.cpu_count(),

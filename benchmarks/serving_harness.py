@@ -39,6 +39,7 @@ DECODE = "/genjscc.v1.ReceiverService/Decode"
 SHORT = Path(tempfile.gettempdir(), "genjscc-bench")
 """Where the results of short runs go, which are no figures."""
 STARTED = time.monotonic()
+MADE_BY = origin()
 _MESSAGES = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -317,7 +318,7 @@ def finish(output: Path, *, short: bool, criteria: list[dict[str, Any]], **found
         output = SHORT / output.name
     content = {
         "format": 1,
-        **(origin() | {"command": command}),
+        **(MADE_BY | {"command": command}),
         "short": short,
         "cores": os.cpu_count(),
         "seconds": time.monotonic() - STARTED,

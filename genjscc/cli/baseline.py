@@ -94,6 +94,7 @@ def baseline(
             f"the baseline needs {error.name!r}: pip install 'genjscc[train]'"
         ) from error
     torch.set_num_threads(threads)
+    made_by = origin()
     kind = channel_of(channel, 0.0, 0)
     if isinstance(kind, Noiseless):
         raise InvalidInputError("--channel", "noiseless has no capacity; use awgn or rayleigh")
@@ -110,7 +111,7 @@ def baseline(
                 chosen, images, plans, meter, colour=colour, seed=seed, note=note
             )
     remark = describe(codecs, colour.tolist(), notes)
-    written = SeparationFile(**origin(), notes=remark, records=records)
+    written = SeparationFile(**made_by, notes=remark, records=records)
     write_results(results, written)
     present(*tables_of(records), f"written: {results}", results=records, files=[results])
 

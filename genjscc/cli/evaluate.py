@@ -115,6 +115,7 @@ def evaluate(
             f"evaluation needs {error.name!r}: pip install 'genjscc[train]'"
         ) from error
     torch.set_num_threads(threads)
+    made_by = origin()
     snrs = parse_snrs(snr_db, "--snr-db")
     told: Sequence[float | None] = (
         [None] if told_snr_db is None else parse_snrs(told_snr_db, "--told-snr-db")
@@ -158,7 +159,7 @@ def evaluate(
         ratios = rate or sorted({r for m in models for r in m.bandwidth_ratios}, key=parse_ratio)
         records += measure_linear(linear, images, ratios, snrs, meter, seed=seed)
     write_results(
-        results, ResultFile(**origin(), notes=notes, records=records, differences=differences)
+        results, ResultFile(**made_by, notes=notes, records=records, differences=differences)
     )
     picture = results.with_suffix(".png")
     plot_against_snr(records, describe(records)).savefig(picture, dpi=120)

@@ -54,6 +54,7 @@ def invert(
             f"inversion needs {error.name!r}: pip install -e '.[train]' in the repository"
         ) from error
     torch.set_num_threads(threads)
+    made_by = origin()
     network = load_generator(generator).to(device).requires_grad_(False)
     images = load_dataset(data, num, network.size, "", "")
     targets = torch.stack([torch.from_numpy(i).permute(2, 0, 1) for i in images.images])
@@ -76,7 +77,7 @@ def invert(
         steps=steps,
         **fields,
     )
-    write_results(results, ResultFile(**origin(), notes=notes, inversions=[record]))
+    write_results(results, ResultFile(**made_by, notes=notes, inversions=[record]))
     picture = results.with_suffix(".png")
     save_pairs(picture, targets, torch.cat([part.images for part in found]))
     table = Table("generator", "images", "PSNR / dB", "ST-LPIPS VGG", "ST-LPIPS Alex")

@@ -109,6 +109,7 @@ def loadtest(
         read_files(images) if images is not None else (),
     )
     recorder = Recorder()
+    made_by = origin()
 
     async def run() -> None:
         nonlocal recorder
@@ -152,7 +153,7 @@ def loadtest(
     files = [] if output is None else [output, output.with_suffix(".png")]
     present(table_of(recorder, seconds), results=[{**load_kind, **measured}], files=files)
     if output is not None:
-        content = {"format": 1, **origin(), **load_kind, "retries": retries, **measured}
+        content = {"format": 1, **made_by, **load_kind, "retries": retries, **measured}
         write_json(output, content)
         plot(recorder, f"genjscc loadtest, {load_kind['loop']} loop", output.with_suffix(".png"))
         err.print(f"written: {output} and {output.with_suffix('.png')}", soft_wrap=True)

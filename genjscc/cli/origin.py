@@ -21,7 +21,7 @@ class Origin(TypedDict):
 
 
 def origin() -> Origin:
-    """Of this process."""
+    """Of this process; to be asked for at its start, since the files may change meanwhile."""
     command = shlex.join(["genjscc", *sys.argv[1:]])
     return Origin(command=command, version=version("genjscc"), commit=current_commit())
 

@@ -99,6 +99,7 @@ def receiver_time(
             f"receiver-time needs {error.name!r}: pip install 'genjscc[train]'"
         ) from error
     torch.set_num_threads(threads)
+    made_by = origin()
     images = load_dataset(data, num, size, dataset, split)
     meter = make_meter(perceptual=perceptual, frechet=False, fid=False)
     link: Any
@@ -118,7 +119,7 @@ def receiver_time(
                 seed=seed,
                 note=note,
             )
-    write_results(results, TimedFile(**origin(), notes=notes, records=[record]))
+    write_results(results, TimedFile(**made_by, notes=notes, records=[record]))
     table = Table("model", "scheme", "rho", "SNR", "s per image", "PSNR", "ST-LPIPS VGG")
     table.add_row(
         chosen.name,
