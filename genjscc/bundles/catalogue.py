@@ -95,7 +95,7 @@ class Catalogue(Generic[N]):
             raise InvalidInputError("device", f"got {settings.device!r}: {reason}") from error
         self._bfloat16 = settings.dtype == "bfloat16"
         self._models = {
-            name: LoadedModel(config, load(settings.bundles, config).to(self.device))
+            name: LoadedModel(config, self._placed(load(settings.bundles, config)))
             for name, config in find_bundles(settings.bundles).items()
         }
         self._default = settings.default_model or next(iter(self._models))
@@ -112,6 +112,11 @@ class Catalogue(Generic[N]):
                     f"bundles {twin.name!r} and {model.name!r} in {settings.bundles} hold the same "
                     "pair; remove one"
                 )
+
+    def _placed(self, network: N) -> N:
+        # Convolutions compute channel by channel fastest where a pixel's channels lie together;
+        # activations follow the weights.
+        return network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def __iter__(self) -> Iterator[LoadedModel[N]]:
         return iter(self._models.values())
