@@ -49,8 +49,9 @@ def to_padded_tensor(rgb: NDArray[np.uint8]) -> Tensor:
     """[H, W, 3] uint8 -> [3, H', W'] uint8, its last row and column repeated to multiples of 16."""
     height, width, _ = rgb.shape
     rows, columns = padded_size((height, width))
-    padded = np.pad(rgb, ((0, rows - height), (0, columns - width), (0, 0)), mode="edge")
-    return torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)))
+    if (rows, columns) != (height, width):
+        rgb = np.pad(rgb, ((0, rows - height), (0, columns - width), (0, 0)), mode="edge")
+    return torch.from_numpy(rgb.transpose(2, 0, 1).copy())
 
 
 def to_unit_range(pixels: Tensor) -> Tensor:
@@ -58,8 +59,7 @@ def to_unit_range(pixels: Tensor) -> Tensor:
     return pixels.float() / 255
 
 
-def to_rgb(image: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """[3, H', W'] in [0, 1] -> [H, W, 3] uint8, the padding cropped, rounded to nearest."""
-    height, width = size
-    cropped = image[:, :height, :width].clamp(0, 1).mul(255).round().to(torch.uint8)
-    return np.ascontiguousarray(cropped.permute(1, 2, 0).cpu().numpy())
+def to_rgb(images: Tensor) -> NDArray[np.uint8]:
+    """[..., 3, H, W] in [0, 1] -> [..., H, W, 3] uint8, rounded to nearest."""
+    rounded = images.clamp(0, 1).mul(255).round().to(torch.uint8)
+    return rounded.movedim(-3, -1).contiguous().cpu().numpy()

@@ -22,7 +22,6 @@ from genjscc.errors import (
     UnsupportedError,
     quoted,
 )
-from genjscc.images import to_rgb
 from genjscc.settings import ReceiverSettings
 from genjscc.training.losses import FeatureDistance, PerceptualName, perceptual
 from genjscc.training.perceptual_features import with_fast_backward
@@ -33,7 +32,7 @@ from receiver.forward import ForwardOperator
 from receiver.inverse import Inversion, Losses, Problem, step
 from receiver.inverse_config import InverseConfig, inverse_config
 from receiver.inverse_variables import checked_start
-from receiver.jobs import DecodeJob, DecodeResult, Plan
+from receiver.jobs import DecodeJob, DecodeResult, Plan, pixels_of
 from receiver.latent_start import LatentStart, load_start
 from receiver.models import Generators
 from transmitter.models import load_encoder
@@ -293,7 +292,8 @@ def _report(course: Course, inversion: Inversion, stage: int) -> StepReport:
             losses=losses_message(losses),
             seed=course.plan.seed,
         )
-        result = DecodeResult(inversion.image.cpu(), course.seconds, summary)
+        (rgb,) = pixels_of(inversion.image[None])
+        result = DecodeResult(rgb, course.seconds, summary)
     config = inversion.config
     return StepReport(
         inversion.steps_done, config.num_steps, stage, losses, inversion.image, result
@@ -320,10 +320,10 @@ class Previews:
             stage=report.stage,
             losses=losses_message(report.losses),
         )
-        if self._due(report) and bool(torch.isfinite(report.image).all()):
-            rows, columns = report.image.shape[1:]
-            rgb = to_rgb(report.image, (rows, columns))
-            message.preview.CopyFrom(rgb_to_message(rgb, self._format))
+        if self._due(report):
+            (rgb,) = pixels_of(report.image[None])
+            if rgb is not None:
+                message.preview.CopyFrom(rgb_to_message(rgb, self._format))
         return message
 
     def _due(self, report: StepReport) -> bool:

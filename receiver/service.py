@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ from channel.physics import spread_gains, zero_force
 from genjscc.bundles.catalogue import Catalogue, LoadedModel
 from genjscc.bundles.config import BundleConfig
 from genjscc.errors import InvalidInputError, UnsupportedError, WrongPairError
-from genjscc.images import images_per_pass, padded_size, to_rgb
+from genjscc.images import images_per_pass, padded_size
 from genjscc.layers.bottleneck import num_symbols
 from genjscc.limits import Limits
 from genjscc.serving.dispatcher import Dispatcher
@@ -41,16 +41,20 @@ from receiver.inverse_serving import (
     StepReport,
     inversion_key,
 )
-from receiver.jobs import DecodeJob, DecodeResult
+from receiver.jobs import DecodeJob, DecodeResult, pixels_of
 from receiver.models import Generators, load_decoder
 
 Reconstruct = Callable[[torch.Tensor, torch.Tensor, tuple[int, int]], torch.Tensor]
 """(symbols [B, k], SNRs [B] in dB, padded size) -> images [B, 3, H', W'] in [0, 1]"""
 Schemes = dict[model_pb2.Scheme.ValueType, Reconstruct]
 
+_QUICK_BYTES = 3 * 128 * 128
+
 
 class ReceiverRoom:
     """The decoders of a folder of bundles."""
+
+    runs_quickly = False
 
     def __init__(self, settings: ReceiverSettings) -> None:
         torch.set_num_threads(settings.threads)
@@ -80,6 +84,16 @@ class ReceiverRoom:
     def schemes(self, model: LoadedModel[nn.Module]) -> Schemes:
         """What decodes a model's symbols in one pass, by `Scheme`; its own comes first."""
         return {SCHEMES[model.config.scheme]: model.network}
+
+    def is_quick(self, request: receiver_pb2.DecodeRequest) -> bool:
+        header = request.received.header
+        return (
+            request.format == tensor_pb2.IMAGE_FORMAT_RAW
+            and request.scheme != model_pb2.SCHEME_INVERSE_JSCC
+            and 3 * header.image_height * header.image_width <= _QUICK_BYTES
+            and len(request.received.symbols.data) <= _QUICK_BYTES
+            and len(request.state.gains.data) <= _QUICK_BYTES
+        )
 
     def prepare(self, request: receiver_pb2.DecodeRequest) -> DecodeJob:
         codeword = codeword_from_message(request.received, limits=self._limits, field="received")
@@ -149,9 +163,9 @@ class ReceiverRoom:
         if jobs[0].plan is not None:
             return self._inversions.run(jobs, self._receive)
         started = time.perf_counter()
-        images = self._decode(jobs)
+        images = [rgb for batch in self._decode(jobs) for rgb in pixels_of(batch)]
         seconds = time.perf_counter() - started
-        return [DecodeResult(image, seconds) for image in images]
+        return [DecodeResult(rgb, seconds) for rgb in images]
 
     def is_stepwise(self, job: DecodeJob) -> bool:
         """Whether a job is an inversion."""
@@ -167,9 +181,9 @@ class ReceiverRoom:
 
     def _receive(self, jobs: Sequence[DecodeJob]) -> list[torch.Tensor]:
         """What the pair's own decoder makes of the symbols, fit for gradients."""
-        return [image.clone() for image in self._decode(jobs)]
+        return [image.clone() for batch in self._decode(jobs) for image in batch]
 
-    def _decode(self, jobs: Sequence[DecodeJob]) -> list[torch.Tensor]:
+    def _decode(self, jobs: Sequence[DecodeJob]) -> Iterator[torch.Tensor]:
         first = jobs[0]
         schemes = self.schemes(self.catalogue.by_name(first.model))
         # What is to be inverted is first received as the pair's own scheme has it.
@@ -177,21 +191,20 @@ class ReceiverRoom:
         device = self.catalogue.device
         size = padded_size(first.size)
         step = images_per_pass(size, max_pixels=self._limits.max_pixels)
-        images: list[torch.Tensor] = []
         for start in range(0, len(jobs), step):
             part = jobs[start : start + step]
             symbols = torch.from_numpy(np.stack([job.symbols for job in part])).to(device)
             snr_db = torch.tensor([job.snr_db for job in part], device=device)
             with torch.inference_mode(), self.catalogue.precision():
-                images.extend(reconstruct(symbols, snr_db, size).cpu())
-        return images
+                images = reconstruct(symbols, snr_db, size)
+            yield images
 
     def finish(self, job: DecodeJob, result: DecodeResult) -> receiver_pb2.DecodeResponse:
-        if not bool(torch.isfinite(result.image).all()):
+        if result.rgb is None:
             raise InvalidInputError(*(BEYOND_ARITHMETIC if job.plan is None else DIVERGED))
-        rgb = to_rgb(result.image, job.size)
+        height, width = job.size
         return receiver_pb2.DecodeResponse(
-            image=rgb_to_message(rgb, job.format),
+            image=rgb_to_message(result.rgb[:height, :width], job.format),
             model=job.model,
             scheme=job.scheme,
             compute_seconds=result.seconds,

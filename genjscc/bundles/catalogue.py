@@ -116,7 +116,10 @@ class Catalogue(Generic[N]):
     def _placed(self, network: N) -> N:
         # Convolutions compute channel by channel fastest where a pixel's channels lie together;
         # activations follow the weights.
-        return network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
+        return network.to(self.device)
 
     def __iter__(self) -> Iterator[LoadedModel[N]]:
         return iter(self._models.values())

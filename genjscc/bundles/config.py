@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -102,7 +103,7 @@ class BundleConfig(BaseModel):
         """The side of the only (padded) images that the pair can carry, or None: any size."""
         return self.image_size if self.scheme == "generative" else None
 
-    @property
+    @cached_property
     def channels_by_ratio(self) -> dict[Fraction, int]:
         """The bandwidth ratios on offer, ascending, and the bottleneck channels each sends."""
         steps = self.channel_steps or (self.symbol_channels,)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -167,6 +168,9 @@ class Server:
             except GenJSCCError:
                 await self.stop()
                 raise
+            # What is loaded stays: the collector need not look at it again with every call.
+            gc.collect()
+            gc.freeze()
             self._announce()
             await waiting
         log.info("draining")

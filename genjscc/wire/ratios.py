@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from genjscc.errors import InvalidInputError, quoted
 
@@ -12,6 +13,8 @@ from genjscc.errors import InvalidInputError, quoted
 _RATIO = re.compile(r"\d{1,7}(/\d{1,7}|\.\d{1,12})?", re.ASCII)
 
 
+# Clients ask for the same few again and again.
+@lru_cache(256)
 def parse_ratio(text: str, *, field: str = "bandwidth_ratio") -> Fraction:
     """Rho as an exact fraction, from "1/48" or a decimal.
 

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import grpc
@@ -103,3 +104,12 @@ def request_for(text: str) -> channel_pb2.TransmitRequest:
 
 def answer_of(response: channel_pb2.TransmitResponse) -> str:
     return response.received.header.pair_id
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Waits for something that is bound to happen."""
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("never happened")

@@ -68,6 +68,20 @@ def test_png_and_raw_are_the_same_image(room: ReceiverRoom, pairs: dict[str, str
         np.testing.assert_array_equal(pixels(png), pixels(raw))
 
 
+def test_only_small_raw_images_are_quick(room: ReceiverRoom, pairs: dict[str, str]) -> None:
+    small = request_for(codeword(pairs[MULTI]))
+    assert room.is_quick(small)
+    assert not room.is_quick(request_for(codeword(pairs[MULTI]), format=0))
+    assert not room.is_quick(request_for(codeword(pairs[MULTI], (512, 512))))
+    inverse = model_pb2.SCHEME_INVERSE_JSCC
+    assert not room.is_quick(request_for(codeword(pairs[MULTI]), scheme=inverse))
+    small.state.gains.data = bytes(1 << 20)
+    assert not room.is_quick(small)
+    small.ClearField("state")
+    small.received.symbols.data = bytes(1 << 20)
+    assert not room.is_quick(small)
+
+
 def test_the_pair_chooses_the_model(room: ReceiverRoom, pairs: dict[str, str]) -> None:
     assert answer(room, request_for(codeword(pairs[SINGLE], rate="1/192"))).model == SINGLE
 

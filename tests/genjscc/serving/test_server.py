@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 import pytest
-from fake_rooms import NAME, FakeRoom, answer_of, fake_service, request_for
+from fake_rooms import NAME, FakeRoom, answer_of, fake_service, request_for, until
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -56,14 +56,6 @@ async def running(room: FakeRoom, **settings: Any) -> AsyncIterator[tuple[Server
 
 def value(server: Server, name: str, **labels: str) -> float:
     return server.metrics.registry.get_sample_value(name, labels) or 0.0
-
-
-async def until(condition: Any) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("never happened")
 
 
 async def health(port: int, service: str) -> Any:
