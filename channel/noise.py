@@ -10,8 +10,10 @@ and phase of CN(0, 1) are a Rayleigh variable and a uniform angle, one pair of u
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,10 +59,25 @@ def seeded_generator(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key))
 
 
+class _Philox(threading.local):
+    """A generator for each thread: a new one for each seed would cost more than its draws."""
+
+    def __init__(self) -> None:
+        self.of_thread = np.random.Philox(key=0)
+        self.begin: Any = self.of_thread.state
+
+
+_philox = _Philox()
+
+
 def _raw(seed: int, count: int, stream: Stream, number: int) -> NDArray[np.uint64]:
     """Two 64-bit integers for each draw. Shape: [count, 2]."""
-    key = np.array([seed, int(stream) + (number << 32)], dtype=np.uint64)
-    return np.random.Philox(key=key).random_raw(2 * count).reshape(count, 2)
+    philox = _philox.of_thread
+    state = _philox.begin
+    state["state"]["key"][:] = seed, int(stream) + (number << 32)
+    philox.state = state
+    raw: NDArray[np.uint64] = philox.random_raw(2 * count).reshape(count, 2)
+    return raw
 
 
 def _gaussian(raw: NDArray[np.uint64]) -> NDArray[np.complex64]:

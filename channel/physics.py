@@ -14,12 +14,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import array_api_compat.numpy
+import numpy as np
 from array_api_compat import array_namespace
 
 from genjscc.errors import InvalidInputError
 
 # An array of either library. The array API has no typing protocol that both satisfy.
 Array = Any
+
+
+def _namespace(array: Array) -> Any:
+    # What `array_namespace` finds as well, in ten times the time.
+    return array_api_compat.numpy if type(array) is np.ndarray else array_namespace(array)
 
 
 def noise_power(snr_db: Array, power: float = 1.0) -> Array:
@@ -29,12 +36,11 @@ def noise_power(snr_db: Array, power: float = 1.0) -> Array:
 
 def energy(symbols: Array) -> Array:
     """||z||^2 of each row, in float64. Shapes: [B, k] -> [B]."""
-    xp = array_namespace(symbols)
-    # float64: a sum over 10^4 symbols in float32 would cost the sixth digit, and the square
+    xp = _namespace(symbols)
+    # complex128: a sum over 10^4 symbols in float32 would cost the sixth digit, and the square
     # of a large but valid float32 would overflow.
-    real = xp.astype(xp.real(symbols), xp.float64)
-    imag = xp.astype(xp.imag(symbols), xp.float64)
-    return xp.sum(real * real + imag * imag, axis=-1)
+    wide = xp.astype(symbols, xp.complex128)
+    return xp.real(xp.vecdot(wide, wide))
 
 
 def normalize_power(z_tilde: Array, power: float = 1.0) -> Array:
@@ -46,7 +52,7 @@ def normalize_power(z_tilde: Array, power: float = 1.0) -> Array:
     Raises:
         InvalidInputError: a row is all zero, so no scale can give it power P.
     """
-    xp = array_namespace(z_tilde)
+    xp = _namespace(z_tilde)
     row_energy = energy(z_tilde)
     if bool(xp.any(row_energy == 0)):
         raise InvalidInputError(
@@ -69,7 +75,7 @@ def awgn(z: Array, snr_db: Array, unit_noise: Array, power: float = 1.0) -> Arra
             dimension.
         power: P.
     """
-    xp = array_namespace(z)
+    xp = _namespace(z)
     sigma = xp.sqrt(noise_power(snr_db, power))[..., None]
     return z + xp.astype(sigma, xp.real(z).dtype) * unit_noise
 
@@ -85,7 +91,7 @@ def rician_gains(unit_noise: Array, k_factor: float) -> Array:
 
 def spread_gains(gains: Array, k: int, block_length: int) -> Array:
     """Repeats each block's gain over its symbols: [B, ceil(k/block_length)] -> [B, k]."""
-    xp = array_namespace(gains)
+    xp = _namespace(gains)
     return xp.repeat(gains, block_length, axis=-1)[..., :k]
 
 
@@ -95,7 +101,7 @@ def zero_force(received: Array, spread: Array) -> Array:
     Raises:
         InvalidInputError: a gain is zero.
     """
-    xp = array_namespace(received)
+    xp = _namespace(received)
     if bool(xp.any(spread == 0)):
         raise InvalidInputError("gains", "a gain is 0; zero forcing cannot divide by it")
     return received / spread
@@ -111,7 +117,7 @@ def measured_snr_db(signal: Array, received: Array) -> Array:
 
     `signal` is what would arrive without noise: z, or h z under fading.
     """
-    xp = array_namespace(signal)
+    xp = _namespace(signal)
     signal_energy = energy(signal)
     noise_energy = energy(received - signal)
     ratio = signal_energy / xp.where(noise_energy > 0, noise_energy, xp.ones_like(noise_energy))

@@ -122,6 +122,11 @@ def _kind_from_plugin(model: channel_pb2.PluginChannel, plugins: Mapping[str, Pl
     return Kind(plugin=plugin.name, parameters=parameters)
 
 
+def _rows(parts: list[NDArray[np.complex64]]) -> NDArray[np.complex64]:
+    """[B, k]; a single row is not copied."""
+    return parts[0][None] if len(parts) == 1 else np.stack(parts)
+
+
 class ChannelRoom:
     """Power normalisation, fading, noise (eq. 3-5); plug-ins in place of the latter two."""
 
@@ -167,7 +172,7 @@ class ChannelRoom:
         started = time.perf_counter()
         put, kind, k = self._backend.put, jobs[0].kind, len(jobs[0].symbols)
         seeds = [job.seed for job in jobs]
-        z = normalize_power(put(np.stack([job.symbols for job in jobs])))
+        z = normalize_power(put(_rows([job.symbols for job in jobs])))
         signal, gains, spread = z, None, None
         if kind.block_length:
             blocks = -(-k // kind.block_length)
