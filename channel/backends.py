@@ -45,6 +45,7 @@ def make_backend(library: Literal["numpy", "torch"], device: str) -> Backend:
             "device", f"got {device!r}: {str(error).splitlines()[0]}"
         ) from error
     return Backend(
-        put=lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(target),
+        # PyTorch takes no read-only memory, such as that of a message.
+        put=lambda array: torch.from_numpy(np.require(array, requirements=["C", "W"])).to(target),
         get=lambda array: array.cpu().numpy(),
     )

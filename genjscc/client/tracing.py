@@ -9,20 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
+from typing import Any
 
 Metadata = tuple[tuple[str, str], ...]
+
+
+@cache
+def _api() -> tuple[Any, Any, str] | None:
+    # Once: a package that is missing would be searched for with every call.
+    try:
+        from opentelemetry import propagate, trace
+    except ImportError:
+        return None
+    return propagate, trace, version("genjscc")
 
 
 @contextmanager
 def link_span(name: str, request_id: str) -> Iterator[Metadata]:
     """Yields the metadata that makes the services' spans children of this one."""
-    try:
-        from opentelemetry import propagate, trace
-    except ImportError:
+    api = _api()
+    if api is None:
         yield ()
         return
-    tracer = trace.get_tracer("genjscc", version("genjscc"))
+    propagate, trace, own_version = api
+    tracer = trace.get_tracer("genjscc", own_version)
     # Not made the current one: a generator's caller goes on with its own work in between.
     span = tracer.start_span(
         name, kind=trace.SpanKind.CLIENT, attributes={"genjscc.request_id": request_id}
