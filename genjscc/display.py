@@ -10,7 +10,6 @@ from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 _SHOWN_SIDE = 192
 _FEW_POINTS, _MAX_POINTS = 64, 2048
@@ -24,6 +23,8 @@ def line(kind: str, facts: Mapping[str, object]) -> str:
 
 def png(rgb: NDArray[np.uint8]) -> bytes:
     """A PNG file of uint8 [H, W, 3]."""
+    from PIL import Image  # the channel, which knows codewords, is installed without it
+
     file = io.BytesIO()
     Image.fromarray(rgb).save(file, "PNG")
     return file.getvalue()

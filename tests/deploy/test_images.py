@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,35 @@ def test_locks_hold_what_the_project_asks_for(lock: str, extras: list[str]) -> N
         requirement = Requirement(text)
         if requirement.name not in {"genjscc", *left_out}:
             assert requirement.specifier.contains(pinned(lock)[requirement.name]), text
+
+
+# Imports a service where only the packages of its image seem to be installed.
+IMPORTED = """
+import sys
+from importlib.metadata import packages_distributions
+from packaging.utils import canonicalize_name
+role, *names = sys.argv[1:]
+there = {"genjscc", *map(canonicalize_name, names)}
+absent = {
+    module
+    for module, owners in packages_distributions().items()
+    if not there & set(map(canonicalize_name, owners))
+}
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in absent:
+            raise ModuleNotFoundError(f"not in the image: {name}", name=name)
+sys.meta_path.insert(0, Absent())
+__import__(f"{role}.__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("role", "lock"),
+    [("transmitter", "models-cuda"), ("channel", "channel"), ("receiver", "models-cuda")],
+)
+def test_a_service_needs_nothing_that_its_image_lacks(role: str, lock: str) -> None:
+    run(sys.executable, "-c", IMPORTED, role, *pinned(lock))
 
 
 def test_a_cpu_image_holds_no_cuda_and_the_services_no_torchvision() -> None:
