@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench_file import BenchFile, Criterion, read
 from page_plots import curves, growth_panels, peer_panels
+from page_serving import cost, echo, hops, kills, overload, soak
+from page_tables import NBSP, figure, table
 
 from genjscc.errors import InvalidInputError
 
 REMARKS = Path(__file__).with_name("remarks.md")
-_NBSP = "\N{NO-BREAK SPACE}"
 INTRODUCTION = """\
 # Benchmarks
 
@@ -35,6 +36,7 @@ they are there to read the ratios by. No GPU was measured.
 ```sh
 make bench                    # all of it: about 40 minutes on two idle cores
 make bench NAMES='floors'     # one of floors peers numerics growth cost_model training
+make bench NAMES='serving_kill'  # or serving_cost, _hop, _echo, _overload; _soak takes an hour
 make bench-short              # that it runs: seconds each, no figures
 python benchmarks/page.py     # this page from results/bench_*.json
 ```
@@ -51,25 +53,6 @@ class Part:
     about: str
     body: Callable[[dict[str, Any]], list[str]]
     plots: Callable[[dict[str, Any]], dict[str, str]] = lambda _: {}
-
-
-def figure(found: dict[str, float], digits: int = 2) -> str:
-    """A median and its spread."""
-    low, high = found["min"], found["max"]
-    middle = f"{found['median']:.{digits}f}"
-    if found["rounds"] == 1:
-        return middle
-    return f"{middle} ({low:.{digits}f}{_NBSP}to{_NBSP}{high:.{digits}f})"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The first column to the left, the others to the right."""
-    return [
-        f"| {' | '.join(head)} |",
-        f"| --- |{' --: |' * (len(head) - 1)}",
-        *(f"| {' | '.join(row)} |" for row in rows),
-        "",
-    ]
 
 
 def floors(found: dict[str, Any]) -> list[str]:
@@ -264,26 +247,73 @@ PARTS = (
         "writes first, float32 in one process.",
         training,
     ),
+    Part(
+        "serving_cost",
+        "Serving: CPU time at saturation",
+        "python benchmarks/serving_cost.py",
+        "The whole process of a saturated service against the same batches of 16 in one process.",
+        cost,
+    ),
+    Part(
+        "serving_hop",
+        "Serving: what a hop adds",
+        "python benchmarks/serving_hop.py",
+        "One image at a time through three services: time of each hop beyond its own computation, "
+        "in milliseconds, as the SDK sees it.",
+        hops,
+    ),
+    Part(
+        "serving_echo",
+        "Serving: the channel against an echo",
+        "python benchmarks/serving_echo.py",
+        "Codewords of 8 KiB; the echo returns the bytes it got, unread, and is the least that an "
+        "asyncio gRPC server can be.",
+        echo,
+    ),
+    Part(
+        "serving_overload",
+        "Serving: five times too much",
+        "python benchmarks/serving_overload.py",
+        "Calls at five times the transmitter's capacity, at random moments. The client that makes "
+        "them shares the machine.",
+        overload,
+    ),
+    Part(
+        "serving_kill",
+        "Serving: services killed under a stream",
+        "python benchmarks/serving_kill.py",
+        "Two replicas of each service; SIGKILL for one after the other, and a new start.",
+        kills,
+    ),
+    Part(
+        "serving_soak",
+        "Serving: an hour of mixed load",
+        "python benchmarks/serving_soak.py",
+        "Calls and streams of several sizes and rates, cancelled and wrong ones among them.",
+        soak,
+    ),
 )
 
 
 def criteria(files: dict[str, BenchFile | str]) -> list[str]:
     """All criteria of all files."""
+    titles = {part.name: part.title for part in PARTS}
     rows = [
         [
             one.name,
             value_of(one),
             limit_of(one),
             "met" if one.met else "**not met**",
+            titles[name],
             cell(one.note),
         ]
-        for file in files.values()
+        for name, file in files.items()
         if isinstance(file, BenchFile)
         for one in file.criteria
     ]
     if not rows:
         return ["None has been measured yet.\n"]
-    return table(["criterion", "measured", "limit", "", ""], rows)
+    return table(["criterion", "measured", "limit", "", "see", ""], rows)
 
 
 def cell(text: str) -> str:
@@ -299,7 +329,7 @@ def value_of(one: Criterion) -> str:
 def limit_of(one: Criterion) -> str:
     """What must hold."""
     sign, limit = ("≥", one.at_least) if one.at_least is not None else ("≤", one.at_most)
-    return f"{sign}{_NBSP}{limit:g}"
+    return f"{sign}{NBSP}{limit:g}"
 
 
 def section(part: Part, file: BenchFile | str, shown: dict[str, str], images: str) -> list[str]:

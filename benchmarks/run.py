@@ -23,7 +23,9 @@ from serving_harness import SHORT, verdict
 from genjscc.repository import REPOSITORY
 
 FACES = "data/faces64"
-NAMES = ("floors", "peers", "numerics", "growth", "cost_model", "training")
+USUAL = ("floors", "peers", "numerics", "growth", "cost_model", "training")
+SERVING = tuple(f"serving_{name}" for name in ("cost", "hop", "echo", "overload", "kill", "soak"))
+NAMES = (*USUAL, *SERVING)
 
 
 def command_of(name: str, *, short: bool, environments: str) -> list[str]:
@@ -64,7 +66,12 @@ def run(name: str, *, short: bool, environments: str) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="benchmarks, one after the other")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(NAMES)}; default: {', '.join(USUAL)}",
+    )
     parser.add_argument("--short", action="store_true", help="seconds each: no figures")
     parser.add_argument("--environments", default=".peers", help="of the peers")
     arguments = parser.parse_args()
@@ -75,7 +82,7 @@ def main() -> int:
         print(f"warning: something else computes here (load {busy:.1f})", file=sys.stderr)
     done = [
         run(name, short=arguments.short, environments=arguments.environments)
-        for name in arguments.names or NAMES
+        for name in arguments.names or USUAL
     ]
     page = [sys.executable, "benchmarks/page.py"]
     if arguments.short:

@@ -115,7 +115,7 @@ def test_the_page_has_the_figures_their_spread_and_their_command(written: Path) 
     plain = page.replace("\N{NO-BREAK SPACE}", " ")
     assert "3.00 (2.90 to 3.10)" in plain
     assert "python benchmarks/training_throughput.py data 'x y'" in page
-    assert "| three times | 3.00 | ≥ 3 | met | a\\|b c |" in plain
+    assert "| three times | 3.00 | ≥ 3 | met | Training | a\\|b c |" in plain
     assert "Because of *that*." in page
     assert page.count("Not measured yet") == len(PARTS) - 1
 
