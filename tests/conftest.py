@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from genjscc import Link
 from receiver.stylegan2_checkpoints import save_bundle
 
 torch.set_num_threads(1)
+# A shell in the background starts its programs deaf to Ctrl-C, and they theirs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # A busy machine is slow, not wrong; and a failure is to be the same for everybody.
 settings.register_profile("genjscc", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("genjscc")

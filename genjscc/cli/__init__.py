@@ -39,6 +39,7 @@ def main() -> None:
         loadtest,
         models,
         report,
+        samples,
         send,
         serve,
         train,
@@ -48,7 +49,7 @@ def main() -> None:
 
     commands = (
         *(demo, send, web, models, up, serve, doctor, loadtest),
-        *(evaluate, baseline, report, compare, invert, train, convert),
+        *(evaluate, baseline, report, compare, invert, samples, train, convert),
     )
     for command in commands:
         command.register(app)

@@ -86,6 +86,27 @@ class InversionRecord(BaseModel):
     st_lpips_alex: Mean
 
 
+class SamplesRecord(BaseModel):
+    """How close a generator's samples are to a set of images."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    generator: str
+    dataset: str
+    split: str
+    references: int = Field(description="images that the samples are compared with")
+    n: int = Field(description="samples of each set; the means are over several sets")
+    image_size: str
+    psi: float = Field(description="truncation; 1: none")
+    seed: int
+    fd_efflite0: Mean
+    coverage: Mean
+    density: Mean
+    noise_change: Mean = Field(
+        description="root mean square change of an image in [0, 1] with other noise maps"
+    )
+
+
 class ResultFile(BaseModel):
     """Records with their origin."""
 
@@ -99,6 +120,7 @@ class ResultFile(BaseModel):
     records: list[Record] = []
     differences: list[Difference] = []
     inversions: list[InversionRecord] = []
+    samples: list[SamplesRecord] = []
 
 
 def write_results(path: Path, results: ResultFile) -> None:
