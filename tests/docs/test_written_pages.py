@@ -58,16 +58,14 @@ NOT_RUN = {
     ),
     'genjscc export runs/mine mine --domain "my photos" --licence "mine"': _RESULT,
     "genjscc demo --model mine": _RESULT,
-    "genjscc convert-stylegan2 generator.pt models/my-stylegan2 --domain faces "
-    '--licence "..."': ("needs a checkpoint; tests/genjscc/cli/test_convert.py runs it"),
+    'genjscc convert-stylegan2 generator.pt models/my-stylegan2 --domain faces --licence "..."': (
+        "needs a checkpoint; tests/genjscc/cli/test_convert.py runs it"
+    ),
     "genjscc train generative configs/train/generative_faces64.yaml runs/generative": _HOURS,
     'genjscc export runs/generative faces64-generative --domain faces --licence "..."': _RESULT,
     "genjscc evaluate FOLDER results/generative.json --model faces64 --model faces64-generative "
     "--against faces64": _RESULT,
     "genjscc compare sheet.png --model faces64 --model faces64-generative --rate 1/768": _RESULT,
-    "genjscc send face.png --size 64 --scheme inverse --inversion preset=fast": (
-        "needs a generator, and none ships; tests/genjscc/cli/test_inversion.py runs it"
-    ),
     "genjscc train start configs/train/start_faces64.yaml runs/start": _HOURS,
     "genjscc export-start runs/start": _RESULT,
     "genjscc evaluate FOLDER results/inverse.json --model faces64 --scheme deepjscc "
@@ -156,7 +154,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     for bundle in (REPOSITORY / "models").iterdir():
         (folder / "models" / bundle.name).symlink_to(bundle)
     (folder / ".venv").symlink_to(sys.prefix)
-    for name in ("photo.jpg", "a.png", "b.png"):  # the reader's own
+    for name in ("photo.jpg", "face.png", "a.png", "b.png"):  # the reader's own
         shutil.copy(sample_photos()[0], folder / name)
     kept = {k: v for k, v in os.environ.items() if not k.startswith("GENJSCC_")}
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

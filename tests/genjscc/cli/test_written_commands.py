@@ -21,6 +21,7 @@ from genjscc.cli import (
     invert,
     models,
     report,
+    samples,
     send,
     train,
     up,
@@ -47,7 +48,7 @@ SUGGESTED = [expected.command for expected in EXPECTED if expected.command]
 def program() -> Any:
     app = typer.Typer()
     parts = (baseline, compare, convert, demo, evaluate, invert, models, report, send, train, up)
-    for part in (*parts, web):
+    for part in (*parts, samples, web):
         part.register(app)
     return typer.main.get_group(app)
 
