@@ -26,6 +26,7 @@ from genjscc.errors import InvalidInputError, MissingExtraError, ModelNotFoundEr
 from genjscc.wire.ratios import parse_ratio
 
 if TYPE_CHECKING:
+    from genjscc.evaluation.linear import LinearCode
     from genjscc.evaluation.records import Difference, Record
     from genjscc.evaluation.statistics import Mean
     from genjscc.evaluation.sweep import Dataset, Meter
@@ -131,6 +132,10 @@ def evaluate(
     with open_link(remote, bundles, device, threads, addresses, timeout_s) as link:
         models = choose_models(link.models(), model)
         baselines = choose_baselines(models, scheme, against)
+        offered = {ratio for one in models for ratio in one.bandwidth_ratios}
+        all_ratios = rate or sorted(offered, key=parse_ratio)
+        # Before the hours of measuring: it may be refused.
+        code = fit_baseline(linear, images, all_ratios) if linear is not None else None
         for chosen, wanted in product(models, scheme or [""]):
             how = scheme_name(wanted or None) or chosen.scheme
             ratios = rate or chosen.bandwidth_ratios
@@ -155,9 +160,8 @@ def evaluate(
     for baseline in baselines:
         compared = [o for o in outcomes if against != OWN or o[0].bundle == baseline.name]
         differences += differences_from(compared, bundle=baseline.name, scheme=baseline.scheme)
-    if linear is not None:
-        ratios = rate or sorted({r for m in models for r in m.bandwidth_ratios}, key=parse_ratio)
-        records += measure_linear(linear, images, ratios, snrs, meter, seed=seed)
+    if code is not None:
+        records += measure_baseline(code, images, all_ratios, snrs, meter, seed=seed)
     write_results(
         results, ResultFile(**made_by, notes=notes, records=records, differences=differences)
     )
@@ -283,8 +287,38 @@ def choose_baselines(
     return baselines
 
 
-def measure_linear(
-    training: Path,
+def fit_baseline(training: Path, images: Dataset, ratios: Sequence[str]) -> LinearCode:
+    """The linear baseline for images, fitted on up to 12,000 images of a folder.
+
+    Images that are not squares of one size are coded by squares of the training images' size.
+    """
+    import torch
+
+    from genjscc.evaluation.linear import fit_linear
+
+    height, width, _ = images.images[0].shape
+    one_square = images.size != "mixed" and height == width
+    known = load_dataset(training, _KLT_IMAGES, height if one_square else 0, "", "")
+    side = known.images[0].shape[0]
+    if known.size != f"{side}x{side}":
+        raise InvalidInputError(
+            "--linear", f"{training} holds images of {known.size}; must be squares of one size"
+        )
+    for image in images.images:
+        if image.shape[0] % side or image.shape[1] % side:
+            raise InvalidInputError(
+                "--linear",
+                f"an image has {image.shape[1]}x{image.shape[0]} pixels; must be made of "
+                f"squares of {side}x{side}, or set --size",
+            )
+    flat = torch.stack([torch.from_numpy(i).permute(2, 0, 1).flatten() for i in known.images])
+    most = max(_symbols(ratio, side) for ratio in ratios)
+    with err.status(f"fitting the linear baseline on {len(flat)} images"):
+        return fit_linear(flat.float() / 255, 2 * most)
+
+
+def measure_baseline(
+    code: LinearCode,
     images: Dataset,
     ratios: Sequence[str],
     snrs: Sequence[float],
@@ -292,29 +326,20 @@ def measure_linear(
     *,
     seed: int,
 ) -> list[Record]:
-    """The linear baseline, fitted on up to 12,000 images of a folder."""
-    import torch
-
-    from genjscc.evaluation.linear import fit_linear
+    """The linear baseline at all ratios and SNRs."""
     from genjscc.evaluation.sweep import Cell, evaluate_linear
 
-    height, width, _ = images.images[0].shape
-    if images.size == "mixed" or height != width:
-        raise InvalidInputError("--linear", "needs square images of one size; set --size")
-    samples = 3 * height * width
-    wanted = {ratio: int(parse_ratio(ratio) * samples) for ratio in ratios}
-    known = load_dataset(training, _KLT_IMAGES, height, "", "").images
-    flat = torch.stack([torch.from_numpy(i).permute(2, 0, 1).flatten() for i in known])
-    with err.status(f"fitting the linear baseline on {len(known)} images"):
-        code = fit_linear(flat.float() / 255, 2 * max(wanted.values()))
     records = []
-    for ratio, k in wanted.items():
-        for snr in snrs:
-            with progress(f"linear, {ratio}, {snr:+g} dB", 1):
-                cell = Cell(ratio, snr)
-                record, _ = evaluate_linear(code, images, cell, meter, k=k, seed=seed)
-                records.append(record)
+    for ratio, snr in product(ratios, snrs):
+        with progress(f"linear, {ratio}, {snr:+g} dB", 1):
+            k = _symbols(ratio, code.side)
+            record, _ = evaluate_linear(code, images, Cell(ratio, snr), meter, k=k, seed=seed)
+            records.append(record)
     return records
+
+
+def _symbols(ratio: str, side: int) -> int:
+    return int(parse_ratio(ratio) * 3 * side * side)
 
 
 @contextmanager

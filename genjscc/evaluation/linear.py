@@ -9,6 +9,7 @@ network, nothing to tune.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,33 @@ class LinearCode:
     mean: Tensor
     components: Tensor
     variances: Tensor
+
+    @property
+    def side(self) -> int:
+        """Of the square images that it is for, in pixels."""
+        return math.isqrt(len(self.mean) // 3)
+
+
+def tiles_of(image: Tensor, side: int) -> Tensor:
+    """[3, H, W] -> its squares [T, 3 side^2], row by row.
+
+    Raises:
+        InvalidInputError: the image is not made of whole squares.
+    """
+    _, height, width = image.shape
+    if height % side or width % side:
+        raise InvalidInputError(
+            "linear", f"got an image of {width}x{height}; must be made of squares of {side}x{side}"
+        )
+    squares = image.reshape(3, height // side, side, width // side, side).permute(1, 3, 0, 2, 4)
+    return squares.reshape(-1, 3 * side * side)
+
+
+def image_of(tiles: Tensor, size: tuple[int, int], side: int) -> Tensor:
+    """The image [3, H, W] of its squares: undoes `tiles_of`."""
+    height, width = size
+    squares = tiles.reshape(height // side, width // side, 3, side, side)
+    return squares.permute(2, 0, 3, 1, 4).reshape(3, height, width)
 
 
 def fit_linear(images: Tensor, num_components: int, *, seed: int = 0) -> LinearCode:

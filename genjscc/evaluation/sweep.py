@@ -15,8 +15,9 @@ from torch import Tensor
 from channel.noise import unit_noise_rows
 from genjscc.client.inversion import Inversion
 from genjscc.client.options import Awgn, Channel, Failure, ModelInfo, Reception, SchemeName
+from genjscc.errors import InvalidInputError
 from genjscc.evaluation.frechet import SetDistance
-from genjscc.evaluation.linear import LinearCode, transmit_linear
+from genjscc.evaluation.linear import LinearCode, image_of, tiles_of, transmit_linear
 from genjscc.evaluation.metrics import Metric, ms_ssim, ms_ssim_scales, psnr
 from genjscc.evaluation.records import Record
 from genjscc.evaluation.statistics import mean_of
@@ -213,13 +214,32 @@ def evaluate_cell(
 def evaluate_linear(
     code: LinearCode, dataset: Dataset, cell: Cell, meter: Meter, *, k: int, seed: int
 ) -> tuple[Record, Measured]:
-    """The linear baseline on the same images with the same noise."""
-    height, width, _ = dataset.images[0].shape
-    flat = torch.cat([batch.flatten(1) for batch in _batches(dataset.images)])
-    noise = torch.from_numpy(unit_noise_rows(range(seed, seed + len(flat)), k))
-    x_hat = transmit_linear(code, flat, k, cell.snr_db, noise)
-    pixels = (x_hat * 255).round().to(torch.uint8).reshape(-1, 3, height, width)
-    received = list(pixels.permute(0, 2, 3, 1).numpy())
+    """The linear baseline on the same images with the same noise.
+
+    An image that is larger than the code's squares is sent square by square.
+
+    Args:
+        code: of squares.
+        dataset: images of whole squares, as many in each.
+        cell: rate and SNR.
+        meter: of the metrics.
+        k: symbols for each square.
+        seed: image number i has the noise of seed + i.
+
+    Raises:
+        InvalidInputError: an image is not made of whole squares, or of more than another.
+    """
+    squares = [tiles_of(image, code.side) for batch in _batches(dataset.images) for image in batch]
+    if len({len(one) for one in squares}) > 1:
+        raise InvalidInputError("linear", "the images must all have as many pixels")
+    count = len(squares[0])
+    noise = unit_noise_rows(range(seed, seed + len(squares)), k * count).reshape(-1, k)
+    x_hat = transmit_linear(code, torch.cat(squares), k, cell.snr_db, torch.from_numpy(noise))
+    pixels = (x_hat * 255).round().to(torch.uint8)
+    received = [
+        image_of(tiles, image.shape[:2], code.side).permute(1, 2, 0).numpy()
+        for tiles, image in zip(torch.split(pixels, count), dataset.images, strict=True)
+    ]
     measured = meter.measure(dataset.images, received)
     record = Record(
         scheme="linear",
@@ -230,7 +250,7 @@ def evaluate_linear(
         n=len(received),
         image_size=dataset.size,
         bandwidth_ratio=cell.bandwidth_ratio,
-        k=k,
+        k=k * count,
         snr_db=cell.snr_db,
         seed=seed,
         **measured.fields(),

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genjscc.errors import InvalidInputError
-from genjscc.evaluation.linear import LinearCode, allocate_power, fit_linear, transmit_linear
+from genjscc.evaluation.linear import (
+    LinearCode,
+    allocate_power,
+    fit_linear,
+    image_of,
+    tiles_of,
+    transmit_linear,
+)
 
 
 @given(
@@ -79,3 +86,12 @@ def test_power_is_one_per_symbol_on_average() -> None:
     gains = (powers / variances).sqrt()
     sent = torch.randn(20_000, 2) * variances.sqrt() * gains
     assert float((sent**2).sum(1).mean()) == pytest.approx(1.0, rel=0.05)
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 5))
+def test_an_image_is_its_squares(rows: int, columns: int, side: int) -> None:
+    image = torch.rand(3, rows * side, columns * side)
+    tiles = tiles_of(image, side)
+    assert tiles.shape == (rows * columns, 3 * side * side)
+    torch.testing.assert_close(tiles[-1].reshape(3, side, side), image[:, -side:, -side:])
+    torch.testing.assert_close(image_of(tiles, (rows * side, columns * side), side), image)

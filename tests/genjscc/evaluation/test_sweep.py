@@ -145,6 +145,27 @@ def test_the_linear_baseline_improves_with_snr_and_rate(dataset: Dataset) -> Non
     assert psnrs == sorted(psnrs)
 
 
+def test_the_linear_baseline_sends_large_images_square_by_square(dataset: Dataset) -> None:
+    side = dataset.images[0].shape[0]
+    flat = torch.stack([torch.from_numpy(i).permute(2, 0, 1).flatten() for i in dataset.images])
+    code = fit_linear(flat.float() / 255, 4)
+    first, second = dataset.images[:2]
+    upright, wide = np.concatenate([first] * 2, axis=0), np.concatenate([second] * 2, axis=1)
+    large = Dataset("set", "test", [upright, wide])
+    record, _ = evaluate_linear(code, large, Cell("1/768", 40.0), Meter(), k=2, seed=0)
+    assert (record.k, record.n, record.image_size) == (4, 2, "mixed")
+    small = Dataset("set", "test", [first, second])
+    singly, _ = evaluate_linear(code, small, Cell("1/768", 40.0), Meter(), k=2, seed=0)
+    # Nearly without noise, a square is what it is alone.
+    assert record.psnr_db.mean == pytest.approx(singly.psnr_db.mean, abs=0.1)
+    odd = Dataset("set", "test", [upright[: side + 1], upright[: side + 1]])
+    with pytest.raises(InvalidInputError, match=f"made of squares of {side}x{side}"):
+        evaluate_linear(code, odd, Cell("1/768", 0.0), Meter(), k=2, seed=0)
+    uneven = Dataset("set", "test", [upright, dataset.images[0]])
+    with pytest.raises(InvalidInputError, match="as many pixels"):
+        evaluate_linear(code, uneven, Cell("1/768", 0.0), Meter(), k=2, seed=0)
+
+
 def test_results_survive_the_disk(bundles: Path, dataset: Dataset, tmp_path: Path) -> None:
     with LocalLink(bundles=bundles) as link:
         record, _ = evaluate_cell(
