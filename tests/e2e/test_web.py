@@ -126,9 +126,15 @@ def seed(page: Page) -> int:
 def slide(page: Page, key: str, times: int, until: str) -> None:
     thumb = page.locator(".snr [role=slider] [tabindex]")
     for _ in range(times):
+        before = thumb_value(page)
         thumb.press(key)
+        wait_for(lambda before=before: thumb_value(page) != before)  # one press a frame, as by hand
     wait_for(lambda: page.locator(".snr .value").inner_text() == until)
     settle(page)
+
+
+def thumb_value(page: Page) -> str:
+    return str(page.locator(".snr [role=slider]").get_attribute("aria-valuenow"))
 
 
 def settle(page: Page) -> None:
