@@ -12,6 +12,18 @@ from channel.physics import awgn
 from transmitter.encoder import Encoder, encode
 
 
+def send(
+    encoder: Encoder,
+    images: Tensor,
+    snr_db: Tensor,
+    unit_noise: Tensor,
+    channels: int | None = None,
+) -> Tensor:
+    """What a receiver gets over AWGN, complex64 [B, k]; arguments as `ForwardOperator.forward`."""
+    z = encode(encoder, images, snr_db, channels)
+    return awgn(z, snr_db, unit_noise[:, : z.shape[1]])
+
+
 class ForwardOperator(nn.Module):
     """x -> g(eta(f(x))) over AWGN; g is the decoder of any scheme but the inverse one."""
 
@@ -34,7 +46,6 @@ class ForwardOperator(nn.Module):
         Returns:
             [B, 3, H, W] in [0, 1].
         """
-        z = encode(self.encoder, images, snr_db, channels)
-        z_hat = awgn(z, snr_db, unit_noise[:, : z.shape[1]])
+        z_hat = send(self.encoder, images, snr_db, unit_noise, channels)
         height, width = images.shape[-2:]
         return self.decoder(z_hat, snr_db, (height, width))  # type: ignore[no-any-return]

@@ -134,6 +134,12 @@ class GenerativeJSCCConfig(PairConfig):
         1, description="cells, each way, that features are averaged to before P_l; the paper's is 1"
     )
     noise: bool = Field(True, description="noise maps P_n; without them there is one stage only")
+    code_images: int = Field(
+        0,
+        ge=0,
+        description="training images of a stage before the paper's: L learns the codes that the "
+        "generator was trained to decode, which costs no pass through it; 0: none",
+    )
     stage1_images: int = Field(
         1_000_000, ge=0, description="training images of stage 1, in which the P_n do not learn"
     )
@@ -158,7 +164,7 @@ class GenerativeJSCCConfig(PairConfig):
     @property
     def images(self) -> int:
         """Training images in all, repeats included."""
-        return self.stage1_images + self.stage2_images
+        return self.code_images + self.stage1_images + self.stage2_images
 
 
 C = TypeVar("C", bound=BaseModel)

@@ -100,16 +100,15 @@ def _generative(state: dict[str, Any], root: Path) -> Exported:
         "latent_grid": config.latent_grid,
         "noise": config.noise,
     }
-    stage, began_at = state["stage"]
-    first = began_at if stage else state["images"]
+    codes, first, second = _images_of_stages(state["stages"], state["images"])
     grid = config.latent_grid
     rows = {
         "generator": f"{source.name}, frozen; SHA-256 {sha256}",
         "latent": f"{config.latent.upper()}, {config.latent_layers} linear layers; P_l sees "
         + ("global means, as in the paper" if grid == 1 else f"{grid}x{grid} means"),
-        "noise maps": "from the symbols" if first < state["images"] else "zero",
-        "stages": f"{first} images in stage 1, {state['images'] - first} in stage 2, where all "
-        f"but the P_n learn at {config.stage2_share:g} of the rate",
+        "noise maps": "from the symbols" if second else "zero",
+        "stages": f"{codes} images of codes before the paper's stages, {first} in stage 1, "
+        f"{second} in stage 2, where all but the P_n learn at {config.stage2_share:g} of the rate",
     }
     return Exported(
         config,
@@ -117,6 +116,13 @@ def _generative(state: dict[str, Any], root: Path) -> Exported:
         {"scheme": "generative", "generative": part},
         rows,
     )
+
+
+def _images_of_stages(began: dict[int, int], images: int) -> list[int]:
+    """Training images in each stage of a GenerativeJSCC run; began: when the stages began."""
+    ends = [*sorted(began.values())[1:], images]
+    lengths = {stage: end - began[stage] for stage, end in zip(sorted(began), ends, strict=True)}
+    return [lengths.get(stage, 0) for stage in range(3)]
 
 
 _EXPORTS: dict[str, Callable[[dict[str, Any], Path], Exported]] = {

@@ -109,7 +109,8 @@ class PairTraining(ABC, Generic[C]):
         frozen = self.pair.get_submodule(self.frozen) if self.frozen else None
         self.average = _Average(self.pair, config.ema_decay, frozen) if config.ema_decay else None
         self.step = 0
-        self.stage, self._stage_began_at = 0, 0
+        first = next((i for i, stage in enumerate(self.stages) if stage.images), 0)
+        self._began = {first: 0}
         self.plateau_factor, self.best, self.stale = 1.0, math.inf, 0
         if state is not None:
             self._restore(state, optimizer)
@@ -159,6 +160,14 @@ class PairTraining(ABC, Generic[C]):
         """The parameters that learn, in groups with a share of the learning rate each."""
         return [list(pair.parameters())]
 
+    def trained_module(self) -> nn.Module:
+        """What a step of the present stage calls, as a `ForwardOperator` is called."""
+        return self.pair
+
+    def terms(self, images: Tensor, output: Tensor) -> dict[str, Tensor]:
+        """The terms of the present stage's loss, from what `trained_module` answers."""
+        return self._terms(images, output)
+
     def facts(self) -> dict[str, str]:
         """What a checkpoint depends on besides its configuration."""
         return {}
@@ -173,13 +182,13 @@ class PairTraining(ABC, Generic[C]):
         for group, share in zip(optimizer.param_groups, shares, strict=True):
             for parameter in group["params"]:
                 parameter.requires_grad_(share > 0)
-        self.model = self.fabric.setup_module(self.pair)
+        self.model = self.fabric.setup_module(self.trained_module())
 
     def go_on(self) -> None:
         """Moves on to the next stage when the current one is over; the schedule starts anew."""
         following = self._following
         if self.stage_over and following is not None:
-            self.stage, self._stage_began_at = following, self.images
+            self._began[following] = self.images
             self.plateau_factor, self.best, self.stale = 1.0, math.inf, 0
             self._enter_stage(self.optimizer)
 
@@ -187,6 +196,11 @@ class PairTraining(ABC, Generic[C]):
     def _following(self) -> int | None:
         later = range(self.stage + 1, len(self.stages))
         return next((number for number in later if self.stages[number].images), None)
+
+    @property
+    def stage(self) -> int:
+        """Number of the present stage; those before it that had images are over."""
+        return max(self._began)
 
     @property
     def images(self) -> int:
@@ -197,7 +211,7 @@ class PairTraining(ABC, Generic[C]):
     def stage_over(self) -> bool:
         """True once the stage has had its images, or stalls."""
         stalled = self.config.schedule == "plateau" and self.stale >= self.config.patience
-        return self.images - self._stage_began_at >= self.stages[self.stage].images or stalled
+        return self.images - self._began[self.stage] >= self.stages[self.stage].images or stalled
 
     @property
     def finished(self) -> bool:
@@ -235,8 +249,8 @@ class PairTraining(ABC, Generic[C]):
         images = torch.where(draws.flips[:, None, None, None], images.flip(3), images)
         images = images.contiguous(memory_format=torch.channels_last)
         self._set_learning_rates()
-        x_hat = self.model(images, draws.snr_db, draws.unit_noise, rate)
-        terms = self._terms(images, x_hat)
+        output = self.model(images, draws.snr_db, draws.unit_noise, rate)
+        terms = self.terms(images, output)
         self.optimizer.zero_grad()
         self.fabric.backward(terms["loss"])
         if self.config.clip_norm:
@@ -249,7 +263,7 @@ class PairTraining(ABC, Generic[C]):
 
     def _set_learning_rates(self) -> None:
         stage = self.stages[self.stage]
-        seen = self.images - self._stage_began_at
+        seen = self.images - self._began[self.stage]
         rate = learning_rate_at(self.config, seen, stage.images, self.plateau_factor)
         for group, share in zip(self.optimizer.param_groups, stage.shares, strict=True):
             group["lr"] = rate * share
@@ -340,7 +354,7 @@ class PairTraining(ABC, Generic[C]):
                 "optimizer": self.optimizer.state_dict(),
                 "step": self.step,
                 "images": self.images,
-                "stage": [self.stage, self._stage_began_at],
+                "stages": self._began,
                 "plateau": [self.plateau_factor, self.best, self.stale],
             }
         )
@@ -356,8 +370,7 @@ class PairTraining(ABC, Generic[C]):
             load_trained(self.average.module, state["average"], self.frozen)
         optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
-        # Runs from before there were stages have one.
-        self.stage, self._stage_began_at = state.get("stage", (0, 0))
+        self._began = state["stages"]
         self.plateau_factor, self.best, self.stale = state["plateau"]
 
     def _trained(self, pair: nn.Module) -> dict[str, Tensor]:

@@ -14,12 +14,14 @@ synthesis, so that an exported generator is an ordinary StyleGAN2.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genjscc.bundles.store import CODES, read_generator_config, read_weights
 from genjscc.errors import InvalidInputError
 from receiver.stylegan2 import EqualLinear, Generator, ModulatedConv
 
@@ -102,6 +104,19 @@ class CodeEncoder(nn.Module):
             return code, torch.zeros_like(code)
         correction = _CORRECTION_GAIN * self.network(images).float()
         return code + correction * self.deviation, correction
+
+
+def read_codes(folder: Path, field: str) -> dict[str, Tensor]:
+    """The weights of the `CodeEncoder` in a generator's bundle.
+
+    Raises:
+        InvalidInputError: `field` named a bundle without codes: not trained by this module.
+        BundleError: the bundle is broken.
+    """
+    declared = read_generator_config(folder)
+    if CODES not in declared.files:
+        raise InvalidInputError(field, f"{folder} has no {CODES}: it was not trained here")
+    return read_weights(folder / CODES, declared)
 
 
 class LatentCritic(nn.Module):

@@ -12,7 +12,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from genjscc.bundles.store import CODES, read_generator_config, read_weights
 from genjscc.errors import InvalidInputError
 from genjscc.training.data import ImageFolder
 from genjscc.training.discriminator_features import DiscriminatorFeatures
@@ -23,6 +22,7 @@ from genjscc.training.stylegan2_codes import (
     LatentCritic,
     fit_basis,
     latent_offset,
+    read_codes,
     shift_latents,
     start_mapping,
 )
@@ -129,10 +129,7 @@ def load_start(path: Path) -> dict[str, Any]:
 
 
 def _load_bundle(folder: Path) -> dict[str, Any]:
-    declared = read_generator_config(folder)
-    if CODES not in declared.files:
-        raise InvalidInputError("init", f"{folder} has no {CODES}: it was not trained here")
-    encoder = read_weights(folder / CODES, declared)
+    encoder = read_codes(folder, "init")
     basis = CodeBasis(*(encoder[name] for name in CodeBasis._fields))
     generator = load_bundle(folder)
     shift_latents(generator, latent_offset(basis.deviation))

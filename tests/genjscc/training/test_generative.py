@@ -28,10 +28,11 @@ from genjscc.repository import REPOSITORY
 from genjscc.settings import ReceiverSettings
 from genjscc.training.config import GenerativeJSCCConfig, load_config
 from genjscc.training.export import export_run
-from genjscc.training.generative import FROZEN, GenerativeTraining, fit
+from genjscc.training.generative import FROZEN, Codes, GenerativeTraining, fit
+from genjscc.training.stylegan2_codes import CodeEncoder, fit_basis, latent_offset, start_mapping
 from receiver.models import load_decoder
 from receiver.service import ReceiverRoom
-from receiver.stylegan2_checkpoints import save_bundle
+from receiver.stylegan2_checkpoints import load_bundle, save_bundle
 from transmitter.models import load_encoder
 
 SHIPPED = sorted((REPOSITORY / "configs" / "train").glob("generative_*.yaml"))
@@ -120,7 +121,7 @@ def test_the_noise_projections_learn_in_stage_2_only(photos: Path, tmp_path: Pat
             seen.append((training.stage, weights(training), rates))
 
     fit(config, tmp_path, one_process(), watch)
-    assert [stage for stage, _, _ in seen] == [0, 0, 0, 1, 1]
+    assert [stage for stage, _, _ in seen] == [1, 1, 1, 2, 2]
     stages = [rates for _, _, rates in seen]
     assert stages[:3] == [[1e-3, 0.0]] * 3
     assert stages[3:] == [pytest.approx([1e-5, 1e-3])] * 2
@@ -133,11 +134,11 @@ def test_the_noise_projections_learn_in_stage_2_only(photos: Path, tmp_path: Pat
 def test_every_parameter_that_learns_gets_a_gradient(photos: Path, tmp_path: Path) -> None:
     training = GenerativeTraining(tiny(photos), tmp_path, one_process())
     batches = training.batches()
-    for stage in (0, 1):
+    for stage in (1, 2):
         while training.stage == stage and not training.stage_over:
             training.train_step(next(batches))
         for name, parameter in training.pair.named_parameters():
-            learns = not name.startswith(FROZEN) and (stage or not name.startswith(TO_NOISE))
+            learns = not name.startswith(FROZEN) and (stage == 2 or not name.startswith(TO_NOISE))
             assert (parameter.grad is not None) is bool(learns), name
             if parameter.grad is not None and parameter.dim() == 4:
                 # The fused Adam on a CPU reads both in memory order.
@@ -191,9 +192,63 @@ def test_a_stage_that_stalls_makes_room_for_the_next(photos: Path, tmp_path: Pat
     assert training.stage_over
     assert not training.finished
     training.go_on()
-    assert training.stage == 1
+    assert training.stage == 2
     assert (training.plateau_factor, training.stale) == (1.0, 0)
     assert not training.stage_over
+
+
+@pytest.fixture(scope="module")
+def coded(photos: Path) -> Path:
+    """The tiny generator with codes, as one that was trained here."""
+    generator = tiny_face_generator()
+    images = torch.rand(40, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    basis = fit_basis(images, generator.style_dim, seed=1)
+    start_mapping(generator, basis.deviation)
+    generator.latent_avg.copy_(generator.mean_latent())
+    folder = photos / "coded" / GENERATOR
+    save_bundle(generator, folder, "# tiny\n", codes=CodeEncoder(basis, 64, 0))
+    return folder
+
+
+@pytest.mark.parametrize("latent", ["w", "w+"])
+def test_codes_are_learned_before_the_stages_of_the_paper(
+    photos: Path, coded: Path, tmp_path: Path, latent: str
+) -> None:
+    config = tiny(
+        photos,
+        generator=coded,
+        train=photos / "val",
+        batch_size=4,
+        latent=latent,
+        code_images=120,
+        stage1_images=4,
+        stage2_images=0,
+        learning_rate=3e-3,
+        snr_db=(20, 20),
+    )
+    seen: list[tuple[int, dict[str, float]]] = []
+    training = fit(
+        config, tmp_path, one_process(), lambda run, values: seen.append((run.stage, values))
+    )
+    codes = [values["codes"] for _, values in seen if "codes" in values]
+    assert np.mean(codes[-5:]) < 0.9 * np.mean(codes[:5])
+    steps = [(stage, set(values)) for stage, values in seen if "codes" in values or "mse" in values]
+    assert steps == [*[(0, {"loss", "codes"})] * 30, (1, {"loss", "mse"})]
+    own = training.pair.get_submodule(FROZEN).state_dict()
+    assert all(torch.equal(own[k], v) for k, v in load_bundle(coded).state_dict().items())
+
+
+def test_codes_are_those_the_generator_decodes(photos: Path, coded: Path) -> None:
+    codes = Codes(coded, 64)
+    deviation = codes.encoder.deviation
+    mean = (codes.encoder.mean.reshape(1, 3, 64, 64) + 1) / 2
+    # The mean image's code is the offset, which a mapping trained here answers on average.
+    torch.testing.assert_close(codes(mean)[0, 0], latent_offset(deviation), atol=0.02, rtol=0.01)
+
+
+def test_codes_need_a_generator_that_has_them(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"code_images: .* has no codes\.safetensors"):
+        GenerativeTraining(tiny(photos, code_images=4), tmp_path, one_process())
 
 
 def test_one_batch_is_learned_by_heart(photos: Path, tmp_path: Path) -> None:
@@ -222,7 +277,7 @@ def test_a_run_becomes_a_bundle_that_computes_the_same(
     assert read_config(root / "mine") == config
     assert (root / GENERATOR / "generator.safetensors").exists()
     card = (root / "mine" / "card.md").read_text()
-    assert "6 images in stage 1, 4 in stage 2" in card
+    assert "0 images of codes before the paper's stages, 6 in stage 1, 4 in stage 2" in card
     assert f"{GENERATOR}, frozen" in card
     loaded = load_decoder(root, config)
     assert training.average is not None
