@@ -21,7 +21,8 @@ def send(
 ) -> Tensor:
     """What a receiver gets over AWGN, complex64 [B, k]; arguments as `ForwardOperator.forward`."""
     z = encode(encoder, images, snr_db, channels)
-    return awgn(z, snr_db, unit_noise[:, : z.shape[1]])
+    z_hat: Tensor = awgn(z, snr_db, unit_noise[:, : z.shape[1]])
+    return z_hat
 
 
 class ForwardOperator(nn.Module):

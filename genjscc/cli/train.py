@@ -132,11 +132,11 @@ def pair_progress(
     with ProgressDisplay(images, shown=fabric.is_global_zero) as display:
 
         def report(training: PairTraining[Any], values: dict[str, float]) -> None:
-            if "mse" in values:
-                display.step(training.images, values)
-            else:
-                psnr = {name[5:]: v for name, v in values.items() if name.startswith("psnr_")}
+            psnr = {name[5:]: v for name, v in values.items() if name.startswith("psnr_")}
+            if psnr:
                 display.note(training.images, {"validation loss": values["loss"]} | psnr)
+            else:
+                display.step(training.images, values)
 
         yield report
 

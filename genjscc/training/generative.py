@@ -127,7 +127,7 @@ class Codes(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """[B, 3, S, S] in [0, 1] -> w [B, 1, style_dim]."""
-        code, _ = self.encoder(2 * images.float() - 1)
+        code: Tensor = self.encoder(2 * images.float() - 1)[0]
         return (code + self.offset).unsqueeze(1)
 
 
