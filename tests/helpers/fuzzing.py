@@ -252,7 +252,6 @@ def fuzz_checks(seeds: Seeds, count: int, first_seed: int, findings: Findings) -
     ]
     examples = [(name, check, message) for name, check, all_ in targets for message in all_]
 
-    @given(st.sampled_from(examples), OPS)
     def run(example: tuple[str, Callable[[Any], object], Message], ops: list[Op]) -> None:
         name, check, message = example
         try:
@@ -275,7 +274,7 @@ def fuzz_checks(seeds: Seeds, count: int, first_seed: int, findings: Findings) -
             database=None,
             phases=(Phase.generate, Phase.shrink),
             suppress_health_check=list(HealthCheck),
-        )(seed(first_seed + done)(run))
+        )(seed(first_seed + done)(given(st.sampled_from(examples), OPS)(run)))
         try:
             configured()
         except Exception as error:  # noqa: BLE001 (that is what is looked for)
