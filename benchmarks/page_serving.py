@@ -53,18 +53,22 @@ def echo(found: dict[str, Any]) -> list[str]:
 
 
 def overload(found: dict[str, Any]) -> list[str]:
-    """Rates, answers and how long they took."""
-    able = found["capacity_per_second"]
-    rates = (
-        f"Capacity {able['before']:.0f} images/s before and {able['after']:.0f} afterwards; "
-        f"{found['asked_per_second']:.0f} asked and {found['goodput_per_second']:.0f} answered a "
-        f"second, for {found['seconds']:.0f} s.\n"
-    )
-    rows = [
-        [name, *(f"{found[key][q]:.1f}" for q in _PERCENTILES)]
-        for name, key in (("refused", "rejected_ms"), ("answered", "good_ms"))
-    ]
-    return [rates, *table(["ms", *_PERCENTILES], rows)]
+    """Rates, answers and how long they took, of each flood."""
+    lines: list[str] = []
+    for flood in found["floods"]:
+        able, cores = flood["capacity_per_second"], flood["device_cores"]
+        lines.append(
+            f"{f'With core {cores} kept for the device' if cores else 'As a service starts'}: "
+            f"capacity {able['before']:.0f} images/s before and {able['after']:.0f} afterwards; "
+            f"{flood['asked_per_second']:.0f} asked and {flood['goodput_per_second']:.0f} answered "
+            f"a second, for {flood['seconds']:.0f} s.\n"
+        )
+        rows = [
+            [name, *(f"{flood[key][q]:.1f}" for q in _PERCENTILES)]
+            for name, key in (("refused", "rejected_ms"), ("answered", "good_ms"))
+        ]
+        lines += table(["ms", *_PERCENTILES], rows)
+    return lines
 
 
 def kills(found: dict[str, Any]) -> list[str]:

@@ -99,6 +99,11 @@ class ModelSettings(ServiceSettings):
         "float32", description="precision of the networks; bfloat16 is faster where it is native"
     )
     threads: int = Field(1, ge=1, description="CPU threads of the networks")
+    device_cores: str = Field(
+        "",
+        description="CPU cores, such as 0 or 0,2-3, on which the networks compute and nothing "
+        "else of this service runs; empty: the operating system decides",
+    )
 
 
 class TransmitterSettings(ModelSettings):

@@ -22,6 +22,7 @@ from genjscc.errors import InvalidInputError, UnsupportedError, WrongPairError
 from genjscc.images import images_per_pass, padded_size
 from genjscc.layers.bottleneck import num_symbols
 from genjscc.limits import Limits
+from genjscc.serving.cores import enter_device
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.server import Service
@@ -57,6 +58,7 @@ class ReceiverRoom:
     runs_quickly = False
 
     def __init__(self, settings: ReceiverSettings) -> None:
+        enter_device(settings.device_cores)
         torch.set_num_threads(settings.threads)
         generators = Generators(settings.bundles)
 

@@ -18,6 +18,7 @@ from genjscc.bundles.catalogue import Catalogue
 from genjscc.errors import InvalidInputError
 from genjscc.images import images_per_pass, to_padded_tensor, to_unit_range
 from genjscc.limits import Limits
+from genjscc.serving.cores import enter_device
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.server import Service
@@ -59,6 +60,7 @@ class TransmitterRoom:
     runs_quickly = False
 
     def __init__(self, settings: TransmitterSettings) -> None:
+        enter_device(settings.device_cores)
         torch.set_num_threads(settings.threads)
         self.catalogue: Catalogue[Encoder] = Catalogue(settings, load_encoder)
         self._limits = Limits(settings.max_pixels, settings.max_symbols)

@@ -21,6 +21,7 @@ from prometheus_client import start_http_server
 
 from genjscc.addresses import is_loopback
 from genjscc.errors import GenJSCCError
+from genjscc.serving.cores import keep_for_device
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.health import Health
 from genjscc.serving.interceptor import CallInterceptor
@@ -31,7 +32,7 @@ from genjscc.serving.reflection import enable_reflection
 from genjscc.serving.room import Room
 from genjscc.serving.security import TokenGuard, accepted_tokens, server_credentials
 from genjscc.serving.tracing import make_tracer
-from genjscc.settings import ServiceSettings
+from genjscc.settings import ModelSettings, ServiceSettings
 
 log = logging.getLogger("genjscc")
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -199,6 +200,8 @@ def run_process(service: Service, settings: ServiceSettings) -> None:
     """The whole life of a service's process."""
     set_up_logging(service.role, settings.log_level)
     try:
+        if isinstance(settings, ModelSettings):
+            keep_for_device(settings.device_cores)
         asyncio.run(Server(service, settings).run())
     except GenJSCCError as error:
         sys.exit(f"error: {error}")
