@@ -117,7 +117,7 @@ class Codes(nn.Module):
 
     def __init__(self, generator: Path, image_size: int) -> None:
         super().__init__()
-        state = read_codes(generator, "code_images")
+        state = read_codes(generator, "code_images", "; must be 0")
         basis = CodeBasis(*(state[name] for name in CodeBasis._fields))
         first = state.get("network.0.weight")
         self.encoder = CodeEncoder(basis, image_size, 0 if first is None else len(first))

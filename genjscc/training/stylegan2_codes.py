@@ -106,16 +106,21 @@ class CodeEncoder(nn.Module):
         return code + correction * self.deviation, correction
 
 
-def read_codes(folder: Path, field: str) -> dict[str, Tensor]:
+def read_codes(folder: Path, field: str, hint: str = "") -> dict[str, Tensor]:
     """The weights of the `CodeEncoder` in a generator's bundle.
 
+    Args:
+        folder: the bundle.
+        field: what named it, for errors.
+        hint: what to do about a bundle without codes.
+
     Raises:
-        InvalidInputError: `field` named a bundle without codes: not trained by this module.
+        InvalidInputError: there are no codes, for the generator was not trained here.
         BundleError: the bundle is broken.
     """
     declared = read_generator_config(folder)
     if CODES not in declared.files:
-        raise InvalidInputError(field, f"{folder} has no {CODES}: it was not trained here")
+        raise InvalidInputError(field, f"{folder} has no {CODES}: it was not trained here{hint}")
     return read_weights(folder / CODES, declared)
 
 

@@ -247,7 +247,9 @@ def test_codes_are_those_the_generator_decodes(photos: Path, coded: Path) -> Non
 
 
 def test_codes_need_a_generator_that_has_them(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"code_images: .* has no codes\.safetensors"):
+    with pytest.raises(
+        InvalidInputError, match=r"code_images: .* has no codes\.safetensors: .*; must be 0"
+    ):
         GenerativeTraining(tiny(photos, code_images=4), tmp_path, one_process())
 
 
@@ -362,17 +364,20 @@ def test_wrong_fields_are_told(photos: Path, changes: dict[str, object], told: s
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_shipped_files_start_on_a_small_folder(photos: Path, tmp_path: Path, path: Path) -> None:
-    assert load_config(GenerativeJSCCConfig, path, {}).images > 0
+def test_shipped_files_start_on_a_small_folder(
+    photos: Path, coded: Path, tmp_path: Path, path: Path
+) -> None:
+    shipped = load_config(GenerativeJSCCConfig, path, {})
     small: dict[str, object] = {
         "train": photos / "train",
         "val": photos / "val",
-        "generator": photos / GENERATOR,
+        "generator": coded,
         "initial_bundle": None,
         "image_size": 64,
         "width": 8,
         "perceptual": None,
         "batch_size": 2,
+        "code_images": min(2, shipped.code_images),
         "stage1_images": 2,
         "stage2_images": 2,
         "workers": 0,
