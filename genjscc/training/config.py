@@ -124,22 +124,27 @@ class DeepJSCCConfig(PairConfig):
     images: int = Field(1_000_000, ge=1, description="training images in all, repeats included")
 
 
-class GenerativeJSCCConfig(PairConfig):
-    """A GenerativeJSCC training run, in the paper's two stages (Section IV-B)."""
+class GeneratorRunConfig(PairConfig):
+    """What the trainings around a frozen generator add."""
 
     generator: Path = Field(description="folder of the frozen generator's bundle")
+    code_images: int = Field(
+        0,
+        ge=0,
+        description="training images of a first stage, in which latents learn the codes that the "
+        "generator was trained to decode, which costs no pass through it; 0: none",
+    )
+
+
+class GenerativeJSCCConfig(GeneratorRunConfig):
+    """A GenerativeJSCC training run, in the paper's two stages (Section IV-B)."""
+
     latent: LatentSpace = Field("w", description="w: one style for all layers, w+: one for each")
     latent_layers: int = Field(4, ge=1, description="linear layers from the initial latent to L")
     latent_grid: Literal[1, 2, 4] = Field(
         1, description="cells, each way, that features are averaged to before P_l; the paper's is 1"
     )
     noise: bool = Field(True, description="noise maps P_n; without them there is one stage only")
-    code_images: int = Field(
-        0,
-        ge=0,
-        description="training images of a stage before the paper's: L learns the codes that the "
-        "generator was trained to decode, which costs no pass through it; 0: none",
-    )
     stage1_images: int = Field(
         1_000_000, ge=0, description="training images of stage 1, in which the P_n do not learn"
     )

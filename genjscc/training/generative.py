@@ -5,10 +5,7 @@ Stage 1 learns everything but the projections P_n, which start at zero: the nois
 feed get zeros. In stage 2 the P_n learn at the initial rate, all else at a hundredth of it. The
 loss is that of DeepJSCC (eq. 16).
 
-Stage 1 may be preceded by one that is not the paper's. A generator that was trained here decodes
-the codes of photographs (`genjscc.training.stylegan2_codes`), so each training image has a latent
-that shows it. The squared error to that latent teaches encoder and decoder what to carry, without
-a pass through generator and perceptual network.
+Stage 1 may be preceded by one that is not the paper's (`genjscc.training.codes_first`).
 
 In both stages the noise inputs that no P_n feeds keep the generator's fixed buffers
 (`receiver.generative` says which those are), so that an image depends on symbols and SNR alone.
@@ -27,9 +24,9 @@ from genjscc.bundles.config import BundleConfig
 from genjscc.bundles.store import GENERATOR, read_generator_config
 from genjscc.errors import InvalidInputError
 from genjscc.training import loop
+from genjscc.training.codes_first import CodesFirst
 from genjscc.training.config import GenerativeJSCCConfig
-from genjscc.training.loop import PairTraining, Stage, refuse_other_sizes
-from genjscc.training.stylegan2_codes import CodeBasis, CodeEncoder, latent_offset, read_codes
+from genjscc.training.loop import Stage, refuse_other_sizes
 from receiver.forward import ForwardOperator, send
 from receiver.generative import GenerativeDecoder, LatentDecoder
 from receiver.models import Generators, load_latents
@@ -37,7 +34,6 @@ from transmitter.encoder import Encoder
 
 FROZEN = "decoder.generator"
 _TO_NOISE = "decoder.latents.to_noise"
-_CODES = 0
 
 
 def build_pair(config: GenerativeJSCCConfig) -> ForwardOperator:
@@ -104,43 +100,11 @@ class ToLatent(nn.Module):
         return latent
 
 
-class Codes(nn.Module):
-    """The latents that show photographs, as the generator's own training knows them.
-
-    Their squared deviation from the mean is 1 on average over the axes.
-
-    Raises:
-        InvalidInputError: the generator was not trained here.
-    """
-
-    offset: Tensor
-
-    def __init__(self, generator: Path, image_size: int) -> None:
-        super().__init__()
-        state = read_codes(generator, "code_images", "; must be 0")
-        basis = CodeBasis(*(state[name] for name in CodeBasis._fields))
-        first = state.get("network.0.weight")
-        self.encoder = CodeEncoder(basis, image_size, 0 if first is None else len(first))
-        self.encoder.load_state_dict(state)
-        self.register_buffer("offset", latent_offset(basis.deviation))
-
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, 3, S, S] in [0, 1] -> w [B, 1, style_dim]."""
-        code: Tensor = self.encoder(2 * images.float() - 1)[0]
-        return (code + self.offset).unsqueeze(1)
-
-
-class GenerativeTraining(PairTraining[GenerativeJSCCConfig]):
+class GenerativeTraining(CodesFirst[GenerativeJSCCConfig]):
     """A run in the paper's two stages, the codes' before them."""
 
     scheme = "generative"
     frozen = FROZEN
-
-    def __init__(self, config: GenerativeJSCCConfig, folder: Path, fabric: Fabric) -> None:
-        super().__init__(config, folder, fabric)
-        if config.code_images:
-            self.codes = Codes(config.generator.resolve(), config.image_size).to(fabric.device)
 
     def build(self) -> ForwardOperator:
         return build_pair(self.config)
@@ -152,10 +116,9 @@ class GenerativeTraining(PairTraining[GenerativeJSCCConfig]):
         latents = pair.get_submodule("decoder.latents")
         self.take_over(latents, load_latents(root, declared), declared)
 
-    def plan(self) -> Sequence[Stage]:
+    def later_stages(self) -> Sequence[Stage]:
         config = self.config
         return [
-            Stage(config.code_images, (1.0, 0.0)),
             Stage(config.stage1_images, (1.0, 0.0)),
             Stage(config.stage2_images, (config.stage2_share, 1.0)),
         ]
@@ -167,15 +130,8 @@ class GenerativeTraining(PairTraining[GenerativeJSCCConfig]):
         apart |= {id(parameter) for parameter in pair.get_submodule(FROZEN).parameters()}
         return [[p for p in pair.parameters() if id(p) not in apart], noise]
 
-    def trained_module(self) -> nn.Module:
-        return ToLatent(self.pair) if self.stage == _CODES else self.pair
-
-    def terms(self, images: Tensor, output: Tensor) -> dict[str, Tensor]:
-        if self.stage != _CODES:
-            return super().terms(images, output)
-        latent = output.reshape(len(images), -1, self.codes.offset.numel())
-        loss = (latent - self.codes(images)).square().mean()
-        return {"loss": loss, "codes": loss}
+    def to_latent(self, pair: nn.Module) -> nn.Module:
+        return ToLatent(pair)
 
     def facts(self) -> dict[str, str]:
         return {"generator": generator_sha256(self.config)}

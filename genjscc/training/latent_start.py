@@ -28,9 +28,10 @@ from genjscc.bundles.store import (
 )
 from genjscc.errors import InvalidInputError
 from genjscc.training import loop
+from genjscc.training.codes_first import CodesFirst
 from genjscc.training.draws import draw_batch, draw_rate
 from genjscc.training.latent_start_config import LatentStartConfig
-from genjscc.training.loop import PairTraining, Stage, load_trained
+from genjscc.training.loop import Stage, load_trained
 from genjscc.training.run import RunFolder
 from receiver.forward import ForwardOperator
 from receiver.inverse_variables import latent_spread
@@ -122,8 +123,25 @@ def _link(path: Path, config: LatentStartConfig) -> ForwardOperator:
     return link.requires_grad_(False)
 
 
-class LatentStartTraining(PairTraining[LatentStartConfig]):
-    """A run in one stage."""
+class StartLatents(nn.Module):
+    """A `StartOperator` as far as the latents, W+; called as one."""
+
+    def __init__(self, operator: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(operator, StartOperator):
+            raise TypeError(f"{type(operator).__name__} is no start operator")
+        self.operator = operator
+
+    def forward(
+        self, images: Tensor, snr_db: Tensor, unit_noise: Tensor, channels: int | None = None
+    ) -> Tensor:
+        x_hat = self.operator.receive(images, snr_db, unit_noise, channels)
+        latents: Tensor = self.operator.start(x_hat)
+        return latents
+
+
+class LatentStartTraining(CodesFirst[LatentStartConfig]):
+    """A run in one stage, the codes' before it."""
 
     scheme = "start"
     frozen = FROZEN
@@ -139,8 +157,11 @@ class LatentStartTraining(PairTraining[LatentStartConfig]):
     def load_initial_decoder(self, pair: nn.Module, root: Path, declared: BundleConfig) -> None:
         raise NotImplementedError("the configuration refuses an initial bundle")
 
-    def plan(self) -> Sequence[Stage]:
-        return [Stage(self.config.images, (1.0,))]
+    def later_stages(self) -> Sequence[Stage]:
+        return [Stage(self.config.stage1_images, (1.0,))]
+
+    def to_latent(self, pair: nn.Module) -> nn.Module:
+        return StartLatents(pair)
 
     def facts(self) -> dict[str, str]:
         return {"generator": _sha256(self.config.generator)}

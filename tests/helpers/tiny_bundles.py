@@ -10,6 +10,7 @@ from torch import nn
 
 from genjscc.bundles.config import BundleConfig
 from genjscc.bundles.store import write_bundle
+from genjscc.training.stylegan2_codes import CodeEncoder, fit_basis, start_mapping
 from receiver.deepjscc import Decoder
 from receiver.generative import LatentDecoder, LatentSpace
 from receiver.stylegan2 import Generator
@@ -73,6 +74,16 @@ def tiny_face_generator() -> Generator:
                 parameter.mul_(100)  # they are stored 100 times as large as used
         generator.latent_avg.copy_(generator.mean_latent())
     return generator.eval()
+
+
+def write_coded_generator(folder: Path) -> None:
+    """The tiny generator with codes, as one that was trained here."""
+    generator = tiny_face_generator()
+    images = torch.rand(40, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    basis = fit_basis(images, generator.style_dim, seed=1)
+    start_mapping(generator, basis.deviation)
+    generator.latent_avg.copy_(generator.mean_latent())
+    save_bundle(generator, folder, "# tiny\n", codes=CodeEncoder(basis, 64, 0))
 
 
 def write_tiny_generative(

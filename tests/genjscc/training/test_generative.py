@@ -17,6 +17,7 @@ from tiny_bundles import (
     GENERATOR,
     MULTI,
     tiny_face_generator,
+    write_coded_generator,
     write_tiny,
     write_tiny_generative,
 )
@@ -26,10 +27,11 @@ from genjscc.bundles.store import read_config
 from genjscc.errors import InvalidInputError
 from genjscc.repository import REPOSITORY
 from genjscc.settings import ReceiverSettings
+from genjscc.training.codes_first import Codes
 from genjscc.training.config import GenerativeJSCCConfig, load_config
 from genjscc.training.export import export_run
-from genjscc.training.generative import FROZEN, Codes, GenerativeTraining, fit
-from genjscc.training.stylegan2_codes import CodeEncoder, fit_basis, latent_offset, start_mapping
+from genjscc.training.generative import FROZEN, GenerativeTraining, fit
+from genjscc.training.stylegan2_codes import latent_offset
 from receiver.models import load_decoder
 from receiver.service import ReceiverRoom
 from receiver.stylegan2_checkpoints import load_bundle, save_bundle
@@ -199,14 +201,8 @@ def test_a_stage_that_stalls_makes_room_for_the_next(photos: Path, tmp_path: Pat
 
 @pytest.fixture(scope="module")
 def coded(photos: Path) -> Path:
-    """The tiny generator with codes, as one that was trained here."""
-    generator = tiny_face_generator()
-    images = torch.rand(40, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    basis = fit_basis(images, generator.style_dim, seed=1)
-    start_mapping(generator, basis.deviation)
-    generator.latent_avg.copy_(generator.mean_latent())
     folder = photos / "coded" / GENERATOR
-    save_bundle(generator, folder, "# tiny\n", codes=CodeEncoder(basis, 64, 0))
+    write_coded_generator(folder)
     return folder
 
 

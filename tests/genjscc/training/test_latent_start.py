@@ -4,11 +4,19 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
 from photo_folders import write_photos
-from tiny_bundles import GENERATOR, MULTI, SINGLE, tiny_face_generator, write_both
+from tiny_bundles import (
+    GENERATOR,
+    MULTI,
+    SINGLE,
+    tiny_face_generator,
+    write_both,
+    write_coded_generator,
+)
 
 from genjscc.bundles.store import read_generator_config
 from genjscc.errors import BundleError, InvalidInputError
@@ -50,7 +58,7 @@ def tiny(folder: Path, **changes: object) -> LatentStartConfig:
         "symbol_channels": 8,
         "perceptual": None,
         "batch_size": 4,
-        "images": 8,
+        "stage1_images": 8,
         "learning_rate": 3e-3,
         "schedule": "cosine",
         "ema_decay": 0.5,
@@ -82,7 +90,7 @@ def test_it_begins_at_the_mean_latent_whatever_it_sees(folder: Path) -> None:
 
 
 def test_it_learns_and_nothing_else_does(folder: Path, tmp_path: Path) -> None:
-    config = tiny(folder, images=120, sample_share=0.5)
+    config = tiny(folder, stage1_images=120, sample_share=0.5)
     before = build(config)
     losses: list[float] = []
     training = fit(
@@ -103,8 +111,24 @@ def test_it_learns_and_nothing_else_does(folder: Path, tmp_path: Path) -> None:
     assert {name.split(".")[0] for name in state["pair"]} == {"start"}
 
 
+def test_codes_are_learned_first(folder: Path, tmp_path: Path) -> None:
+    coded = tmp_path / GENERATOR
+    write_coded_generator(coded)
+    changes = {"code_images": 120, "stage1_images": 4, "snr_db": (20, 20), "train": folder / "val"}
+    config = tiny(folder, generator=coded, sample_share=0, **changes)
+    seen: list[dict[str, float]] = []
+    trained = fit(
+        config, tmp_path / "run", one_process(), lambda _, values: seen.append(dict(values))
+    )
+    codes = [values["codes"] for values in seen if "codes" in values]
+    assert len(codes) == 30
+    assert np.mean(codes[-5:]) < 0.9 * np.mean(codes[:5])
+    assert trained.finished
+    assert trained.images == 124
+
+
 def test_the_linear_part_begins_as_the_samples_say(folder: Path, tmp_path: Path) -> None:
-    config = tiny(folder, linear_images=24, images=4)
+    config = tiny(folder, linear_images=24, stage1_images=4)
     training = LatentStartTraining(config, tmp_path, one_process())
     linear = training.pair.get_submodule("start.linear")
     assert isinstance(linear.bias, torch.Tensor)
@@ -138,12 +162,14 @@ def test_samples_belong_to_their_seed(folder: Path) -> None:
 
 
 def test_a_resumed_run_repeats_an_unbroken_one(folder: Path, tmp_path: Path) -> None:
-    whole = fit(tiny(folder, images=16), tmp_path / "whole", one_process())
-    fit(tiny(folder, images=8, schedule="plateau"), tmp_path / "broken", one_process())
+    whole = fit(tiny(folder, stage1_images=16), tmp_path / "whole", one_process())
+    fit(tiny(folder, stage1_images=8, schedule="plateau"), tmp_path / "broken", one_process())
     reference = fit(
-        tiny(folder, images=16, schedule="plateau"), tmp_path / "unbroken", one_process()
+        tiny(folder, stage1_images=16, schedule="plateau"), tmp_path / "unbroken", one_process()
     )
-    resumed = fit(tiny(folder, images=16, schedule="plateau"), tmp_path / "broken", one_process())
+    resumed = fit(
+        tiny(folder, stage1_images=16, schedule="plateau"), tmp_path / "broken", one_process()
+    )
     assert whole.images == resumed.images == 16
     for a, b in zip(resumed.pair.parameters(), reference.pair.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
@@ -184,7 +210,7 @@ def test_what_does_not_fit_is_named(folder: Path, tmp_path: Path) -> None:
         build(tiny(folder, symbol_channels=32, channel_steps=[2, 32]))
     with pytest.raises(InvalidInputError, match="holds no checkpoint of a start network"):
         export_start(tmp_path)
-    fit(tiny(folder, images=4), tmp_path / "run", one_process())
+    fit(tiny(folder, stage1_images=4), tmp_path / "run", one_process())
     other = tiny_face_generator()
     with torch.no_grad():
         other.conv1.conv.weight.mul_(1.1)
