@@ -110,11 +110,15 @@ class GenerativeTraining(CodesFirst[GenerativeJSCCConfig]):
         return build_pair(self.config)
 
     def load_initial_decoder(self, pair: nn.Module, root: Path, declared: BundleConfig) -> None:
-        if declared.generative is not None:
-            fields = ("latent", "latent_layers", "latent_grid", "noise")
-            refuse_other_sizes(root / declared.name, self.config, declared.generative, fields)
-        latents = pair.get_submodule("decoder.latents")
-        self.take_over(latents, load_latents(root, declared), declared)
+        given = declared.generative
+        latents, other = pair.get_submodule("decoder.latents"), load_latents(root, declared)
+        if given is not None:
+            widens = (given.latent, self.config.latent) == ("w", "w+")
+            fields = ["latent_layers", "latent_grid", "noise", *([] if widens else ["latent"])]
+            refuse_other_sizes(root / declared.name, self.config, given, fields)
+            if widens:
+                _widen(other.latent_mlp, latents)
+        self.take_over(latents, other, declared)
 
     def later_stages(self) -> Sequence[Stage]:
         config = self.config
@@ -135,6 +139,18 @@ class GenerativeTraining(CodesFirst[GenerativeJSCCConfig]):
 
     def facts(self) -> dict[str, str]:
         return {"generator": generator_sha256(self.config)}
+
+
+@torch.no_grad()
+def _widen(mlp: nn.Sequential, latents: nn.Module) -> None:
+    """Lets an MLP for W answer W+: the same style for each layer."""
+    last = mlp[-1]
+    if not isinstance(last, nn.Linear) or not isinstance(latents, LatentDecoder):
+        raise TypeError("not the networks of GenerativeJSCC")
+    wide = nn.Linear(last.in_features, last.out_features * latents.num_ws)
+    wide.weight.copy_(last.weight.repeat(latents.num_ws, 1))
+    wide.bias.copy_(last.bias.repeat(latents.num_ws))
+    mlp[-1] = wide
 
 
 def generator_sha256(config: GenerativeJSCCConfig) -> str:

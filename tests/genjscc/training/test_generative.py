@@ -287,6 +287,24 @@ def test_a_run_becomes_a_bundle_that_computes_the_same(
     ReceiverRoom(ReceiverSettings(bundles=root)).warm_up()
 
 
+def test_a_run_for_w_plus_starts_from_a_bundle_for_w(photos: Path, tmp_path: Path) -> None:
+    declared = write_tiny_generative(tmp_path)
+    config = tiny(
+        photos,
+        symbol_channels=32,
+        channel_steps=STEPS,
+        latent="w+",
+        initial_bundle=tmp_path / GENERATIVE,
+    )
+    pair = GenerativeTraining(config, tmp_path / "run", one_process()).pair
+    symbols, snr_db = torch.randn(2, 64, dtype=torch.complex64), torch.zeros(2)
+    with torch.inference_mode():
+        w, _ = load_decoder(tmp_path, declared).get_submodule("latents")(symbols, snr_db)
+        w_plus, _ = pair.get_submodule("decoder.latents")(symbols, snr_db)
+    assert w_plus.shape == (2, 10, w.shape[-1])
+    torch.testing.assert_close(w_plus, w.unsqueeze(1).expand_as(w_plus))
+
+
 def test_export_does_not_mix_generators_up(photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos / GENERATOR, tmp_path / GENERATOR)
     config = tiny(photos, generator=tmp_path / GENERATOR, stage2_images=0)
@@ -319,11 +337,10 @@ def test_a_new_run_starts_from_a_bundle_of_either_scheme(photos: Path, tmp_path:
             latents = load_decoder(tmp_path, declared).get_submodule("latents").state_dict()
             own = pair.get_submodule("decoder.latents").state_dict()
             assert all(torch.equal(own[k], v) for k, v in latents.items())
-    with pytest.raises(InvalidInputError, match=r"latent w; this run has w\+"):
+    write_tiny_generative(tmp_path, "plus", latent="w+")
+    with pytest.raises(InvalidInputError, match=r"latent w\+; this run has w"):
         GenerativeTraining(
-            tiny(photos, **sizes, initial_bundle=tmp_path / GENERATIVE, latent="w+"),
-            tmp_path / "other",
-            one_process(),
+            tiny(photos, **sizes, initial_bundle=tmp_path / "plus"), tmp_path / "no", one_process()
         )
     blind = tiny(photos, **sizes, initial_bundle=tmp_path / GENERATIVE, af=False)
     without = GenerativeTraining(blind, tmp_path / "blind", one_process()).pair.state_dict()
