@@ -10,7 +10,8 @@ After each block b the features go three ways:
 
     P_l,b  global mean, then 1x1 to style_dim/8 numbers: a part of the initial latent (a variant
            averages to a grid of cells, which keeps where in the image the features are)
-    P_n,b  1x1 to one channel: a noise map
+    P_n,b  1x1 to one channel: a noise map, in units of the generator's features (its noise inputs
+           are scaled by learned strengths, which may be small: a map is divided by its input's)
     on     to the next block
 
 The eight parts, concatenated, pass an MLP and become the latent L, one w for all layers of G (or
@@ -53,6 +54,7 @@ LATENT_GRIDS = (1, 2, 4)
 _SMALLEST = 64
 _SLOPE = 0.2
 _START = 0.25
+_WEAKEST = 1e-4
 
 
 def fed_noise_inputs(size: int) -> range:
@@ -168,8 +170,8 @@ class LatentDecoder(nn.Module):
 
         Returns:
             L: float32 [B, style_dim], or [B, num_ws, style_dim] for w+.
-            N: for each noise input [B, 1, r, r] (or [1, 1, r, r] of zeros), or None for those
-            that keep the generator's fixed buffer.
+            N: for each noise input [B, 1, r, r] (or [1, 1, r, r] of zeros) in units of the
+            features that it is added to, or None for those that keep the generator's fixed buffer.
         """
         size = (self.size, self.size)
         bottleneck, channels = bottleneck_from_symbols(symbols, self.symbol_channels, size)
@@ -228,6 +230,12 @@ class GenerativeDecoder(nn.Module):
         side = self.latents.size
         if size != (side, side):
             raise ValueError(f"size: got {size}; the generator makes {side}x{side} pixels")
-        ws, noise = self.latents(symbols, snr_db)
+        ws, maps = self.latents(symbols, snr_db)
+        strengths = self.generator.noise_strengths()
+        # Next to no strength passes nothing on, whatever the map.
+        units = torch.where(strengths.abs() > _WEAKEST, 1 / strengths, 1.0)
+        noise = [
+            None if given is None else given * unit for given, unit in zip(maps, units, strict=True)
+        ]
         x_hat: Tensor = (self.generator.synthesis(ws, noise) + 1) / 2
         return x_hat if self.training else x_hat.clamp(0, 1)

@@ -291,6 +291,11 @@ class Generator(nn.Module):
         """The buffers, [1, 1, r, r] each."""
         return [self.noises.get_buffer(f"noise_{i}") for i in range(len(self.noise_sizes))]
 
+    def noise_strengths(self) -> Tensor:
+        """The learned factor of each noise input, [noise inputs]."""
+        layers = [module for module in self.modules() if isinstance(module, StyledConv)]
+        return torch.cat([layer.noise.weight for layer in layers])
+
     def forward(
         self,
         z: Tensor,

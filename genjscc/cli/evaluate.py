@@ -15,7 +15,13 @@ from rich.table import Table
 
 from genjscc.cli.console import err, present
 from genjscc.cli.inversion import TIMEOUT_S, InversionPairs, inversion_of
-from genjscc.cli.options import ChannelAddress, Receiver, Transmitter
+from genjscc.cli.options import (
+    ChannelAddress,
+    ChannelName,
+    Receiver,
+    Transmitter,
+    channel_of,
+)
 from genjscc.cli.origin import origin
 from genjscc.cli.send import scheme_name
 from genjscc.client.aio import DEFAULT_TIMEOUT_S
@@ -72,6 +78,9 @@ def evaluate(
         ),
     ] = None,
     inversion: InversionPairs = None,
+    noise: Annotated[
+        ChannelName, typer.Option(help="awgn, or rayleigh with one gain for each image.")
+    ] = ChannelName.AWGN,
     num: Annotated[int, typer.Option(help="Images, evenly spaced over the folder; 0: all.")] = 1000,
     size: Annotated[int, typer.Option(help="Central squares of that side; 0: as they are.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the noise; image number i has SEED + i.")] = 0,
@@ -124,6 +133,7 @@ def evaluate(
     images = load_dataset(data, num, size, dataset, split)
     meter = make_meter(perceptual=perceptual, frechet=frechet, fid=fid)
     options = inversion_of(inversion)
+    kind = channel_of(measurable(noise, linear), 0.0, 0)
     outcomes: list[Outcome] = []
     link: Any
     addresses = (transmitter, channel, receiver)
@@ -152,6 +162,7 @@ def evaluate(
                         seed=seed,
                         scheme=how,
                         inversion=options if how == "inverse" else None,
+                        channel=kind,
                         note=note,
                     )
                 outcomes.append(outcome)
@@ -175,6 +186,15 @@ def evaluate(
         results=[*records, *differences],
         files=[results, picture],
     )
+
+
+def measurable(noise: ChannelName, linear: Path | None) -> ChannelName:
+    """The kind of channel, where records and baseline have it. Raises InvalidInputError."""
+    if noise not in (ChannelName.AWGN, ChannelName.RAYLEIGH):
+        raise InvalidInputError("--noise", f"got {noise.value}; must be awgn or rayleigh")
+    if noise is ChannelName.RAYLEIGH and linear is not None:
+        raise InvalidInputError("--noise", "the linear baseline knows awgn; leave --linear out")
+    return noise
 
 
 def parse_snrs(text: str, option: str) -> list[float]:

@@ -38,6 +38,8 @@ class DiscriminatorFeatures(nn.Module):
             ):
                 if hasattr(block, conv):
                     _fold(block, conv, norm)
+        _fold(network, "_conv_head", "_bn1")
+        self.head = network._conv_head
         self.side = side
         self.stem = nn.Sequential(network._conv_stem, nn.ReLU6())
         self.blocks = network._blocks
@@ -52,6 +54,11 @@ class DiscriminatorFeatures(nn.Module):
             x = block(x)
             at_stride[self.side // x.shape[-1]] = x
         return [x for stride, x in at_stride.items() if stride >= _FINEST_STRIDE]
+
+    def deepest(self, maps: list[Tensor]) -> Tensor:
+        """What the network's last layers make of the coarsest map: [B, 1280, h, w]."""
+        deep: Tensor = self.head(maps[-1]).relu()
+        return deep
 
 
 def _fold(module: nn.Module, conv: str, norm: str) -> None:

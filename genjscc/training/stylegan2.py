@@ -29,11 +29,19 @@ from torch.utils.data import DataLoader
 
 from genjscc.training.collective import mean_over_processes, rows_of_processes
 from genjscc.training.data import ImageFolder, StepSampler
+from genjscc.training.frechet_matching import FrechetMatching, pooled
 from genjscc.training.run import RunFolder
 from genjscc.training.stopping import StopOnSignal, any_process
 from genjscc.training.stylegan2_codes import shift_latents
 from genjscc.training.stylegan2_config import StyleGAN2Config
-from genjscc.training.stylegan2_losses import Balance, image_losses, latent_gradients
+from genjscc.training.stylegan2_discriminator import Augmentation
+from genjscc.training.stylegan2_losses import (
+    REBUILT,
+    SAMPLED,
+    Balance,
+    image_losses,
+    latent_gradients,
+)
 from genjscc.training.stylegan2_networks import (
     build_networks,
     load_start,
@@ -45,6 +53,7 @@ from receiver.stylegan2 import Generator, StyledConv
 
 _COOLDOWN_FLOOR = 0.1
 _QUEUE_CHUNK = 256
+_MATCHING_CHUNK = 32
 # Steps between measurements of the gradients that balance the losses.
 _MEASURE_EVERY = 10
 # Columns of train.csv; a term that is not active yet is nan.
@@ -55,6 +64,8 @@ LOGGED = (
     "adversarial_weight",
     "hinge_real",
     "hinge_fake",
+    "distance_rebuilt",
+    "distance_samples",
     "critic",
     "latent_distance",
     "images_per_s",
@@ -76,6 +87,7 @@ class StyleGAN2Training:
         self.optimizers = make_optimizers(config, self.networks)
         self.queue = torch.zeros(config.code_queue, config.style_dim, device=fabric.device)
         self.queued = 0
+        self.matching: FrechetMatching | None = None
         if state is not None:
             self._restore(state)
         else:
@@ -132,6 +144,8 @@ class StyleGAN2Training:
         """One step of all networks; returns what the logs show."""
         config, networks = self.config, self.networks
         draws = _draws(config.seed, self.step, self.fabric.global_rank)
+        if config.matching and self.adversarial_factor and self.matching is None:
+            self._start_matching()
         flips = torch.rand(len(pixels), generator=draws) < 0.5
         x = to_float(pixels)
         x = torch.where(flips[:, None, None, None], x.flip(3), x).to(self.fabric.device)
@@ -144,6 +158,7 @@ class StyleGAN2Training:
                 networks.perceptual if self._perceptual else None,
                 networks.features,
                 networks.discriminator,
+                self.matching,
                 images.detach(),
                 x,
                 draws,
@@ -162,6 +177,8 @@ class StyleGAN2Training:
         latent, more = self._latent_gradients(draws)
         self._apply(latent, discriminator=losses.discriminator is not None)
         self._enqueue(codes)
+        if losses.summary is not None:
+            values |= self._note_features(losses.summary)
         if losses.measured is not None:
             measured = mean_over_processes(self.fabric, torch.stack(losses.measured))
             self.balance.note(*measured.tolist())
@@ -174,13 +191,14 @@ class StyleGAN2Training:
         config = self.config
         return bool(config.perceptual_weight) and self.images >= config.perceptual_after
 
-    def _adversarial_weights(self) -> tuple[float, float] | None:
+    def _adversarial_weights(self) -> tuple[float, float, float] | None:
         if not self.adversarial_factor:
             return None
         on_rebuilt, on_samples = self.balance.weights()
         return (
             on_rebuilt * self.config.adversarial_reconstructions * self.adversarial_factor,
             on_samples * self.config.adversarial_samples * self.adversarial_factor,
+            self.config.matching * self.adversarial_factor,
         )
 
     def _generate(self, x: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -234,6 +252,59 @@ class StyleGAN2Training:
             x[1::2] = x[1::2].flip(3)
             self.queue[start : start + len(x)] = self.networks.encoder(x)[0]
         self.queued = slots
+
+    @torch.no_grad()
+    def _start_matching(self) -> None:
+        """Measures the distributions of real images, of their reconstructions and of samples."""
+        config, networks, fabric = self.config, self.networks, self.fabric
+        ranks, rank = fabric.world_size, fabric.global_rank
+        share = min(config.matching_images, len(self.data)) // ranks
+        stride = len(self.data) // (share * ranks)
+        found: list[list[Tensor]] = [[], [], []]
+        for start in range(0, share, _MATCHING_CHUNK):
+            draws = _draws(config.seed, -1 - start, rank)
+            chosen = range(start, min(start + _MATCHING_CHUNK, share))
+            pixels = [self.data[(i * ranks + rank) * stride] for i in chosen]
+            x = to_float(torch.stack(pixels).to(fabric.device))
+            x[1::2] = x[1::2].flip(3)
+            z = torch.randn(len(x), config.style_dim, generator=draws).to(fabric.device)
+            with fabric.autocast():
+                for rows, images in zip(found, (x, *self._both_kinds(x, z, draws)), strict=True):
+                    augment = Augmentation.draw(
+                        len(x), config.image_size, config.augment, draws
+                    ).to(fabric.device)
+                    images = images.contiguous(memory_format=torch.channels_last)
+                    maps = networks.features(augment.apply(images))
+                    deepest = networks.features.deepest(maps)
+                    matched = networks.perceptual(images)
+                    rows.append(pooled([*matched, *maps, deepest]))
+            widths = [level.shape[1] for level in (*matched, *maps, deepest)]
+        self.matching = FrechetMatching(widths, 2, config.matching_keep).to(fabric.device)
+        real, rebuilt, sampled = (rows_of_processes(fabric, torch.cat(rows)) for rows in found)
+        self.matching.set_real(real)
+        self.matching.start(REBUILT, rebuilt)
+        self.matching.start(SAMPLED, sampled)
+
+    def _both_kinds(self, x: Tensor, z: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Reconstructions of x and samples of z, as the averaged generator makes them."""
+        generator: Generator = self.networks.average
+        codes = torch.cat([self.networks.encoder(x)[0], self.networks.averaged_codes(z)])
+        noise = generator.random_noise(len(codes), draws)
+        images = generator.synthesis(generator.broadcast(codes), noise)
+        return images[: len(x)], images[len(x) :]
+
+    def _note_features(self, summary: Tensor) -> dict[str, float]:
+        """Moves the distributions of generated features on; their distances from the real ones."""
+        if self.matching is None:
+            raise RuntimeError("no distributions of features")
+        split = self.config.reconstructions
+        parts = {"distance_rebuilt": summary[:split], "distance_samples": summary[split:]}
+        values = {}
+        for kind, (name, part) in zip((REBUILT, SAMPLED), parts.items(), strict=True):
+            rows = rows_of_processes(self.fabric, part)
+            self.matching.note(kind, rows, self.step)
+            values[name] = self.matching.distance(kind)
+        return values
 
     @torch.no_grad()
     def _enqueue(self, codes: Tensor) -> None:
@@ -293,6 +364,7 @@ class StyleGAN2Training:
                 "queue": self.queue,
                 "queued": self.queued,
                 "balance": list(astuple(self.balance)),
+                "matching": None if self.matching is None else self.matching.state_dict(),
                 "step": self.step,
                 "images": self.images,
             }
@@ -308,6 +380,11 @@ class StyleGAN2Training:
         self.queue.copy_(state["queue"])
         self.queued = state["queued"]
         self.balance = Balance(*state["balance"])
+        if (matching := state.get("matching")) is not None:
+            widths = [len(mean) for name, mean in matching.items() if name.endswith(".mean")]
+            self.matching = FrechetMatching(widths, 2, self.config.matching_keep)
+            self.matching.load_state_dict(matching)
+            self.matching.to(self.fabric.device)
         self.step = state["step"]
 
 

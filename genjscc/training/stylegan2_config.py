@@ -59,6 +59,18 @@ class StyleGAN2Config(BaseModel):
         "reconstruction's (root mean square per pixel)",
     )
     adversarial_reconstructions: float = Field(0.4, ge=0, description="the same on reconstructions")
+    matching: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the distance between the distributions of generated and of real "
+        "features (those of discriminator and perceptual distance); 0: none",
+    )
+    matching_images: int = Field(
+        4096, ge=64, description="images that the distributions are first measured on"
+    )
+    matching_keep: float = Field(
+        0.995, ge=0, lt=1, description="share of the running distribution that a step keeps"
+    )
     code_noise: float = Field(
         0.05, ge=0, description="noise on the codes of real images, in standard deviations"
     )
@@ -136,6 +148,13 @@ class StyleGAN2Config(BaseModel):
             raise ValueError(
                 f"noise_limits: got {low}, {high}; noise_strength {self.noise_strength} lies "
                 "between them"
+            )
+        if self.matching and not self.perceptual_weight:
+            raise ValueError("matching: needs the perceptual term (perceptual_weight is 0)")
+        if self.matching and self.perceptual_after > self.adversarial_after:
+            raise ValueError(
+                f"matching: begins with the adversarial terms, at {self.adversarial_after} images "
+                f"(adversarial_after); perceptual_after {self.perceptual_after} is later"
             )
         if self.code_queue < self.latent_batch:
             raise ValueError(

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genjscc.training.discriminator_features import DiscriminatorFeatures
+from genjscc.training.frechet_matching import FrechetMatching, pooled
 from genjscc.training.perceptual_features import PerceptualFeatures
 from genjscc.training.stylegan2_codes import LatentCritic, critic_loss, sliced_wasserstein
 from genjscc.training.stylegan2_config import StyleGAN2Config
@@ -27,6 +28,8 @@ _BALANCE_MEMORY, _TINY = 0.8, 1e-12
 # R1 on the critic, computed at every 4th step and weighted up for the others.
 _PENALTY_EVERY, _PENALTY = 4, 0.5
 _PROJECTIONS = 128
+# Kinds of generated images, for the matching of features.
+REBUILT, SAMPLED = 0, 1
 
 
 @dataclass
@@ -68,6 +71,8 @@ class ImageLosses:
     """the discriminator's loss, with its graph"""
     measured: tuple[Tensor, Tensor, Tensor] | None = None
     """for `Balance.note`, of this process; at some steps"""
+    summary: Tensor | None = None
+    """[B, F]: for `FrechetMatching.note`, of this process; where features are matched"""
     values: dict[str, float] = field(default_factory=dict)
     """for the log"""
 
@@ -77,11 +82,12 @@ def image_losses(
     perceptual: PerceptualFeatures | None,
     features: DiscriminatorFeatures,
     discriminator: Discriminator,
+    matching: FrechetMatching | None,
     generated: Tensor,
     x: Tensor,
     draws: torch.Generator,
     *,
-    weights: tuple[float, float] | None,
+    weights: tuple[float, float, float] | None,
     measure: bool,
 ) -> ImageLosses:
     """Losses of reconstructions and samples.
@@ -91,11 +97,13 @@ def image_losses(
         perceptual: the distance of images to their reconstructions; None: that term is off.
         features: that the discriminator looks at.
         discriminator: heads on these features.
+        matching: of their distributions; None: that term is off.
         generated: [B, 3, S, S] without graph: reconstructions of the first images of x, then
             samples.
         x: [N, 3, S, S] real images in [-1, 1].
         draws: of the augmentation.
-        weights: of the adversarial terms on reconstructions and on samples; None: there are none.
+        weights: of the adversarial terms on reconstructions and on samples, and of the matching;
+            None: there are none.
         measure: whether to measure the terms' gradients apart, which costs a second pass.
     """
     split = config.reconstructions
@@ -103,10 +111,12 @@ def image_losses(
     distortion = (generated[:split] - x[:split]).square().mean((1, 2, 3)) / 4  # on [0, 1]
     loss = config.mse_weight * distortion.sum()
     values = {"mse": distortion.mean().item()}
+    matched: list[Tensor] = []
     if perceptual is not None:
         with torch.no_grad():
             wanted = perceptual(x[:split])
-        distance = perceptual.distance(perceptual(generated[:split]), wanted)
+        matched = perceptual(generated if matching is not None else generated[:split])
+        distance = perceptual.distance([level[:split] for level in matched], wanted)
         loss = loss + config.perceptual_weight * distance.sum()
         values["st_lpips"] = distance.mean().item()
     if weights is None:
@@ -126,6 +136,12 @@ def image_losses(
     # The terms on reconstructions and on samples do not meet: one pass gives both gradients.
     adversarial = weights[0] * generator_loss(on_rebuilt).sum()
     adversarial = adversarial + weights[1] * generator_loss(on_samples).sum()
+    summary = None
+    if matching is not None:
+        summary = pooled([*matched, *seen_features, features.deepest(seen_features)])
+        drift = weights[2] * matching(REBUILT, summary[:split]).sum()
+        adversarial = adversarial + drift + weights[2] * matching(SAMPLED, summary[split:]).sum()
+        summary = summary.detach()
     measured = None
     if measure:
         plain = generator_loss(on_rebuilt).sum() + generator_loss(on_samples).sum()
@@ -146,7 +162,7 @@ def image_losses(
         "hinge_real": real_loss.item(),
         "hinge_fake": fake_loss.item(),
     }
-    return ImageLosses(gradient, real_loss + fake_loss, measured, values)
+    return ImageLosses(gradient, real_loss + fake_loss, measured, summary, values)
 
 
 def _rms(gradient: Tensor) -> Tensor:

@@ -123,6 +123,33 @@ def test_noise_maps_reach_the_image() -> None:
         torch.testing.assert_close(off(symbols(1), torch.zeros(1), SIZE), silent)
 
 
+def test_noise_maps_are_in_units_of_the_features() -> None:
+    """However weakly a generator's noise inputs are scaled, a map adds the same."""
+    strong, weak = decoder(), decoder()
+    with torch.no_grad():
+        for name, parameter in weak.generator.named_parameters():
+            if name.endswith("noise.weight"):
+                parameter.mul_(0.05)
+        # The inputs that no block feeds keep their buffers, which the factor weakens.
+        for network in (strong, weak):
+            for buffer in network.generator.fixed_noise():
+                buffer.zero_()
+        images = [network(symbols(2), torch.zeros(2), SIZE) for network in (strong, weak)]
+    torch.testing.assert_close(images[0], images[1], atol=1e-5, rtol=1e-5)
+
+
+def test_a_generator_without_noise_shows_no_maps() -> None:
+    network = decoder()
+    with torch.no_grad():
+        for name, parameter in network.generator.named_parameters():
+            if name.endswith("noise.weight"):
+                parameter.zero_()
+        with_maps = network(symbols(1), torch.zeros(1), SIZE)
+        for head in network.latents.to_noise.parameters():
+            head.zero_()
+        torch.testing.assert_close(network(symbols(1), torch.zeros(1), SIZE), with_maps)
+
+
 def test_w_plus_gives_each_layer_its_own_style() -> None:
     with torch.no_grad():
         ws, _ = decoder(latent="w+").latents(symbols(2), torch.zeros(2))

@@ -36,7 +36,7 @@ def missing(
     for expected in EXPECTED:
         lack = expected.is_here(sources)
         if lack:
-            rows.append([expected.title, lack, _code(expected.command)])
+            rows.append([expected.title, lack, f"`{expected.command}`"])
     if not with_pictures:
         rows.append(["Pictures", "everything", "`genjscc compare PICTURE --model NAME`"])
     if rows:
@@ -66,10 +66,6 @@ def files(book: Book, sources: Sources) -> None:
         count = len(results.records) + len(results.inversions)
         rows.append([source.name, str(count), results.commit, f"`{results.command}`"])
     book.table(["", "records", "commit", "command"], rows)
-
-
-def _code(command: str) -> str:
-    return f"`{command}`" if command else "no command offers it yet"
 
 
 def _cells(
@@ -153,7 +149,8 @@ EXPECTED: tuple[Expected, ...] = (
     Expected(
         "Rayleigh fading, DeepJSCC",
         _any(lambda s: any(e.record.channel != "awgn" and is_learned(e) for e in s.entries)),
-        "",
+        f"genjscc evaluate {_FACES}/test results/fading_faces64.json --model faces64 "
+        "--noise rayleigh",
     ),
     Expected(
         "Rayleigh fading, separation",

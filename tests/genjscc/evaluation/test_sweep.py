@@ -12,8 +12,10 @@ import torch
 from photo_folders import write_photos
 from PIL import Image
 from real_services import Services
+from typer.testing import CliRunner
 
 from genjscc import Link, LocalLink
+from genjscc.cli import app
 from genjscc.cli.evaluate import load_dataset, make_meter, parse_snrs
 from genjscc.errors import InvalidInputError, MissingExtraError
 from genjscc.evaluation.frechet import EffLite0Distance, InceptionDistance
@@ -218,3 +220,24 @@ def test_the_command_writes_what_it_shows(bundles: Path, photos: Path, tmp_path:
     assert "evaluate" in content["command"]
     with Image.open(path.with_suffix(".png")) as picture:
         assert picture.width > picture.height > 200
+
+
+def test_the_command_does_rayleigh_fading_as_well(
+    bundles: Path, photos: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "faded.json"
+    usual = ["evaluate", str(photos), str(target), "--bundles", str(bundles), "--size", "32"]
+    usual += ["--snr-db=20", "--perceptual", "none", "--no-frechet", "--num", "4"]
+    runner = CliRunner()
+    psnrs = {}
+    for noise in ("awgn", "rayleigh"):
+        done = runner.invoke(app, [*usual, "--noise", noise])
+        assert done.exit_code == 0, done.output
+        (record, *_) = read_results(target).records
+        psnrs[record.channel] = record.psnr_db.mean
+    assert psnrs["awgn"] != psnrs["fading"]
+    for wrong in (["--noise", "rician"], ["--noise", "rayleigh", "--linear", str(photos)]):
+        refused = runner.invoke(app, [*usual, *wrong])
+        assert refused.exit_code != 0
+        assert isinstance(refused.exception, InvalidInputError)
+        assert "--noise" in str(refused.exception)

@@ -55,6 +55,8 @@ def config(photos: Path) -> StyleGAN2Config:
         perceptual_after=0,
         adversarial_after=0,
         adversarial_ramp=8,
+        matching=0.5,
+        matching_images=64,
         reconstructions=2,
         samples=2,
         latent_batch=16,
@@ -165,7 +167,10 @@ def test_steps_go_against_the_gradient_in_any_memory_layout(
 def test_noise_strengths_stay_within_their_limits(
     config: StyleGAN2Config, fabric: Fabric, tmp_path: Path
 ) -> None:
-    config = config.model_copy(update={"learning_rate": 0.1, "noise_limits": (0.018, 0.04)})
+    limits = (0.018, 0.04)
+    config = config.model_copy(
+        update={"learning_rate": 0.1, "noise_limits": limits, "matching": 0.0}
+    )
     training = StyleGAN2Training(config, tmp_path, fabric)
     for _, pixels in zip(range(4), training.batches(), strict=False):
         training.train_step(pixels)
@@ -234,6 +239,8 @@ def test_from_scratch_the_terms_join_one_by_one(
     assert seen[0] == {"mse", "correction", "critic", "latent_distance"}
     assert seen[1] - seen[0] == {"st_lpips"}
     assert {"hinge_real", "hinge_fake", "adversarial_weight"} <= seen[2] - seen[1]
+    assert "distance_samples" not in seen[1]
+    assert training.matching is not None
 
 
 def test_the_shipped_configuration_is_valid() -> None:
