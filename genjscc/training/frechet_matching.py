@@ -74,7 +74,7 @@ class _Group(nn.Module):
         )
         root = (real + ridge[0, 0]).sqrt()
         values, vectors = torch.linalg.eigh(root[:, None] * (generated + ridge) * root)
-        values = values.clamp(min=float(ridge[0, 0]) ** 2)
+        values = values.clamp(min=shrinkage.item() ** 2)
         inverse = (vectors * values.rsqrt()) @ vectors.t()
         self.transport[kind].copy_(root[:, None] * inverse * root)
         trace = (real + torch.diagonal(generated)).sum() + 2 * ridge.trace()

@@ -269,11 +269,11 @@ class StyleGAN2Training:
             x[1::2] = x[1::2].flip(3)
             z = torch.randn(len(x), config.style_dim, generator=draws).to(fabric.device)
             with fabric.autocast():
-                for rows, images in zip(found, (x, *self._both_kinds(x, z, draws)), strict=True):
+                for rows, made in zip(found, (x, *self._both_kinds(x, z, draws)), strict=True):
                     augment = Augmentation.draw(
                         len(x), config.image_size, config.augment, draws
                     ).to(fabric.device)
-                    images = images.contiguous(memory_format=torch.channels_last)
+                    images = made.contiguous(memory_format=torch.channels_last)
                     maps = networks.features(augment.apply(images))
                     deepest = networks.features.deepest(maps)
                     matched = networks.perceptual(images)
