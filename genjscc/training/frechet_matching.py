@@ -69,10 +69,9 @@ class _Group(nn.Module):
         """Computes T and the distance, as a share of the real variance, from the moments."""
         first, real = self.first[kind].double(), self.variances.double()
         generated = self.second[kind].double() - first[:, None] * first
-        ridge = (
-            _SHRINKAGE * real.mean() * torch.eye(len(real), dtype=real.dtype, device=real.device)
-        )
-        root = (real + ridge[0, 0]).sqrt()
+        shrinkage = _SHRINKAGE * real.mean()
+        ridge = shrinkage * torch.eye(len(real), dtype=real.dtype, device=real.device)
+        root = (real + shrinkage).sqrt()
         values, vectors = torch.linalg.eigh(root[:, None] * (generated + ridge) * root)
         values = values.clamp(min=shrinkage.item() ** 2)
         inverse = (vectors * values.rsqrt()) @ vectors.t()
@@ -136,7 +135,7 @@ class FrechetMatching(nn.Module):
 
     def _parts(self, rows: Tensor) -> list[tuple[_Group, Tensor]]:
         groups = [group for group in self.groups if isinstance(group, _Group)]
-        return list(zip(groups, rows.split(self.widths, dim=1), strict=True))
+        return list(zip(groups, torch.split(rows, self.widths, dim=1), strict=True))
 
 
 def pooled(maps: Sequence[Tensor]) -> Tensor:
