@@ -92,4 +92,8 @@ def soak(found: dict[str, Any]) -> list[str]:
     ]
     head = ["", "MiB, a tenth in", "at the end", "descriptors", "at the end", "threads"]
     ends = ", ".join(f"{count} {name}" for name, count in found["ends"].items())
-    return [*table([*head, "at the end"], rows), f"{found['images']} images: {ends}.\n"]
+    load = f"{found['images']} images in {found['seconds'] / 60:.0f} minutes"
+    pause = (
+        f", each caller pausing {found['pause_ms']:g} ms after each" if found["pause_ms"] else ""
+    )
+    return [*table([*head, "at the end"], rows), f"{load}{pause}: {ends}.\n"]

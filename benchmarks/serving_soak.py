@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """An hour of mixed load: does anything grow?
 
-    python benchmarks/serving_soak.py
+    python benchmarks/serving_soak.py [--pause-ms 100]
 
 Single calls and streams of images of several sizes, rates and SNRs; callers that go away or have
 no time; wrong requests; watches of the health. Memory, descriptors and threads of the three
-services are noted every ten seconds; the first tenth of the time is warm-up.
+services are noted every ten seconds; the first tenth of the time is warm-up. With a pause the
+callers wait after each image, which leaves the machine's cores to others.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ WRONG: list[Any] = [b"no image", b"", "/nowhere/photo.png"]
 class Soak:
     """Load of many kinds until a moment."""
 
-    def __init__(self, addresses: dict[str, str], until: float) -> None:
-        self._addresses, self._until = addresses, until
+    def __init__(self, addresses: dict[str, str], until: float, pause_s: float) -> None:
+        self._addresses, self._until, self._pause_s = addresses, until, pause_s
         self._rng = random.Random(0)  # noqa: S311
         self.ends: Counter[str] = Counter()
         self.mix = Mix(
@@ -67,6 +68,7 @@ class Soak:
                 await asyncio.sleep(self._rng.uniform(0, 0.02))
                 sending.cancel()
             await self._note(sending)
+            await asyncio.sleep(self._pause_s)
 
     async def _stream(self, link: AsyncLink) -> None:
         while not self._over():
@@ -81,6 +83,7 @@ class Soak:
                 count += 1
                 if count >= leave_after:
                     break
+                await asyncio.sleep(self._pause_s)
             await outcomes.aclose()
 
     async def _come_and_go(self) -> None:
@@ -113,13 +116,15 @@ def main() -> int:
     made = parser("an hour of mixed load", "bench_serving_soak.json")
     made.add_argument("--seconds", type=float, default=3600.0)
     made.add_argument("--every", type=float, default=10.0, help="seconds between samples")
+    made.add_argument("--pause-ms", type=float, default=0.0, help="of a caller after each image")
     arguments = made.parse_args()
     if arguments.short:
         arguments.seconds, arguments.every = 15.0, 0.5
     samples: dict[str, list[Use]] = {role: [] for role in ROLES}
     with LocalServices() as services:
         started = time.monotonic()
-        soak = Soak(services.addresses, started + arguments.seconds)
+        pause_s = arguments.pause_ms / 1000
+        soak = Soak(services.addresses, started + arguments.seconds, pause_s)
 
         async def watched() -> None:
             running = asyncio.create_task(soak.run())
@@ -159,6 +164,7 @@ def main() -> int:
         short=arguments.short,
         criteria=criteria,
         seconds=seconds,
+        pause_ms=arguments.pause_ms,
         images=sum(soak.ends.values()),
         ends=dict(soak.ends.most_common()),
         services=found,
