@@ -85,7 +85,10 @@ class _Group(nn.Module):
         mean = self.first[kind]
         centred = y.detach() - mean
         towards = mean + centred - centred @ self.transport[kind]
-        return 2 * (y * towards).sum(1) / self.variances.sum()
+        # The moments lag behind: without a limit, what overshoots would be pulled ever harder.
+        total = self.variances.sum()
+        length = towards.norm(dim=1, keepdim=True) / total.sqrt()
+        return 2 * (y * towards / length.clamp(min=1)).sum(1) / total
 
 
 class FrechetMatching(nn.Module):

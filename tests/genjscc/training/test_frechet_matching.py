@@ -79,6 +79,18 @@ def test_an_axis_without_spread_is_no_danger() -> None:
     assert gradient.abs().max() < 10
 
 
+def test_nothing_pulls_harder_than_by_the_spread_of_the_real_features() -> None:
+    generated = rows(4000, 2, spread=100.0)
+    made = matching(generated)
+    moving = generated.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(made(0, moving).sum(), moving)
+    for part, real in zip(gradient.split(WIDTHS, 1), rows(4000, 0).split(WIDTHS, 1), strict=True):
+        total = torch.cov(real.t()).trace()
+        limit = 2 / total.sqrt() / len(WIDTHS)
+        assert part.norm(dim=1).max() < 1.02 * limit
+        assert part.norm(dim=1).median() > 0.9 * limit
+
+
 def test_pooled() -> None:
     maps = [torch.ones(2, 3, 4, 4), 2 * torch.ones(2, 1, 2, 2)]
     assert pooled(maps).tolist() == [[1.0, 1.0, 1.0, 2.0]] * 2
