@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from tiny_generators import ffhq_widths, reference_state, reference_values, tiny_generator
 from torch import Tensor
 
 from genjscc.errors import InvalidInputError
+from genjscc.repository import REPOSITORY
 from receiver.stylegan2 import Generator, SynthesisState
 
 
@@ -168,13 +173,39 @@ def test_is_one_graph_for_torch_compile(generator: Generator) -> None:
     torch.testing.assert_close(compiled(w), generator.synthesis(w))
 
 
-@pytest.mark.parametrize(("size", "multiplier"), [(512, 1), (512, 2), (1024, 2)])
-def test_published_sizes_load_and_run(size: int, multiplier: int) -> None:
+LOAD_AND_RUN = """
+import resource, sys
+from pathlib import Path
+import torch
+from receiver.stylegan2_checkpoints import load_generator
+
+torch.set_num_threads(1)
+generator = load_generator(Path(sys.argv[1])).requires_grad_(False)
+image = generator(torch.randn(1, 512))
+assert image.isfinite().all()
+peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(*generator.sizes.widths, *image.shape, peak_kib / 2**20)
+"""
+
+
+@pytest.mark.parametrize(
+    ("size", "multiplier", "gib"), [(512, 1, 1.5), (512, 2, 1.5), (1024, 2, 2.0)]
+)
+def test_published_sizes_load_and_run_within_the_stated_memory(
+    size: int, multiplier: int, gib: float, tmp_path: Path
+) -> None:
     widths = ffhq_widths(size, multiplier)
     state = Generator(widths).state_dict()
     state.pop("latent_avg")
-    generator = Generator.from_state_dict(state, torch.zeros(512)).requires_grad_(False)
-    assert generator.sizes.widths == tuple(widths)
-    image = generator(torch.randn(1, 512), dtype=torch.bfloat16)
-    assert image.shape == (1, 3, size, size)
-    assert image.isfinite().all()
+    torch.save({"g_ema": state}, tmp_path / "generator.pt")
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD_AND_RUN, str(tmp_path / "generator.pt")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=200,
+    )
+    *shapes, peak_gib = done.stdout.split()
+    assert [int(number) for number in shapes] == [*widths, 1, 3, size, size]
+    assert float(peak_gib) < gib
