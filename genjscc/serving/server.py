@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -21,10 +21,10 @@ from prometheus_client import start_http_server
 
 from genjscc.addresses import is_loopback
 from genjscc.errors import GenJSCCError
+from genjscc.serving.calls import CallHandler
 from genjscc.serving.cores import keep_for_device
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.health import Health
-from genjscc.serving.interceptor import CallInterceptor
 from genjscc.serving.listener import Listener
 from genjscc.serving.logs import set_up_logging
 from genjscc.serving.metrics import Metrics
@@ -83,12 +83,13 @@ class Server:
         settings = self._settings
         credentials, tokens = server_credentials(settings), accepted_tokens(settings)
         span = make_tracer(self._service.role, enabled=settings.tracing)
-        interceptor = CallInterceptor(self.metrics, TokenGuard(tokens), self.dispatcher.enter, span)
+        calls = CallHandler(self.metrics, TokenGuard(tokens), self.dispatcher.enter, span)
+        self._add_services(calls)
         await self._report(_NOT_SERVING)
         address = f"{settings.host}:{settings.port}"
         try:
             self._listener = Listener(
-                lambda: self._make_server(interceptor),
+                lambda: self._make_server(calls),
                 address,
                 credentials,
                 restarted=self.metrics.listener_restarts.inc,
@@ -114,10 +115,17 @@ class Server:
         await self.dispatcher.start()
         await self._report(_SERVING)
 
-    def _make_server(self, interceptor: CallInterceptor) -> grpc.aio.Server:
-        service, longest = self._service, self._settings.max_message_bytes
-        server = grpc.aio.server(
-            interceptors=[interceptor],
+    def _add_services(self, calls: CallHandler) -> None:
+        # To generated code a server is what services can be added to.
+        server, service = cast("grpc.aio.Server", calls), self._service
+        service.register(self.dispatcher, self.metrics, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        enable_reflection((service.full_name, health.SERVICE_NAME), server)
+
+    def _make_server(self, calls: CallHandler) -> grpc.aio.Server:
+        longest = self._settings.max_message_bytes
+        return grpc.aio.server(
+            handlers=[calls],
             options=[
                 ("grpc.max_receive_message_length", longest),
                 ("grpc.max_send_message_length", longest),
@@ -130,10 +138,6 @@ class Server:
                 ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
             ],
         )
-        service.register(self.dispatcher, self.metrics, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        enable_reflection((service.full_name, health.SERVICE_NAME), server)
-        return server
 
     async def _report(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", self._service.full_name):

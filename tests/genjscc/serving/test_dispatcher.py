@@ -35,7 +35,7 @@ async def started(room: FakeRoom, **settings: Any) -> Dispatcher[Any, Any, Any, 
 
 
 async def call(dispatcher: Any, text: str) -> Any:
-    """A call of its own, as the interceptor serves it."""
+    """A call of its own, as a server serves it."""
     with dispatcher.enter(streaming=False):
         return await dispatcher.answer(text)
 

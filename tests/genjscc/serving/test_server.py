@@ -28,7 +28,7 @@ from genjscc.errors import (
     UnavailableError,
     error_from_status,
 )
-from genjscc.serving import interceptor
+from genjscc.serving import calls
 from genjscc.serving.context import request_id
 from genjscc.serving.logs import JsonFormatter
 from genjscc.serving.server import Server
@@ -292,7 +292,7 @@ async def test_a_call_without_a_request_is_told_so(monkeypatch: pytest.MonkeyPat
                 await method(iter([]))
             assert caught.value.details() == "request: is missing"
             # One that only holds a place loses it.
-            monkeypatch.setattr(interceptor, "_RECEIVE_S", 0.2)
+            monkeypatch.setattr(calls, "_RECEIVE_S", 0.2)
             holding = method()
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await holding

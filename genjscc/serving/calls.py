@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import grpc
@@ -44,10 +44,10 @@ def _accept_request_id(metadata: dict[str, Any]) -> None:
 
 
 if TYPE_CHECKING:  # generic for type checkers only
-    _ServerInterceptor = grpc.aio.ServerInterceptor[Any, Any]
+    _Handler = grpc.GenericRpcHandler[Any, Any]
     _Context = grpc.aio.ServicerContext[Any, Any]
 else:
-    _ServerInterceptor = grpc.aio.ServerInterceptor
+    _Handler = grpc.GenericRpcHandler
     _Context = grpc.aio.ServicerContext
 
 
@@ -106,8 +106,12 @@ class _Call:
             log.log(level, "call", extra=extra)
 
 
-class CallInterceptor(_ServerInterceptor):
-    """Wraps the handlers of this product's services; health and reflection are only guarded.
+class CallHandler(_Handler):
+    """Finds the handler of every call of a server, and wraps those of this product's services.
+
+    Health and reflection are only guarded. Services are added here as to a server, whose only
+    handler this is. Its own table of registered methods stays empty: grpcio's loop, when it
+    accepts a call, waits for each of them anew.
 
     Args:
         metrics: of the service.
@@ -125,28 +129,40 @@ class CallInterceptor(_ServerInterceptor):
     ) -> None:
         self._metrics, self._guard, self._enter = metrics, guard, enter
         self._span = span
+        self._services: list[grpc.GenericRpcHandler[Any, Any]] = []
         self._methods: dict[str, _Method] = {}
-        self._wrapped: dict[str, Any] = {}
+        self._handlers: dict[str, Any] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    def add_generic_rpc_handlers(
+        self, handlers: Iterable[grpc.GenericRpcHandler[Any, Any]]
+    ) -> None:
+        """Adds services."""
+        self._services.extend(handlers)
+
+    def add_registered_method_handlers(self, name: str, handlers: Mapping[str, Any]) -> None:
+        """Nothing: generated code hands the same ones to `add_generic_rpc_handlers`."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """What serves a call; None: there is no such method."""
         method = handler_call_details.method
-        handler = await continuation(handler_call_details)
-        ours = handler is not None and method.startswith(_PREFIX)
+        # A method's handler is always the same.
+        handler = self._handlers.get(method) or self._find(handler_call_details)
         try:
             self._guard.check(method, handler_call_details.invocation_metadata)
         except AccessError as error:
             self._metrics.rejected.labels("token").inc()
+            ours = handler is not None and method.startswith(_PREFIX)
             return self._refusal(method, error, count=ours)
-        if not ours:
-            return handler
-        # A method's handler is always the same.
-        if method not in self._wrapped:
-            self._wrapped[method] = self._wrap(method, handler)
-        return self._wrapped[method]
+        return handler
+
+    def _find(self, details: grpc.HandlerCallDetails) -> Any:
+        for service in self._services:
+            if (handler := service.service(details)) is not None:
+                method = details.method
+                ours = method.startswith(_PREFIX)
+                self._handlers[method] = self._wrap(method, handler) if ours else handler
+                return self._handlers[method]
+        return None
 
     def _refusal(self, method: str, error: GenJSCCError, *, count: bool) -> Any:
         """A handler that ends the call without reading it."""
