@@ -34,13 +34,21 @@ def noise_power(snr_db: Array, power: float = 1.0) -> Array:
     return power / 10.0 ** (snr_db / 10.0)
 
 
+def _widened(symbols: Array) -> Array:
+    # A sum over 10^4 symbols in float32 would cost the sixth digit, and the square of a large but
+    # valid float32 would overflow.
+    xp = _namespace(symbols)
+    return xp.astype(symbols, xp.complex128)
+
+
+def _energy(wide: Array) -> Array:
+    xp = _namespace(wide)
+    return xp.real(xp.vecdot(wide, wide))
+
+
 def energy(symbols: Array) -> Array:
     """||z||^2 of each row, in float64. Shapes: [B, k] -> [B]."""
-    xp = _namespace(symbols)
-    # complex128: a sum over 10^4 symbols in float32 would cost the sixth digit, and the square
-    # of a large but valid float32 would overflow.
-    wide = xp.astype(symbols, xp.complex128)
-    return xp.real(xp.vecdot(wide, wide))
+    return _energy(_widened(symbols))
 
 
 def normalize_power(z_tilde: Array, power: float = 1.0) -> Array:
@@ -53,16 +61,16 @@ def normalize_power(z_tilde: Array, power: float = 1.0) -> Array:
         InvalidInputError: a row is all zero, so no scale can give it power P.
     """
     xp = _namespace(z_tilde)
-    row_energy = energy(z_tilde)
-    if bool(xp.any(row_energy == 0)):
+    # Scaled in double precision: neither the factor nor the product leaves its range, whatever
+    # float32 comes in, the smallest and the largest included.
+    wide = _widened(z_tilde)
+    row_energy = _energy(wide)
+    if (row_energy == 0).any():
         raise InvalidInputError(
             "symbols", "the codeword is all zero; its power cannot be normalised"
         )
     k = z_tilde.shape[-1]
-    # Scaled in double precision: neither the factor nor the product leaves its range, whatever
-    # float32 comes in, the smallest and the largest included.
-    wide = xp.astype(z_tilde, xp.complex128) * xp.sqrt(k * power / row_energy)[..., None]
-    return xp.astype(wide, z_tilde.dtype)
+    return xp.astype(wide * xp.sqrt(k * power / row_energy)[..., None], z_tilde.dtype)
 
 
 def awgn(z: Array, snr_db: Array, unit_noise: Array, power: float = 1.0) -> Array:
@@ -118,8 +126,7 @@ def measured_snr_db(signal: Array, received: Array) -> Array:
     `signal` is what would arrive without noise: z, or h z under fading.
     """
     xp = _namespace(signal)
-    signal_energy = energy(signal)
     noise_energy = energy(received - signal)
-    ratio = signal_energy / xp.where(noise_energy > 0, noise_energy, xp.ones_like(noise_energy))
-    infinite = xp.full_like(signal_energy, float("inf"))
-    return xp.where(noise_energy > 0, 10.0 * xp.log10(ratio), infinite)
+    silent = noise_energy == 0
+    ratio = energy(signal) / xp.where(silent, 1.0, noise_energy)
+    return xp.where(silent, float("inf"), 10.0 * xp.log10(ratio))

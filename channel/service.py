@@ -43,7 +43,7 @@ from genjscc.settings import ChannelSettings
 from genjscc.v1 import channel_pb2, channel_pb2_grpc, codeword_pb2
 from genjscc.wire.codewords import symbols_from_message
 from genjscc.wire.numbers import checked_seed, checked_snr_db
-from genjscc.wire.tensors import complex_to_message
+from genjscc.wire.tensors import write_complex
 
 _MAX_K_FACTOR = 1e6
 _QUICK_BYTES = 32 * 1024
@@ -214,22 +214,18 @@ class ChannelRoom:
     def finish(self, job: TransmitJob, result: TransmitResult) -> channel_pb2.TransmitResponse:
         if job.kind.noise and not job.kind.plugin:
             self._observe_snr_db(job.snr_db, result.snr_db)
-        state = None
-        if result.gains is not None:
-            state = channel_pb2.ChannelState(
-                gains=complex_to_message(result.gains), block_length=job.kind.block_length
-            )
-        received = codeword_pb2.Codeword(
-            header=job.header, symbols=complex_to_message(result.received)
-        )
-        return channel_pb2.TransmitResponse(
-            received=received,
+        response = channel_pb2.TransmitResponse(
             seed=job.seed,
             measured_power=result.power,
             measured_snr_db=result.snr_db,
-            state=state,
             compute_seconds=result.seconds,
         )
+        response.received.header.CopyFrom(job.header)
+        write_complex(result.received, response.received.symbols)
+        if result.gains is not None:
+            response.state.block_length = job.kind.block_length
+            write_complex(result.gains, response.state.gains)
+        return response
 
     def warm_up(self) -> None:
         """Runs the noise once: a library's first call is its slowest."""
