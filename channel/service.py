@@ -243,19 +243,18 @@ class ChannelServicer(channel_pb2_grpc.ChannelServiceServicer):
         response: channel_pb2.TransmitResponse = await self._dispatcher.answer(request)
         return response
 
-    async def TransmitStream(
+    def TransmitStream(
         self,
         request_iterator: Any,
         context: Any,
     ) -> AsyncIterator[channel_pb2.TransmitStreamResponse]:
-        async for answer in answer_stream(
+        return answer_stream(
             self._dispatcher,
             self._metrics,
             "TransmitStream",
             request_iterator,
             channel_pb2.TransmitStreamResponse,
-        ):
-            yield answer
+        )
 
 
 def channel_service(settings: ChannelSettings) -> Service:

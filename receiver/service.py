@@ -234,19 +234,18 @@ class ReceiverServicer(receiver_pb2_grpc.ReceiverServiceServicer):
         response: receiver_pb2.DecodeResponse = await self._dispatcher.answer(request)
         return response
 
-    async def DecodeStream(
+    def DecodeStream(
         self,
         request_iterator: Any,
         context: Any,
     ) -> AsyncIterator[receiver_pb2.DecodeStreamResponse]:
-        async for answer in answer_stream(
+        return answer_stream(
             self._dispatcher,
             self._metrics,
             "DecodeStream",
             request_iterator,
             receiver_pb2.DecodeStreamResponse,
-        ):
-            yield answer
+        )
 
     async def Invert(
         self, request: Any, context: Any

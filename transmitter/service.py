@@ -137,19 +137,18 @@ class TransmitterServicer(transmitter_pb2_grpc.TransmitterServiceServicer):
         response: transmitter_pb2.EncodeResponse = await self._dispatcher.answer(request)
         return response
 
-    async def EncodeStream(
+    def EncodeStream(
         self,
         request_iterator: Any,
         context: Any,
     ) -> AsyncIterator[transmitter_pb2.EncodeStreamResponse]:
-        async for answer in answer_stream(
+        return answer_stream(
             self._dispatcher,
             self._metrics,
             "EncodeStream",
             request_iterator,
             transmitter_pb2.EncodeStreamResponse,
-        ):
-            yield answer
+        )
 
     async def ListModels(
         self,

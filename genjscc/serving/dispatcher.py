@@ -11,7 +11,14 @@ nothing waits for company, unless `max_delay_ms` asks for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Sequence,
+)
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
@@ -169,32 +176,40 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         return steps if steps is not None and steps.takes(job) else None
 
     async def answer_stream(
-        self, items: AsyncIterable[In], answer_item: Callable[[In], asyncio.Future[Out]]
+        self,
+        items: AsyncIterable[In],
+        answer_at_once: Callable[[In], Out | None],
+        answer_item: Callable[[In], Coroutine[Any, Any, Out]],
     ) -> AsyncIterator[Out]:
         """Answers in the order of the items, up to `stream_window` of them in work at a time.
 
         Args:
             items: of the stream.
-            answer_item: starts the work on an item that has been let in.
+            answer_at_once: answers an item of which all work is quick; None for others.
+            answer_item: the work on another item, which begins when it has been let in.
 
         Raises:
             UnavailableError: the service shuts down; what was begun has been answered before.
             Exception: what the source of the items raised; likewise.
         """
         window = asyncio.Semaphore(self.stream_window)
-        answers: asyncio.Queue[asyncio.Future[Out] | None] = asyncio.Queue()
-        begun: set[asyncio.Future[Out]] = set()
+        answers: asyncio.Queue[Out | asyncio.Task[Out] | None] = asyncio.Queue()
+        begun: set[asyncio.Task[Out]] = set()
+
+        async def begin(item: In) -> asyncio.Task[Out]:
+            place = await self._admission.enter_item()
+            answer = asyncio.create_task(answer_item(item))
+            # Not for its own code to do: a task that is cancelled early never runs.
+            answer.add_done_callback(lambda _: place.__exit__())
+            begun.add(answer)
+            return answer
 
         async def read() -> None:
             try:
                 async for item in items:
                     await window.acquire()
-                    place = await self._admission.enter_item()
-                    answer = answer_item(item)
-                    # Not for its own code to do: a task that is cancelled early never runs.
-                    answer.add_done_callback(lambda _, place=place: place.__exit__())  # type: ignore[misc]
-                    begun.add(answer)
-                    answers.put_nowait(answer)
+                    answer = answer_at_once(item)
+                    answers.put_nowait(await begin(item) if answer is None else answer)
             except asyncio.CancelledError:
                 if not self._draining:
                     raise
@@ -206,8 +221,11 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         self._readers.add(reader)
         try:
             while (answer := await answers.get()) is not None:
-                yield await answer
-                begun.discard(answer)
+                if isinstance(answer, asyncio.Task):
+                    yield await answer
+                    begun.discard(answer)
+                else:
+                    yield answer
                 window.release()
             await reader
         finally:

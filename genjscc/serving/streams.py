@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
@@ -15,7 +14,7 @@ from genjscc.v1 import codeword_pb2
 Answer = TypeVar("Answer")
 
 
-async def answer_stream(
+def answer_stream(
     dispatcher: Dispatcher[Any, Any, Any, Any],
     metrics: Metrics,
     method: str,
@@ -31,9 +30,10 @@ async def answer_stream(
         requests: messages with `item_id` and `request`.
         make_answer: the answer's message class, with `item_id`, `response` and `error`.
     """
+    succeeded = metrics.items.labels(method, "OK")
 
     def answer_with(item: Any, response: Any) -> Answer:
-        metrics.items.labels(method, "OK").inc()
+        succeeded.inc()
         return make_answer(item_id=item.item_id, response=response)
 
     def answer_of_error(item: Any, error: Exception) -> Answer:
@@ -42,23 +42,17 @@ async def answer_stream(
         failure = codeword_pb2.ItemError(code=code.value[0], message=text)
         return make_answer(item_id=item.item_id, error=failure)
 
-    async def answer_item(item: Any) -> Answer:
+    def answer_at_once(item: Any) -> Answer | None:
         try:
-            return answer_with(item, await dispatcher.answer(item.request))
+            response = dispatcher.answer_at_once(item.request)
+            return None if response is None else answer_with(item, response)
         except Exception as error:  # noqa: BLE001 (an item's failure is that item's answer)
             return answer_of_error(item, error)
 
-    def start(item: Any) -> asyncio.Future[Answer]:
+    async def answer_item(item: Any) -> Answer:
         try:
-            response = dispatcher.answer_at_once(item.request)
-            if response is None:
-                return asyncio.create_task(answer_item(item))
-            answer = answer_with(item, response)
+            return answer_with(item, await dispatcher.answer(item.request))
         except Exception as error:  # noqa: BLE001 (as above)
-            answer = answer_of_error(item, error)
-        done = asyncio.get_running_loop().create_future()
-        done.set_result(answer)
-        return done
+            return answer_of_error(item, error)
 
-    async for answered in dispatcher.answer_stream(requests, start):
-        yield answered
+    return dispatcher.answer_stream(requests, answer_at_once, answer_item)

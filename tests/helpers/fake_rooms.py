@@ -70,15 +70,14 @@ class FakeServicer(channel_pb2_grpc.ChannelServiceServicer):
     async def Transmit(self, request: Any, context: Any) -> Any:  # noqa: N802
         return await self._dispatcher.answer(request)
 
-    async def TransmitStream(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
-        async for answer in answer_stream(
+    def TransmitStream(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
+        return answer_stream(
             self._dispatcher,
             self._metrics,
             "TransmitStream",
             request_iterator,
             channel_pb2.TransmitStreamResponse,
-        ):
-            yield answer
+        )
 
 
 def fake_service(room: FakeRoom, before_load: Any = None) -> Service:

@@ -212,8 +212,13 @@ async def test_a_batch_waits_for_company_where_it_is_told_to() -> None:
     dispatcher.close()
 
 
-def answering(dispatcher: Any) -> Any:
-    return lambda text: asyncio.create_task(dispatcher.answer(text))
+def never_at_once(_: object) -> None:
+    """No item is quick."""
+
+
+def answered(dispatcher: Any, items: AsyncIterator[str]) -> Any:
+    """A stream of items, as a servicer answers it."""
+    return dispatcher.answer_stream(items, never_at_once, dispatcher.answer)
 
 
 async def texts(*given: str) -> AsyncIterator[str]:
@@ -228,7 +233,7 @@ async def test_streams_leave_room_for_single_calls_and_take_turns() -> None:
 
     async def use(name: str, count: int) -> list[str]:
         items = texts(*(f"{name}{i}" for i in range(count)))
-        return [answer_of(a) async for a in dispatcher.answer_stream(items, answering(dispatcher))]
+        return [answer_of(a) async for a in answered(dispatcher, items)]
 
     greedy = asyncio.create_task(use("g", 30))
     await queued(dispatcher, 2)
@@ -253,7 +258,7 @@ async def test_places_come_back_whatever_becomes_of_a_stream() -> None:
     dispatcher = await started(room, stream_queue_size=3)
     for moment in range(6):
         room.gate.clear()
-        answers = dispatcher.answer_stream(texts("a", "b", "c", "d", "e"), answering(dispatcher))
+        answers = answered(dispatcher, texts("a", "b", "c", "d", "e"))
         taking = asyncio.ensure_future(anext(answers))
         for _ in range(moment):
             await asyncio.sleep(0)
@@ -261,7 +266,7 @@ async def test_places_come_back_whatever_becomes_of_a_stream() -> None:
         await asyncio.gather(taking, return_exceptions=True)
         await answers.aclose()
         room.gate.set()
-    stream = dispatcher.answer_stream(texts("x", "y"), answering(dispatcher))
+    stream = answered(dispatcher, texts("x", "y"))
     assert [answer_of(a) async for a in stream] == ["<x>", "<y>"]
     # All places are free again.
     for _ in range(3):
@@ -291,7 +296,7 @@ async def test_draining_ends_streams_when_what_was_begun_is_answered() -> None:
             yield "x"
             await asyncio.sleep(0)
 
-    answers = dispatcher.answer_stream(endless(), answering(dispatcher))
+    answers = answered(dispatcher, endless())
     taking = asyncio.ensure_future(anext(answers))
     await asyncio.to_thread(room.entered.wait, 10)
     dispatcher.drain()
@@ -370,18 +375,18 @@ async def test_a_stream_answers_in_order_within_its_window() -> None:
     dispatcher = await started(FakeRoom(), stream_window=4)
     working, most = 0, 0
 
-    def answer(number: int) -> asyncio.Future[int]:
-        async def work() -> int:
-            nonlocal working, most
-            working += 1
-            most = max(most, working)
-            await asyncio.sleep(0.002 * (number % 3))  # the later may be ready first
-            working -= 1
-            return number
+    def at_once(number: int) -> int | None:
+        return number if number % 7 == 0 else None
 
-        return asyncio.create_task(work())
+    async def answer(number: int) -> int:
+        nonlocal working, most
+        working += 1
+        most = max(most, working)
+        await asyncio.sleep(0.002 * (number % 3))  # the later may be ready first
+        working -= 1
+        return number
 
-    answers = [a async for a in dispatcher.answer_stream(numbers(50), answer)]
+    answers = [a async for a in dispatcher.answer_stream(numbers(50), at_once, answer)]
     assert answers == list(range(50))
     # One more is being handed in and one handed out.
     assert 1 < most <= 4 + 2
@@ -390,18 +395,15 @@ async def test_a_stream_answers_in_order_within_its_window() -> None:
 
 async def test_a_stream_that_is_left_cancels_what_it_began() -> None:
     dispatcher = await started(FakeRoom(), stream_window=4)
-    begun: list[asyncio.Task[int]] = []
+    begun: list[Any] = []
 
-    def answer(number: int) -> asyncio.Future[int]:
-        async def work() -> int:
-            if number:
-                await asyncio.sleep(3600)
-            return number
+    async def answer(number: int) -> int:
+        begun.append(asyncio.current_task())
+        if number:
+            await asyncio.sleep(3600)
+        return number
 
-        begun.append(asyncio.create_task(work()))
-        return begun[-1]
-
-    answers = dispatcher.answer_stream(numbers(50), answer)
+    answers = dispatcher.answer_stream(numbers(50), never_at_once, answer)
     assert await anext(answers) == 0
     await asyncio.sleep(0.01)
     await answers.aclose()
@@ -419,10 +421,11 @@ async def test_a_source_that_breaks_breaks_its_stream_after_the_answers() -> Non
         yield 1
         raise RuntimeError("the caller went away")
 
-    def answer(number: int) -> asyncio.Future[int]:
-        return asyncio.create_task(asyncio.sleep(0, number))
+    async def answer(number: int) -> int:
+        await asyncio.sleep(0)
+        return number
 
-    answers = dispatcher.answer_stream(broken(), answer)
+    answers = dispatcher.answer_stream(broken(), never_at_once, answer)
     assert [await anext(answers), await anext(answers)] == [0, 1]
     with pytest.raises(RuntimeError, match="went away"):
         await anext(answers)
