@@ -54,10 +54,14 @@ def make_room(role: Role, dtype: str, threads: int) -> Any:
     if role == "transmitter":
         from transmitter.service import TransmitterRoom
 
-        return TransmitterRoom(TransmitterSettings(**settings))
+        transmitter = TransmitterRoom(TransmitterSettings(**settings))
+        transmitter.warm_up()
+        return transmitter
     from receiver.service import ReceiverRoom
 
-    return ReceiverRoom(ReceiverSettings(**settings))
+    receiver = ReceiverRoom(ReceiverSettings(**settings))
+    receiver.warm_up()
+    return receiver
 
 
 def requests_of(role: Role, room: Any, count: int, side: int, symbols: int = SYMBOLS) -> list[Any]:

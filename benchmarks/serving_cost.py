@@ -102,6 +102,8 @@ def main() -> int:
     rounds, images = (1, 64) if arguments.short else (7, 1600)
     transmitter = TransmitterRoom(TransmitterSettings(default_model=MODEL, threads=1))
     receiver = ReceiverRoom(ReceiverSettings(default_model=MODEL, threads=1))
+    transmitter.warm_up()  # as services do: both sides compute the same graphs
+    receiver.warm_up()
     pictures = image_requests(32, RATE)
     codewords = [
         codeword_from_message(answer(transmitter, request).codeword, limits=Limits())

@@ -9,6 +9,9 @@ x_hat passes a sigmoid, which keeps it in [0, 1].
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +24,10 @@ from genjscc.layers import (
 )
 from genjscc.layers.bottleneck import bottleneck_from_symbols
 from genjscc.layers.condition import condition, num_conditions
+from genjscc.layers.graph import as_graph
+
+Reconstruct = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
+"""(symbols [B, k], SNRs [B] in dB, padded size) -> images [B, 3, H', W'] in [0, 1]"""
 
 
 class Decoder(nn.Module):
@@ -69,6 +76,21 @@ class Decoder(nn.Module):
         Returns:
             float [B, 3, H, W] in [0, 1].
         """
+        return self._decode(self.blocks, symbols, snr_db, size)
+
+    def frozen(self) -> Reconstruct:
+        """`forward` for inference alone: its blocks as a graph.
+
+        It is for the device and the precision of this moment.
+        """
+        device = next(self.parameters()).device
+        bottleneck = torch.zeros(2, self.symbol_channels, 1, 1, device=device)
+        told = condition(torch.zeros(2, device=device), self.symbol_channels, self.channel_steps)
+        return partial(self._decode, as_graph(self.blocks, bottleneck, told))
+
+    def _decode(
+        self, blocks: nn.Module, symbols: Tensor, snr_db: Tensor, size: tuple[int, int]
+    ) -> Tensor:
         bottleneck, channels = bottleneck_from_symbols(symbols, self.symbol_channels, size)
-        x_hat = self.blocks(bottleneck, condition(snr_db, channels, self.channel_steps))
+        x_hat = blocks(bottleneck, condition(snr_db, channels, self.channel_steps))
         return torch.sigmoid(x_hat.float())

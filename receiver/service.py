@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +33,7 @@ from genjscc.wire.codewords import codeword_from_message, gains_from_message
 from genjscc.wire.images import rgb_to_message
 from genjscc.wire.numbers import checked_snr_db
 from genjscc.wire.schemes import SCHEMES, scheme_label
+from receiver.deepjscc import Decoder, Reconstruct
 from receiver.inverse_serving import (
     BEYOND_ARITHMETIC,
     DIVERGED,
@@ -45,8 +46,6 @@ from receiver.inverse_serving import (
 from receiver.jobs import DecodeJob, DecodeResult, pixels_of
 from receiver.models import Generators, load_decoder
 
-Reconstruct = Callable[[torch.Tensor, torch.Tensor, tuple[int, int]], torch.Tensor]
-"""(symbols [B, k], SNRs [B] in dB, padded size) -> images [B, 3, H', W'] in [0, 1]"""
 Schemes = dict[model_pb2.Scheme.ValueType, Reconstruct]
 
 _QUICK_BYTES = 3 * 128 * 128
@@ -66,6 +65,7 @@ class ReceiverRoom:
             return load_decoder(root, config, generators)
 
         self.catalogue: Catalogue[nn.Module] = Catalogue(settings, load)
+        self._reconstruct: dict[str, Reconstruct] = {m.name: m.network for m in self.catalogue}
         self._limits = Limits(settings.max_pixels, settings.max_symbols)
         self._inversions = Inversions(settings, self.catalogue, generators)
         self.max_active = settings.max_inversions
@@ -85,7 +85,7 @@ class ReceiverRoom:
 
     def schemes(self, model: LoadedModel[nn.Module]) -> Schemes:
         """What decodes a model's symbols in one pass, by `Scheme`; its own comes first."""
-        return {SCHEMES[model.config.scheme]: model.network}
+        return {SCHEMES[model.config.scheme]: self._reconstruct[model.name]}
 
     def is_quick(self, request: receiver_pb2.DecodeRequest) -> bool:
         header = request.received.header
@@ -214,7 +214,14 @@ class ReceiverRoom:
         )
 
     def warm_up(self) -> None:
-        """Runs each decoder once."""
+        """Runs each decoder once, those of DeepJSCC as the graphs that they are from now on.
+
+        For a process that serves: PyTorch keeps what belongs to a graph to the end of the process.
+        """
+        with self.catalogue.precision():
+            for model in self.catalogue:
+                if isinstance(model.network, Decoder):  # inversions need its gradients
+                    self._reconstruct[model.name] = model.network.frozen()
         self.catalogue.warm_up(lambda model: self.run([self._any_job(model)]))
 
     def _any_job(self, model: LoadedModel[nn.Module]) -> DecodeJob:

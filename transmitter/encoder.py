@@ -7,6 +7,7 @@ x [3,H,W] ─ RBS ─ AF ─ RB ─ RBS ─ AF ─ Attn ─ RB ─ RBS ─ AF �
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from channel.physics import normalize_power
@@ -17,8 +18,9 @@ from genjscc.layers import (
     ResidualBlock,
     ResidualBlockWithStride,
 )
-from genjscc.layers.bottleneck import symbols_from_bottleneck
+from genjscc.layers.bottleneck import STRIDE, symbols_from_bottleneck
 from genjscc.layers.condition import condition, num_conditions
+from genjscc.layers.graph import as_graph
 
 
 class Encoder(nn.Module):
@@ -48,7 +50,7 @@ class Encoder(nn.Module):
         self.symbol_channels = symbol_channels
         self.channel_steps = channel_steps
         c, n = width, num_conditions(channel_steps)
-        self.blocks = ConditionedSequence(
+        self.blocks: nn.Module = ConditionedSequence(
             [
                 ResidualBlockWithStride(3, c),
                 AFModule(c, n),
@@ -82,6 +84,16 @@ class Encoder(nn.Module):
         sent = self.symbol_channels if channels is None else channels
         bottleneck = self.blocks(images, condition(snr_db, sent, self.channel_steps))
         return symbols_from_bottleneck(bottleneck[:, :sent])
+
+    def freeze(self, device: torch.device) -> None:
+        """Turns the blocks into a graph, in the precision of this moment.
+
+        From now on the encoder is for inference alone, and for the device that it is on.
+        """
+        images = torch.zeros(2, 3, STRIDE, STRIDE, device=device)
+        snr_db = torch.zeros(2, device=device)
+        told = condition(snr_db, self.symbol_channels, self.channel_steps)
+        self.blocks = as_graph(self.blocks, images, told)
 
 
 def encode(encoder: Encoder, images: Tensor, snr_db: Tensor, channels: int | None = None) -> Tensor:

@@ -111,7 +111,13 @@ class TransmitterRoom:
         )
 
     def warm_up(self) -> None:
-        """Runs each encoder once."""
+        """Turns each encoder into a graph and runs it once.
+
+        For a process that serves: PyTorch keeps what belongs to a graph to the end of the process.
+        """
+        with self.catalogue.precision():
+            for model in self.catalogue:
+                model.network.freeze(self.catalogue.device)
         self.catalogue.warm_up(
             lambda model: self.run(
                 [

@@ -31,6 +31,13 @@ class _LowerBound(torch.autograd.Function):
         return grad * passes, None
 
 
+def _lower_bounded(x: Tensor, bound: float) -> Tensor:
+    if not torch.is_grad_enabled():  # the same, as an operation that a graph can hold
+        return x.clamp(min=bound)
+    bounded: Tensor = _LowerBound.apply(x, bound)
+    return bounded
+
+
 class GDN(nn.Module):
     """y_i = x_i / sqrt(beta_i + sum_j gamma_ij x_j^2); the inverse form multiplies instead.
 
@@ -48,7 +55,7 @@ class GDN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         beta_bound = (_BETA_MIN + _PEDESTAL) ** 0.5
-        beta = _LowerBound.apply(self.beta, beta_bound) ** 2 - _PEDESTAL
-        gamma = _LowerBound.apply(self.gamma, _PEDESTAL**0.5) ** 2 - _PEDESTAL
+        beta = _lower_bounded(self.beta, beta_bound) ** 2 - _PEDESTAL
+        gamma = _lower_bounded(self.gamma, _PEDESTAL**0.5) ** 2 - _PEDESTAL
         scale = F.conv2d(x * x, gamma[:, :, None, None], beta)
         return x * (torch.sqrt(scale) if self.inverse else torch.rsqrt(scale))
