@@ -88,7 +88,8 @@ class _Group(nn.Module):
         # The moments lag behind: without a limit, what overshoots would be pulled ever harder.
         total = self.variances.sum()
         length = towards.norm(dim=1, keepdim=True) / total.sqrt()
-        return 2 * (y * towards / length.clamp(min=1)).sum(1) / total
+        pull: Tensor = 2 * (y * towards / length.clamp(min=1)).sum(1) / total
+        return pull
 
 
 class FrechetMatching(nn.Module):
