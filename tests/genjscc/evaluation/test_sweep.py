@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 from photo_folders import write_photos
 from PIL import Image
 from real_services import Services
 from typer.testing import CliRunner
 
 from genjscc import Link, LocalLink
-from genjscc.cli import app
-from genjscc.cli.evaluate import load_dataset, make_meter, parse_snrs
+from genjscc.cli.evaluate import load_dataset, make_meter, parse_snrs, register
 from genjscc.errors import InvalidInputError, MissingExtraError
 from genjscc.evaluation.frechet import EffLite0Distance, InceptionDistance
 from genjscc.evaluation.linear import fit_linear
@@ -226,9 +226,10 @@ def test_the_command_does_rayleigh_fading_as_well(
     bundles: Path, photos: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "faded.json"
-    usual = ["evaluate", str(photos), str(target), "--bundles", str(bundles), "--size", "32"]
+    usual = [str(photos), str(target), "--bundles", str(bundles), "--size", "32"]
     usual += ["--snr-db=20", "--perceptual", "none", "--no-frechet", "--num", "4"]
-    runner = CliRunner()
+    app, runner = typer.Typer(), CliRunner()
+    register(app)
     psnrs = {}
     for noise in ("awgn", "rayleigh"):
         done = runner.invoke(app, [*usual, "--noise", noise])
