@@ -69,7 +69,7 @@ class StyleGAN2Config(BaseModel):
         4096, ge=64, description="images that the distributions are first measured on"
     )
     matching_keep: float = Field(
-        0.995, ge=0, lt=1, description="share of the running distribution that a step keeps"
+        0.98, ge=0, lt=1, description="share of the running distribution that a step keeps"
     )
     code_noise: float = Field(
         0.05, ge=0, description="noise on the codes of real images, in standard deviations"
