@@ -41,6 +41,7 @@ from genjscc.training.stylegan2_losses import (
     Balance,
     image_losses,
     latent_gradients,
+    matched_maps,
 )
 from genjscc.training.stylegan2_networks import (
     build_networks,
@@ -274,11 +275,10 @@ class StyleGAN2Training:
                         len(x), config.image_size, config.augment, draws
                     ).to(fabric.device)
                     images = made.contiguous(memory_format=torch.channels_last)
-                    maps = networks.features(augment.apply(images))
-                    deepest = networks.features.deepest(maps)
-                    matched = networks.perceptual(images)
-                    rows.append(pooled([*matched, *maps, deepest]))
-            widths = [level.shape[1] for level in (*matched, *maps, deepest)]
+                    seen = networks.features(augment.apply(images))
+                    maps = matched_maps(networks.features, networks.perceptual(images), seen)
+                    rows.append(pooled(maps))
+            widths = [level.shape[1] for level in maps]
         self.matching = FrechetMatching(widths, 2, config.matching_keep).to(fabric.device)
         real, rebuilt, sampled = (rows_of_processes(fabric, torch.cat(rows)) for rows in found)
         self.matching.set_real(real)

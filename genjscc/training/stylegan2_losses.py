@@ -138,7 +138,7 @@ def image_losses(
     adversarial = adversarial + weights[1] * generator_loss(on_samples).sum()
     summary = None
     if matching is not None:
-        summary = pooled([*matched, *seen_features, features.deepest(seen_features)])
+        summary = pooled(matched_maps(features, matched, seen_features))
         drift = weights[2] * matching(REBUILT, summary[:split]).sum()
         adversarial = adversarial + drift + weights[2] * matching(SAMPLED, summary[split:]).sum()
         summary = summary.detach()
@@ -163,6 +163,13 @@ def image_losses(
         "hinge_fake": fake_loss.item(),
     }
     return ImageLosses(gradient, real_loss + fake_loss, measured, summary, values)
+
+
+def matched_maps(
+    features: DiscriminatorFeatures, perceptual_maps: list[Tensor], maps: list[Tensor]
+) -> list[Tensor]:
+    """The feature maps whose means are matched: perceptual ones, then the discriminator's."""
+    return [*perceptual_maps, *maps, features.deepest(maps)]
 
 
 def _rms(gradient: Tensor) -> Tensor:
