@@ -27,6 +27,7 @@ from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.health import Health
 from genjscc.serving.listener import Listener
 from genjscc.serving.logs import set_up_logging
+from genjscc.serving.memory import give_back_regularly
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.reflection import enable_reflection
 from genjscc.serving.room import Room
@@ -73,6 +74,7 @@ class Server:
         self.port = 0
         self.metrics_port = -1
         self._metrics_server: Any = None
+        self._giving_back: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listens, loads the models, and only then reports SERVING.
@@ -113,6 +115,7 @@ class Server:
             )
         await self._listener.start()
         await self.dispatcher.start()
+        self._giving_back = asyncio.create_task(give_back_regularly())
         await self._report(_SERVING)
 
     def _add_services(self, calls: CallHandler) -> None:
@@ -149,6 +152,8 @@ class Server:
         self.metrics.ready.set(0)
         await self._health.enter_graceful_shutdown()
         self.dispatcher.drain()
+        if self._giving_back is not None:
+            self._giving_back.cancel()
         if self._listener is not None:
             await self._listener.stop(self._settings.grace_s)
         self.dispatcher.close()

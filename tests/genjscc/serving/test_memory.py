@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What services do with memory that is free."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+from pathlib import Path
+
+import pytest
+
+from genjscc.serving.memory import give_back, give_back_regularly
+
+_PIECE, _PIECES = 20_000, 10_000
+
+glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc")
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def with_holes() -> list[bytes]:
+    """One piece in a hundred, where all hundred were."""
+    return [bytes(_PIECE) for _ in range(_PIECES)][::100]
+
+
+@glibc
+def test_what_is_free_between_what_is_in_use_goes_back() -> None:
+    kept = with_holes()
+    before = resident()
+    assert give_back()
+    assert before - resident() > 0.5 * _PIECE * _PIECES
+    assert len(kept) == _PIECES // 100
+
+
+@glibc
+async def test_it_happens_again_and_again_until_it_is_cancelled() -> None:
+    task = asyncio.create_task(give_back_regularly(0.01))
+    for _ in range(2):
+        kept = with_holes()
+        before = resident()
+        while before - resident() < 0.5 * _PIECE * _PIECES:
+            await asyncio.sleep(0.01)
+        assert len(kept) == _PIECES // 100
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_it_ends_where_there_is_nothing_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    assert not give_back()
+    await asyncio.wait_for(give_back_regularly(0.0), 10)
