@@ -8,8 +8,9 @@ side             S/16       S/8   S/8       S/4          S/4       S/2   S/2    
 
 After each block b the features go three ways:
 
-    P_l,b  global mean, then 1x1 to style_dim/8 numbers: a part of the initial latent (a variant
-           averages to a grid of cells, which keeps where in the image the features are)
+    P_l,b  global mean, then 1x1 to style_dim/8 numbers: a part of the initial latent (variants
+           average to a grid of cells, which keeps where in the image the features are, and make
+           larger parts)
     P_n,b  1x1 to one channel: a noise map, in units of the generator's features (its noise inputs
            are scaled by learned strengths, which may be small: a map is divided by its input's)
     on     to the next block
@@ -82,6 +83,7 @@ class LatentDecoder(nn.Module):
         latent_layers: linear layers from the initial latent to L.
         latent_grid: features are averaged to so many rows and columns before P_l: 1 (the paper's
             global mean), 2 or 4.
+        latent_part: numbers that each P_l makes; 0: style_dim / 8, as in the paper.
         noise: False leaves the P_n out: the noise maps are zero, as in the first stage of
             training.
         af: False leaves the AF modules out.
@@ -101,6 +103,7 @@ class LatentDecoder(nn.Module):
         latent: LatentSpace = "w",
         latent_layers: int = 4,
         latent_grid: int = 1,
+        latent_part: int = 0,
         noise: bool = True,
         af: bool = True,
     ) -> None:
@@ -128,14 +131,15 @@ class LatentDecoder(nn.Module):
             chains.append([*attention, ResidualBlock(c, c)])
             chains.append([ResidualBlockUpsample(c, c), AFModule(c, n)])
         self.blocks = nn.ModuleList(ConditionedSequence(chain, af=af) for chain in chains)
-        pooled, part = c * latent_grid**2, style_dim // NUM_BLOCKS
+        part = latent_part or style_dim // NUM_BLOCKS
+        pooled = c * latent_grid**2
         self.to_latent = nn.ModuleList(nn.Linear(pooled, part) for _ in range(NUM_BLOCKS))
         self.to_noise = nn.ModuleList(nn.Conv2d(c, 1, 1) for _ in range(NUM_BLOCKS if noise else 0))
         for head in self.to_noise.parameters():
             nn.init.zeros_(head)
 
         outputs = style_dim if latent == "w" else style_dim * self.num_ws
-        widths = [*[style_dim] * latent_layers, outputs]
+        widths = [part * NUM_BLOCKS, *[style_dim] * (latent_layers - 1), outputs]
         linear = [nn.Linear(before, after) for before, after in pairwise(widths)]
         hidden = [part for layer in linear[:-1] for part in (layer, nn.LeakyReLU(_SLOPE))]
         self.latent_mlp = nn.Sequential(*hidden, linear[-1])

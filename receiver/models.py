@@ -89,6 +89,7 @@ def load_latents(root: Path, config: BundleConfig) -> LatentDecoder:
             latent=part.latent,
             latent_layers=part.latent_layers,
             latent_grid=part.latent_grid,
+            latent_part=part.latent_part,
             noise=part.noise,
             af=config.af,
         )

@@ -49,6 +49,9 @@ class GenerativePart(BaseModel):
     latent: Literal["w", "w+"] = Field(description="one style for all layers, or one for each")
     latent_layers: int = Field(ge=1, description="linear layers from the initial latent to L")
     latent_grid: Literal[1, 2, 4] = Field(description="cells, each way, that P_l sees; paper: 1")
+    latent_part: int = Field(
+        0, ge=0, le=4096, description="numbers that each P_l makes; 0: style_dim / 8, as the paper"
+    )
     noise: bool = Field(description="whether noise maps are transmitted")
 
 

@@ -144,6 +144,9 @@ class GenerativeJSCCConfig(GeneratorRunConfig):
     latent_grid: Literal[1, 2, 4] = Field(
         1, description="cells, each way, that features are averaged to before P_l; the paper's is 1"
     )
+    latent_part: int = Field(
+        0, ge=0, le=4096, description="numbers that each P_l makes; 0: style_dim / 8, as the paper"
+    )
     noise: bool = Field(True, description="noise maps P_n; without them there is one stage only")
     stage1_images: int = Field(
         1_000_000, ge=0, description="training images of stage 1, in which the P_n do not learn"

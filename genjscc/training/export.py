@@ -98,6 +98,7 @@ def _generative(state: dict[str, Any], root: Path) -> Exported:
         "latent": config.latent,
         "latent_layers": config.latent_layers,
         "latent_grid": config.latent_grid,
+        "latent_part": config.latent_part,
         "noise": config.noise,
     }
     codes, first, second = _images_of_stages(state["stages"], state["images"])
@@ -105,7 +106,8 @@ def _generative(state: dict[str, Any], root: Path) -> Exported:
     rows = {
         "generator": f"{source.name}, frozen; SHA-256 {sha256}",
         "latent": f"{config.latent.upper()}, {config.latent_layers} linear layers; P_l sees "
-        + ("global means, as in the paper" if grid == 1 else f"{grid}x{grid} means"),
+        + ("global means, as in the paper" if grid == 1 else f"{grid}x{grid} means")
+        + (f" and makes {config.latent_part} numbers" if config.latent_part else ""),
         "noise maps": "from the symbols" if second else "zero",
         "stages": f"{codes} images of codes before the paper's stages, {first} in stage 1, "
         f"{second} in stage 2, where all but the P_n learn at {config.stage2_share:g} of the rate",

@@ -13,6 +13,7 @@ In both stages the noise inputs that no P_n feeds keep the generator's fixed buf
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from genjscc.training.codes_first import CodesFirst
 from genjscc.training.config import GenerativeJSCCConfig
 from genjscc.training.loop import Stage, refuse_other_sizes
 from receiver.forward import ForwardOperator, send
-from receiver.generative import GenerativeDecoder, LatentDecoder
+from receiver.generative import NUM_BLOCKS, GenerativeDecoder, LatentDecoder
 from receiver.models import Generators, load_latents
 from transmitter.encoder import Encoder
 
@@ -69,6 +70,7 @@ def build_pair(config: GenerativeJSCCConfig) -> ForwardOperator:
             latent=config.latent,
             latent_layers=config.latent_layers,
             latent_grid=config.latent_grid,
+            latent_part=config.latent_part,
             noise=config.noise,
             af=config.af,
         )
@@ -115,9 +117,14 @@ class GenerativeTraining(CodesFirst[GenerativeJSCCConfig]):
         if given is not None:
             widens = (given.latent, self.config.latent) == ("w", "w+")
             fields = ["latent_layers", "latent_grid", "noise", *([] if widens else ["latent"])]
+            eighth = given.style_dim // NUM_BLOCKS
+            grows = not given.latent_part and self.config.latent_part > eighth
+            fields += [] if grows else ["latent_part"]
             refuse_other_sizes(root / declared.name, self.config, given, fields)
             if widens:
                 _widen(other.latent_mlp, latents)
+            if grows:
+                _grow_parts(other, latents)
         self.take_over(latents, other, declared)
 
     def later_stages(self) -> Sequence[Stage]:
@@ -151,6 +158,27 @@ def _widen(mlp: nn.Sequential, latents: nn.Module) -> None:
     wide.weight.copy_(last.weight.repeat(latents.num_ws, 1))
     wide.bias.copy_(last.bias.repeat(latents.num_ws))
     mlp[-1] = wide
+
+
+@torch.no_grad()
+def _grow_parts(other: LatentDecoder, latents: nn.Module) -> None:
+    """Lets P_l with an eighth of a latent each make more, which nothing looks at yet."""
+    if not isinstance(latents, LatentDecoder):
+        raise TypeError("not the networks of GenerativeJSCC")
+    first, wide_first = other.latent_mlp[0], copy.deepcopy(latents.latent_mlp[0])
+    if not isinstance(first, nn.Linear) or not isinstance(wide_first, nn.Linear):
+        raise TypeError("not the networks of GenerativeJSCC")
+    old, new = first.in_features // NUM_BLOCKS, wide_first.in_features // NUM_BLOCKS
+    wide_first.weight.zero_()
+    wide_first.bias.copy_(first.bias)
+    by_part = wide_first.weight.view(-1, NUM_BLOCKS, new)
+    by_part[:, :, :old] = first.weight.view(-1, NUM_BLOCKS, old)
+    other.latent_mlp[0] = wide_first
+    for i, head in enumerate(latents.to_latent):
+        wide, narrow = copy.deepcopy(head), other.to_latent[i]
+        for name, values in wide.named_parameters():
+            values[:old] = narrow.get_parameter(name)
+        other.to_latent[i] = wide
 
 
 def generator_sha256(config: GenerativeJSCCConfig) -> str:

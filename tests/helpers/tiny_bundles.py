@@ -92,12 +92,15 @@ def write_tiny_generative(
     *,
     steps: tuple[int, ...] = (2, 8, 32),
     latent: LatentSpace = "w",
+    latent_part: int = 0,
 ) -> BundleConfig:
     """A GenerativeJSCC pair of width 8 for 64x64 pixels, and its generator beside it."""
     generator = tiny_face_generator()
     written = save_bundle(generator, root / GENERATOR, "# tiny\n")
     seed = sum(name.encode())
-    latents = LatentDecoder(8, 32, steps, size=64, style_dim=16, latent=latent)
+    latents = LatentDecoder(
+        8, 32, steps, size=64, style_dim=16, latent=latent, latent_part=latent_part
+    )
     fill_by_rule(latents, seed + 1)
     latents.start_at_mean(generator)
     return write_bundle(
@@ -118,6 +121,7 @@ def write_tiny_generative(
                 "latent": latent,
                 "latent_layers": 4,
                 "latent_grid": 1,
+                "latent_part": latent_part,
                 "noise": True,
             },
             "domain": "noise",

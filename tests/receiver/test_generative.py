@@ -73,7 +73,9 @@ def test_sizes_that_no_run_of_noise_inputs_fits(size: int) -> None:
         fed_noise_inputs(size)
 
 
-@pytest.mark.parametrize("changes", [{}, {"latent": "w+"}, {"noise": False}, {"latent_grid": 4}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"latent": "w+"}, {"noise": False}, {"latent_grid": 4, "latent_part": 5}]
+)
 def test_images_are_in_range_and_batched_equals_alone(changes: dict[str, Any]) -> None:
     network = decoder(**changes)
     snr_db = torch.tensor([-5.0, 0.0, 5.0])

@@ -264,7 +264,9 @@ def test_one_batch_is_learned_by_heart(photos: Path, tmp_path: Path) -> None:
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
 
 
-@pytest.mark.parametrize("variant", [{}, {"latent": "w+", "latent_grid": 2, "af": False}])
+@pytest.mark.parametrize(
+    "variant", [{}, {"latent": "w+", "latent_grid": 2, "latent_part": 5, "af": False}]
+)
 def test_a_run_becomes_a_bundle_that_computes_the_same(
     photos: Path, tmp_path: Path, variant: dict[str, object]
 ) -> None:
@@ -303,6 +305,28 @@ def test_a_run_for_w_plus_starts_from_a_bundle_for_w(photos: Path, tmp_path: Pat
         w_plus, _ = pair.get_submodule("decoder.latents")(symbols, snr_db)
     assert w_plus.shape == (2, 10, w.shape[-1])
     torch.testing.assert_close(w_plus, w.unsqueeze(1).expand_as(w_plus))
+
+
+def test_parts_of_the_latent_grow_in_a_run_from_a_bundle(photos: Path, tmp_path: Path) -> None:
+    declared = write_tiny_generative(tmp_path)
+    sizes: dict[str, object] = {"symbol_channels": 32, "channel_steps": STEPS}
+    start = {**sizes, "initial_bundle": tmp_path / GENERATIVE}
+    config = tiny(photos, **start, latent="w+", latent_part=6)
+    pair = GenerativeTraining(config, tmp_path / "run", one_process()).pair
+    latents = pair.get_submodule("decoder.latents")
+    symbols, snr_db = torch.randn(2, 64, dtype=torch.complex64), torch.zeros(2)
+    with torch.inference_mode():
+        before, _ = load_decoder(tmp_path, declared).get_submodule("latents")(symbols, snr_db)
+        after, _ = latents(symbols, snr_db)
+    torch.testing.assert_close(after, before.unsqueeze(1).expand_as(after))
+    assert [head.out_features for head in latents.to_latent] == [6] * 8
+    # The new rows do not stand still: they tell of the features from the start.
+    assert all(head.weight[3:].std() > 0 for head in latents.to_latent)
+    write_tiny_generative(tmp_path, "large", latent_part=6)
+    with pytest.raises(InvalidInputError, match="latent_part 6; this run has 0"):
+        GenerativeTraining(
+            tiny(photos, **sizes, initial_bundle=tmp_path / "large"), tmp_path / "no", one_process()
+        )
 
 
 def test_export_does_not_mix_generators_up(photos: Path, tmp_path: Path) -> None:
