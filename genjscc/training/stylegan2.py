@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader
 from genjscc.training.collective import mean_over_processes, rows_of_processes
 from genjscc.training.data import ImageFolder, StepSampler
 from genjscc.training.frechet_matching import FrechetMatching, pooled
+from genjscc.training.gradient_limit import GradientLimit
 from genjscc.training.run import RunFolder
 from genjscc.training.stopping import StopOnSignal, any_process
 from genjscc.training.stylegan2_codes import shift_latents
@@ -89,6 +90,7 @@ class StyleGAN2Training:
         self.queue = torch.zeros(config.code_queue, config.style_dim, device=fabric.device)
         self.queued = 0
         self.matching: FrechetMatching | None = None
+        self.limit = GradientLimit(config.gradient_limit)
         if state is not None:
             self._restore(state)
         else:
@@ -332,12 +334,15 @@ class StyleGAN2Training:
         if not torch.linalg.vector_norm(mean).isfinite():
             return
         parts = iter(torch.split(mean, [g.numel() for g in every]))
-        for name in gradients:
+        for name, group_gradients in gradients.items():
             optimizer = self.optimizers[name]
-            for parameter in parameters_of(optimizer):
+            own_parts = [next(parts) for _ in group_gradients]
+            length = torch.linalg.vector_norm(torch.cat(own_parts)).item()
+            factor = self.limit.factor(name, length)
+            for parameter, part in zip(parameters_of(optimizer), own_parts, strict=True):
                 # In the parameter's own memory layout: fused Adam on CPUs does not look at strides.
                 own = torch.empty_like(parameter)
-                parameter.grad = own.copy_(next(parts).view_as(parameter))
+                parameter.grad = own.copy_(part.view_as(parameter)).mul_(factor)
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * self.rate_factor
             optimizer.step()
@@ -365,6 +370,7 @@ class StyleGAN2Training:
                 "queued": self.queued,
                 "balance": list(astuple(self.balance)),
                 "matching": None if self.matching is None else self.matching.state_dict(),
+                "limit": self.limit.state_dict(),
                 "step": self.step,
                 "images": self.images,
             }
@@ -380,6 +386,7 @@ class StyleGAN2Training:
         self.queue.copy_(state["queue"])
         self.queued = state["queued"]
         self.balance = Balance(*state["balance"])
+        self.limit.load_state_dict(state.get("limit", {}))
         if (matching := state.get("matching")) is not None:
             widths = [len(mean) for name, mean in matching.items() if name.endswith(".mean")]
             self.matching = FrechetMatching(widths, 2, self.config.matching_keep)

@@ -118,6 +118,12 @@ class StyleGAN2Config(BaseModel):
         8192, ge=16, description="recent codes of real images that the latent critic draws from"
     )
     betas: tuple[float, float] = Field((0.5, 0.99), description="Adam's, of all optimisers")
+    gradient_limit: float = Field(
+        0.0,
+        ge=0,
+        description="a network's gradient longer than so many times its running length is "
+        "shortened to that; 0: none is",
+    )
     ema_decay: float = Field(
         0.999, ge=0, lt=1, description="moving average of the generator's weights, per step"
     )
