@@ -7,7 +7,9 @@ The floors are the same batches without a service (`alone.py`), a bare gRPC echo
 the same messages (`echo_servers.py`). Latency with one call in flight, throughput at saturation,
 CPU seconds per image (the whole process, gRPC's threads included), memory of a replica (PSS),
 start-up until the first answer. Services and floors take turns, round by round; each ratio is
-made within a round. Networks compute on one thread; the client has the rest of the machine.
+made within a round. Networks compute on one thread; the client has the rest of the machine. Where
+that is one core, it also takes from the service's share of caches and memory: the network alone is
+measured a second time beside a client that talks to the gRPC echo.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, ExitStack
 from typing import Any
 
@@ -65,6 +68,21 @@ def computed(alone: Alone, batch: int, seconds: float) -> Found:
 def best_batch(alone: Alone, seconds: float) -> int:
     """Of those that are tried: the one with the most images per CPU second."""
     return min(BATCHES, key=lambda batch: computed(alone, batch, seconds)["cpu_ms"])
+
+
+def computed_beside(alone: Alone, batch: int, seconds: float, load: Callable[[], Any]) -> Found:
+    """As `computed`, while a client keeps the other cores busy."""
+    with ThreadPoolExecutor(1) as pool:
+        computing = pool.submit(computed, alone, batch, seconds)
+        while not computing.done():
+            load()
+        return computing.result()
+
+
+async def one_caller(sender: AbstractAsyncContextManager[Send], payloads: list[bytes]) -> None:
+    """A moment of load with one call in flight."""
+    async with sender as send:
+        await closed(send, payloads, callers=1, seconds=0.2)
 
 
 async def served(
@@ -120,6 +138,15 @@ def one_role(role: Role, rounds: int, seconds: float) -> dict[str, Any]:
                     else (lambda at=echo.address: tcp_sender(at, CALLERS))  # type: ignore[misc]
                 )
                 turn[f"echo_{kind}"] = asyncio.run(served(sender(), echo.pid, single, seconds / 2))
+            if role != "channel":
+                turn["alone_beside"] = computed_beside(
+                    alones["fp32"],
+                    best["fp32"],
+                    seconds,
+                    lambda: asyncio.run(
+                        one_caller(grpc_sender(echoes["grpc"].address, path), single)
+                    ),
+                )
             ours = grpc_sender(service.address, path)
             turn["service"] = asyncio.run(served(ours, pid, single, seconds))
             images = max(64, round(turn["service"]["per_second"] * seconds))
@@ -201,6 +228,11 @@ def ratios(found: dict[str, list[Found]]) -> dict[str, dict[str, float]]:
             column(alone, "cpu_ms"), column(service, "stream_cpu_ms")
         ),
     }
+    if "alone_beside" in found:
+        for calls, key in (("calls", "cpu_ms"), ("streams", "stream_cpu_ms")):
+            made[f"{calls}: CPU time per image of alone beside a client over ours"] = ratio_spread(
+                column("alone_beside", "cpu_ms"), column(service, key)
+            )
     for kind in ("grpc", "tcp"):
         echo = f"echo_{kind}"
         made |= {

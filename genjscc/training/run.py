@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ class RunFolder:
         temporary = self.checkpoint.with_suffix(".tmp")
         torch.save(state, temporary)
         temporary.replace(self.checkpoint)
+
+    def keep_best(self) -> None:
+        """Keeps the last checkpoint as best.pt, whatever becomes of the run."""
+        temporary = self.path / "best.tmp"
+        shutil.copyfile(self.checkpoint, temporary)
+        temporary.replace(self.path / "best.pt")
 
     def load(self) -> dict[str, Any] | None:
         """The last checkpoint, or None; tensors and plain values only, nothing is executed."""

@@ -91,6 +91,7 @@ class StyleGAN2Training:
         self.queued = 0
         self.matching: FrechetMatching | None = None
         self.limit = GradientLimit(config.gradient_limit)
+        self.best = math.inf  # FD-EffLite0
         if state is not None:
             self._restore(state)
         else:
@@ -371,6 +372,7 @@ class StyleGAN2Training:
                 "balance": list(astuple(self.balance)),
                 "matching": None if self.matching is None else self.matching.state_dict(),
                 "limit": self.limit.state_dict(),
+                "best": self.best,
                 "step": self.step,
                 "images": self.images,
             }
@@ -387,6 +389,7 @@ class StyleGAN2Training:
         self.queued = state["queued"]
         self.balance = Balance(*state["balance"])
         self.limit.load_state_dict(state.get("limit", {}))
+        self.best = state.get("best", math.inf)
         if (matching := state.get("matching")) is not None:
             widths = [len(mean) for name, mean in matching.items() if name.endswith(".mean")]
             self.matching = FrechetMatching(widths, 2, self.config.matching_keep)
@@ -436,7 +439,7 @@ def fit(
     Args:
         config: the run.
         folder: where its checkpoint, logs, sheets and the exported generator go; one that holds
-            a checkpoint goes on.
+            a checkpoint goes on. The checkpoint with the best FD-EffLite0 stays as best.pt.
         fabric: launched; says device, precision and processes.
         report: called on every process with each row of the logs.
     """
@@ -456,10 +459,16 @@ def fit(
         if row is not None:
             report(training, row)
         due = before // config.evaluate_every < training.images // config.evaluate_every
+        is_best = False
         if due or training.finished:
-            report(training, evaluation.run())
-        if due or time.monotonic() - saved_at > config.checkpoint_every_s:
+            measured = evaluation.run()
+            report(training, measured)
+            is_best = measured["fd_efflite0"] < training.best
+            training.best = min(training.best, measured["fd_efflite0"])
+        if due or training.finished or time.monotonic() - saved_at > config.checkpoint_every_s:
             training.save()
             saved_at = time.monotonic()
+        if is_best and fabric.is_global_zero:
+            training.run.keep_best()
     training.save()
     return training

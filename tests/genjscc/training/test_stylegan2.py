@@ -108,6 +108,22 @@ def test_a_run_logs_evaluates_and_exports(
     assert generator.size == 64
 
 
+def test_the_best_checkpoint_stays(
+    config: StyleGAN2Config, fabric: Fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distances = iter([3.0, 2.0, 4.0, 2.5])
+    monkeypatch.setattr(
+        "genjscc.training.stylegan2_evaluation.Evaluation.run",
+        lambda _: {"fd_efflite0": next(distances)},
+    )
+    for images in (24, 40):  # a resumed run knows what was reached before
+        changed = config.model_copy(update={"evaluate_every": 16, "images": images})
+        training = fit(changed, tmp_path, fabric)
+    assert training.best == 2.0
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert (best["images"], best["best"]) == (24, 2.0)
+
+
 def test_a_resumed_run_repeats_the_unbroken_one(
     config: StyleGAN2Config, fabric: Fabric, tmp_path: Path
 ) -> None:
