@@ -27,7 +27,7 @@ from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.health import Health
 from genjscc.serving.listener import Listener
 from genjscc.serving.logs import set_up_logging
-from genjscc.serving.memory import give_back_regularly
+from genjscc.serving.memory import give_back_regularly, keep_large_blocks
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.reflection import enable_reflection
 from genjscc.serving.room import Room
@@ -208,6 +208,7 @@ def _read_parent(stop: Callable[[], object]) -> None:
 def run_process(service: Service, settings: ServiceSettings) -> None:
     """The whole life of a service's process."""
     set_up_logging(service.role, settings.log_level)
+    keep_large_blocks()
     try:
         if isinstance(settings, ModelSettings):
             keep_for_device(settings.device_cores)

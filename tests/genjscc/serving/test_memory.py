@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from genjscc.serving.memory import give_back, give_back_regularly
+from genjscc.serving.memory import give_back, give_back_regularly, keep_large_blocks
 
 _PIECE, _PIECES = 20_000, 10_000
 
@@ -50,7 +52,43 @@ async def test_it_happens_again_and_again_until_it_is_cancelled() -> None:
         await task
 
 
+_BATCHES = """
+import resource, sys, threading
+from genjscc.serving.memory import keep_large_blocks
+
+if sys.argv[1] == "keep":
+    assert keep_large_blocks()
+
+def batches():
+    for _ in range(20):
+        blocks = [bytearray(1 << 20) for _ in range(40)]
+        del blocks
+
+def faults():
+    thread = threading.Thread(target=batches)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    thread.start()
+    thread.join()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+print(faults())
+"""
+
+
+@glibc
+def test_blocks_of_a_batch_serve_the_next_one() -> None:
+    def new_pages(how: str) -> int:
+        command = [sys.executable, "-c", _BATCHES, how]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    # 40 MiB, 20 times, are 204,800 pages; bytearray writes to each.
+    assert new_pages("give") > 100_000
+    assert new_pages("keep") < 20_000
+
+
 async def test_it_ends_where_there_is_nothing_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     assert not give_back()
+    assert not keep_large_blocks()
     await asyncio.wait_for(give_back_regularly(0.0), 10)
