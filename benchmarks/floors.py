@@ -7,9 +7,10 @@ The floors are the same batches without a service (`alone.py`), a bare gRPC echo
 the same messages (`echo_servers.py`). Latency with one call in flight, throughput at saturation,
 CPU seconds per image (the whole process, gRPC's threads included), memory of a replica (PSS),
 start-up until the first answer. Services and floors take turns, round by round; each ratio is
-made within a round. Networks compute on one thread; the client has the rest of the machine. Where
-that is one core, it also takes from the service's share of caches and memory: the network alone is
-measured a second time beside a client that talks to the gRPC echo.
+made within a round. Networks compute on one thread, and keep memory as the services do; the client
+has the rest of the machine. Where that is one core, it also takes from the service's share of
+caches and memory: the network alone is measured a second time beside a client that talks to the
+gRPC echo.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from serving_harness import (
     parser,
     stream_load,
 )
+from training_throughput import MALLOC
 
 from genjscc.launch import LocalService
 from genjscc.loadtest.loops import Send
@@ -118,9 +120,9 @@ def one_role(role: Role, rounds: int, seconds: float) -> dict[str, Any]:
         found.setdefault(name, []).append(values)
 
     with ExitStack() as stack:
-        alones = {"fp32": stack.enter_context(Alone(role))}
+        alones = {"fp32": stack.enter_context(Alone(role, environment=MALLOC))}
         if role != "channel":
-            alones["bf16"] = stack.enter_context(Alone(role, "bfloat16"))
+            alones["bf16"] = stack.enter_context(Alone(role, "bfloat16", environment=MALLOC))
         echoes = {kind: stack.enter_context(EchoServer(kind)) for kind in ("grpc", "tcp")}  # type: ignore[arg-type]
         service, started_s = start(role)
         stack.callback(lambda: (service.terminate(), service.wait()))

@@ -52,7 +52,7 @@ IN_PRODUCT = {
     "torch.compile, bf16 and channels_last": "not used",
     "all cores": "a setting (GENJSCC_THREADS), 1: replicas use cores better than threads",
     "staging made once": "not used",
-    "malloc that keeps its memory": "not set; the documentation proposes it for trainings",
+    "malloc that keeps its memory": "used by services; the documentation proposes it for trainings",
     "image files off the event loop": "used",
 }
 

@@ -31,6 +31,7 @@ from serving_harness import (
 
 from genjscc.launch import LocalService
 from genjscc.limits import Limits
+from genjscc.serving.memory import keep_large_blocks
 from genjscc.serving.room import answer
 from genjscc.settings import ReceiverSettings, TransmitterSettings
 from genjscc.v1 import receiver_pb2, transmitter_pb2
@@ -102,7 +103,8 @@ def main() -> int:
     rounds, images = (1, 64) if arguments.short else (7, 1600)
     transmitter = TransmitterRoom(TransmitterSettings(default_model=MODEL, threads=1))
     receiver = ReceiverRoom(ReceiverSettings(default_model=MODEL, threads=1))
-    transmitter.warm_up()  # as services do: both sides compute the same graphs
+    keep_large_blocks()  # as services do: both sides compute the same graphs
+    transmitter.warm_up()
     receiver.warm_up()
     pictures = image_requests(32, RATE)
     codewords = [

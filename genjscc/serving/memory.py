@@ -2,8 +2,8 @@
 """Memory of a batch serves the next one; what nobody uses goes back to the operating system.
 
 As it comes, glibc may hand the large blocks of a batch back as soon as they are free, and the
-next batch gets them as new pages: a quarter of a service's CPU time, in some processes and not in
-others. Kept, they lie between what is in use, in an arena for each thread. Images of many sizes
+next batch gets them as new pages, which costs CPU time; in some processes and not in others. Kept,
+they lie between what is in use, in an arena for each thread. Images of many sizes
 leave ever more of that, and a service that lives for weeks would look as if it leaked.
 """
 

@@ -334,16 +334,15 @@ class StyleGAN2Training:
         # Equal on all processes: all of them skip a step that has overflown.
         if not torch.linalg.vector_norm(mean).isfinite():
             return
-        parts = iter(torch.split(mean, [g.numel() for g in every]))
-        for name, group_gradients in gradients.items():
+        sizes = [sum(g.numel() for g in group) for group in gradients.values()]
+        for name, flat in zip(gradients, torch.split(mean, sizes), strict=True):
             optimizer = self.optimizers[name]
-            own_parts = [next(parts) for _ in group_gradients]
-            length = torch.linalg.vector_norm(torch.cat(own_parts)).item()
-            factor = self.limit.factor(name, length)
-            for parameter, part in zip(parameters_of(optimizer), own_parts, strict=True):
+            factor = self.limit.factor(name, torch.linalg.vector_norm(flat).item())
+            parts = torch.split(flat * factor, [g.numel() for g in gradients[name]])
+            for parameter, part in zip(parameters_of(optimizer), parts, strict=True):
                 # In the parameter's own memory layout: fused Adam on CPUs does not look at strides.
                 own = torch.empty_like(parameter)
-                parameter.grad = own.copy_(part.view_as(parameter)).mul_(factor)
+                parameter.grad = own.copy_(part.view_as(parameter))
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * self.rate_factor
             optimizer.step()
