@@ -73,10 +73,12 @@ def floors(found: dict[str, Any]) -> list[str]:
     rows = []
     for role, one in services.items():
         for name, values in one["values"].items():
-            memory = one["memory_bytes"].get(name, 0) / 2**20
-            started = one["start_s"].get(name, 0.0)
             cells = [figure(values[key], 3) for key in ("p50_ms", "per_second", "cpu_ms")]
-            rows.append([f"{role}: {name}", *cells, f"{memory:.0f}", f"{started:.1f}"])
+            if name in one["start_s"]:
+                memory = f"{one['memory_bytes'][name] / 2**20:.0f}"
+                rows.append([f"{role}: {name}", *cells, memory, f"{one['start_s'][name]:.1f}"])
+            else:  # the network alone once more, in full batches beside a client
+                rows.append([f"{role}: {name}", "", *cells[1:], "", ""])
     head = ["", "p50 / ms, one in flight", "per second", "CPU ms per item", "MiB", "start / s"]
     return [*lines, *table(head, rows)]
 

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import TypedDict
 
 from genjscc.repository import REPOSITORY
@@ -26,15 +27,25 @@ def origin() -> Origin:
     return Origin(command=command, version=version("genjscc"), commit=current_commit())
 
 
-def current_commit() -> str:
-    """The repository's commit, with '+' where files differ from it."""
+# What commands write; it does not change what the next one finds.
+_WRITTEN = (":(exclude)results", ":(exclude)docs")
+
+
+def current_commit(repository: Path = REPOSITORY) -> str:
+    """The repository's commit, with '+' where files differ from it, results and docs apart."""
     try:
-        described = subprocess.run(  # noqa: S603
-            ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty=+", "--exclude=*"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        commit = _git(repository, "describe", "--always", "--exclude=*")
+        changed = _git(repository, "status", "--porcelain", "-uno", "--", ".", *_WRITTEN)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return described.stdout.strip()
+    return f"{commit}+" if changed else commit
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    found = subprocess.run(  # noqa: S603
+        ["git", "-C", str(repository), *arguments],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return found.stdout.strip()
