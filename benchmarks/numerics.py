@@ -3,12 +3,11 @@
 
     python benchmarks/numerics.py
 
-Plain: float32, PyTorch's default layout, eager, one thread, tensors made anew in memory that is kept
-as services keep it. Each other choice
-takes turns with it, round by round, on the same images and network; its speed is the plain time
-over its own. It pays where the median is at least 1.05 and no round is slower. What the answers
-lose by it is their error against the plain ones, in dB. Decoding image files on the event loop
-and off it is compared in the service's own dispatcher.
+Plain: float32, PyTorch's default layout, eager, one thread, tensors made anew, in memory that is
+kept as services keep it. Each other choice takes turns with it, round by round, on the same images
+and network; its speed is the plain time over its own. It pays where the median is at least 1.05
+and no round is slower. What the answers lose by it is their error against the plain ones, in dB.
+Decoding image files on the event loop and off it is compared in the service's own dispatcher.
 """
 
 from __future__ import annotations
