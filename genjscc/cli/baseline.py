@@ -164,16 +164,12 @@ def describe(codecs: Sequence[Codec], colour: Sequence[int], notes: str) -> str:
 @contextmanager
 def stages(name: str) -> Iterator[Callable[[str, int], None]]:
     """A bar for each stage of a codec; yields note(stage, total), called once per step."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    from genjscc.cli.progress import LoggedProgress
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
+    with LoggedProgress(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 
         def note(stage: str, total: int) -> None:

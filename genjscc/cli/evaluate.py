@@ -365,10 +365,12 @@ def _symbols(ratio: str, side: int) -> int:
 @contextmanager
 def progress(text: str, total: int) -> Iterator[Any]:
     """A bar over the images of one cell; yields what to call after each."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+
+    from genjscc.cli.progress import LoggedProgress
 
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
+    with LoggedProgress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda _: bar.advance(task)
 

@@ -229,16 +229,12 @@ class ProgressDisplay:
     """A bar with images/s, time left and the loss terms; validations as lines above it."""
 
     def __init__(self, images: int, *, shown: bool) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+        from genjscc.cli.progress import LoggedProgress
 
         self._shown = shown
-        self._progress = Progress(
+        self._progress = LoggedProgress(
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]:.0f} images/s"),
