@@ -13,9 +13,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from genjscc.cli.console import err, present
-from genjscc.cli.evaluate import interval, load_dataset, make_meter, parse_snrs, progress
+from genjscc.cli.evaluate import load_dataset, make_meter, parse_snrs, progress
 from genjscc.cli.options import ChannelName, channel_of
 from genjscc.cli.origin import origin
+from genjscc.cli.quality_tables import interval
 from genjscc.client.options import Noiseless
 from genjscc.errors import InvalidInputError, MissingExtraError
 from genjscc.wire.ratios import parse_ratio

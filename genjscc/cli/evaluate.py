@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from genjscc.cli.console import err, present
 from genjscc.cli.inversion import TIMEOUT_S, InversionPairs, inversion_of
@@ -23,6 +21,7 @@ from genjscc.cli.options import (
     channel_of,
 )
 from genjscc.cli.origin import origin
+from genjscc.cli.quality_tables import tables_of, tables_of_differences
 from genjscc.cli.send import scheme_name
 from genjscc.client.aio import DEFAULT_TIMEOUT_S
 from genjscc.client.link import Link
@@ -34,7 +33,6 @@ from genjscc.wire.ratios import parse_ratio
 if TYPE_CHECKING:
     from genjscc.evaluation.linear import LinearCode
     from genjscc.evaluation.records import Difference, Record
-    from genjscc.evaluation.statistics import Mean
     from genjscc.evaluation.sweep import Dataset, Meter
 
 _SNRS = "-5,-4,-3,-2,-1,0,1,2,3,4,5"
@@ -179,8 +177,8 @@ def evaluate(
     picture = results.with_suffix(".png")
     plot_against_snr(records, describe(records)).savefig(picture, dpi=120)
     present(
-        table_of(records),
-        *([table_of_differences(differences)] if differences else []),
+        *tables_of(records),
+        *tables_of_differences(differences),
         f"picture: {picture}",
         f"written: {results}",
         results=[*records, *differences],
@@ -373,81 +371,3 @@ def progress(text: str, total: int) -> Iterator[Any]:
     with LoggedProgress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda _: bar.advance(task)
-
-
-def table_of(records: Sequence[Record]) -> Table:
-    """The records as people read them; scales of MS-SSIM and networks named."""
-    scales = ", ".join(sorted({str(record.ms_ssim_scales) for record in records}))
-    table = Table(
-        caption=f"SNR and PSNR in dB; MS-SSIM over M = {scales} scales; VGG, Alex: ST-LPIPS; "
-        "FD: FD-EffLite0; ± 95 % interval"
-    )
-    names = ("scheme", "model", "rho", "SNR", "told", "PSNR", "MS-SSIM", "VGG", "Alex", "FD")
-    ordered = sorted(records, key=lambda r: (r.scheme, Fraction(r.bandwidth_ratio), r.snr_db))
-    _fill(
-        table,
-        names,
-        [
-            (
-                *_condition(record),
-                interval(record.psnr_db, 2),
-                interval(record.ms_ssim, 3),
-                interval(record.st_lpips_vgg, 3),
-                interval(record.st_lpips_alex, 3),
-                "-" if record.fd_efflite0 is None else f"{record.fd_efflite0:.0f}",
-            )
-            for record in ordered
-        ],
-    )
-    return table
-
-
-def table_of_differences(differences: Sequence[Difference]) -> Table:
-    """Paired differences as people read them; a star where the interval does not hold 0."""
-    names = list(differences[0].means)
-    baselines = {f"{one.against_bundle} ({one.against_scheme})": None for one in differences}
-    own = ", each from its own model" if len(baselines) > 1 else ""
-    table = Table(
-        caption=f"minus {', '.join(baselines)}{own}, image by image; "
-        "± 95 % interval of the differences, * where it leaves 0 out"
-    )
-    rows = []
-    for one in differences:
-        values = [one.means[name] for name in names]
-        rows.append(
-            (
-                *_condition(one),
-                *(
-                    f"{v.mean:+.3f}±{v.ci95:.3f}{'*' if abs(v.mean) > v.ci95 else ' '}"
-                    for v in values
-                ),
-            )
-        )
-    _fill(table, ("scheme", "model", "rho", "SNR", "told", *names), rows)
-    return table
-
-
-def _condition(one: Record | Difference) -> tuple[str, ...]:
-    """Scheme, model, bandwidth ratio, SNR and told SNR."""
-    told = one.told_snr_db
-    return (
-        one.scheme,
-        one.bundle or "-",
-        one.bandwidth_ratio,
-        f"{one.snr_db:+g}",
-        "-" if told is None else f"{told:+g}",
-    )
-
-
-def _fill(table: Table, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns that hold something, and their rows."""
-    kept = [i for i in range(len(names)) if any(row[i] != "-" for row in rows)]
-    for i in kept:
-        table.add_column(names[i], no_wrap=True)
-    for row in rows:
-        table.add_row(*(row[i] for i in kept))
-
-
-def interval(value: Mean | None, digits: int) -> str:
-    """A mean with its interval, or a dash."""
-    return "-" if value is None else f"{value.mean:.{digits}f}±{value.ci95:.{digits}f}"

@@ -10,8 +10,9 @@ import typer
 from rich.table import Table
 
 from genjscc.cli.console import present
-from genjscc.cli.evaluate import interval, load_dataset, progress
+from genjscc.cli.evaluate import load_dataset, progress
 from genjscc.cli.origin import origin
+from genjscc.cli.quality_tables import interval
 from genjscc.errors import MissingExtraError
 
 if TYPE_CHECKING:

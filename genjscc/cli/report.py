@@ -12,9 +12,10 @@ from rich.table import Table
 
 from genjscc.cli.choice import choose_model
 from genjscc.cli.console import err, present
-from genjscc.cli.evaluate import interval, load_dataset, make_meter, progress
+from genjscc.cli.evaluate import load_dataset, make_meter, progress
 from genjscc.cli.inversion import InversionPairs, inversion_of
 from genjscc.cli.origin import origin
+from genjscc.cli.quality_tables import interval
 from genjscc.cli.send import scheme_name
 from genjscc.client.local import LocalLink
 from genjscc.errors import MissingExtraError

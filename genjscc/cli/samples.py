@@ -10,8 +10,9 @@ import typer
 from rich.table import Table
 
 from genjscc.cli.console import present
-from genjscc.cli.evaluate import interval, load_dataset, progress
+from genjscc.cli.evaluate import load_dataset, progress
 from genjscc.cli.origin import origin
+from genjscc.cli.quality_tables import interval
 from genjscc.errors import InvalidInputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -94,10 +95,11 @@ def samples(
     write_results(results, ResultFile(**made_by, notes=notes, samples=[record]))
     picture = results.with_suffix(".png")
     save_sheet(picture, network, seed)
-    table = Table("generator", "sets", "FD-EffLite0", "coverage", "density", "noise")
+    title = f"{generator.name}, {sets} sets of {num}"
+    table = Table("FD-EffLite0", "coverage", "density", "noise", title=title)
     fields = ("fd_efflite0", "coverage", "density", "noise_change")
     quality = (interval(getattr(record, name), 3) for name in fields)
-    table.add_row(generator.name, f"{sets} of {num}", *quality)
+    table.add_row(*quality)
     present(table, f"written: {results}, {picture}", results=[record], files=[results, picture])
 
 
