@@ -29,6 +29,13 @@ class LoggedProgress(Progress):
         super().update(task_id, **changes)
         self._tell(task_id)
 
+    def stop(self) -> None:
+        """As rich's, which ends every bar with an empty line where there is no terminal."""
+        if self.console.is_terminal:
+            super().stop()
+        else:
+            self.live.stop()
+
     def _tell(self, task_id: TaskID) -> None:
         now = time.monotonic()
         if self.disable or self.console.is_terminal or now < self._told_at + _LOG_EVERY_S:
