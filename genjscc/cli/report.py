@@ -121,12 +121,9 @@ def receiver_time(
                 note=note,
             )
     write_results(results, TimedFile(**made_by, notes=notes, records=[record]))
-    table = Table("model", "scheme", "rho", "SNR", "s per image", "PSNR", "ST-LPIPS VGG")
+    table = Table("s per image", "PSNR", "ST-LPIPS VGG")
+    table.title = f"{chosen.name}, {wanted}, {rate}, {snr_db:+g} dB"
     table.add_row(
-        chosen.name,
-        wanted,
-        rate,
-        f"{snr_db:+g}",
         interval(record.receiver_seconds, 4),
         interval(record.psnr_db, 2),
         interval(record.st_lpips_vgg, 3),
