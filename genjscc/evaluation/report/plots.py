@@ -38,13 +38,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes; `ticks` name places on the x axis, which is logarithmic then."""
+    """One pair of axes; `ticks` name places on the x axis, which is logarithmic then.
+
+    Without `y_limits` the y axis shows what the curves span.
+    """
 
     title: str
     x_label: str
     y_label: str
     curves: Sequence[Curve]
     ticks: Sequence[tuple[float, str]] = ()
+    y_limits: tuple[float, float] | None = None
 
 
 def draw(panels: Sequence[Panel], name: str, columns: int = 3) -> str:
@@ -114,4 +118,6 @@ def _draw_panel(axis: Axes, panel: Panel) -> None:
         axis.set_xscale("log")
         axis.set_xticks([place for place, _ in panel.ticks], [name for _, name in panel.ticks])
         axis.minorticks_off()
+    if panel.y_limits is not None:
+        axis.set_ylim(*panel.y_limits)
     axis.grid(alpha=0.25)

@@ -20,6 +20,7 @@ from genjscc.evaluation.report.sources import PSNR, Entry, Metric
 from genjscc.evaluation.separation_records import SeparationRecord
 
 _OUTAGE = Metric("outage", "outage rate", 3, rises=False)
+_SHARES = (-0.03, 1.03)
 _FAMILIES = [("capacity", False), ("capacity", True), ("ldpc", False), ("ldpc", True)]
 
 
@@ -52,6 +53,7 @@ def separation(book: Book, shown: Shown) -> None:
                     SNR_AXIS,
                     metric.axis,
                     codec_curves([e for e in chosen if e.ratio == ratio], metric, code, headers),
+                    y_limits=_SHARES if metric is _OUTAGE else None,
                 )
                 for ratio in ratios
                 for code, headers in _FAMILIES
