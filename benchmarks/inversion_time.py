@@ -1,39 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Quality against time of inversions: the paper's run against the fast preset, in one process.
+"""Quality against time of inversions: the paper's run against the fast preset, in one process.
 
-Both find the same images from the same received symbols, batch by batch in turns:
+    python benchmarks/inversion_time.py [--short]
 
-    python benchmarks/inversion_time.py data/faces64/test results/bench_inversion.json \
-        --model faces64 --rate 1/192 --snr-db 0 --num 16
-
-Time is that of the receiver's steps (decoding, start network, optimisation), per image of a
-batch: wall clock, and of the processor, which other programs on the machine disturb less. After
-every few steps the images are kept, and afterwards measured against the originals: PSNR and
-ST-LPIPS by two networks, one of which no preset optimises. The speed-up is the time of the
-paper's run over the time after which the fast one is as good, for each metric.
+Both find the same images from the same received symbols, batch by batch in turns. Time is that of
+the receiver's steps (decoding, start network, optimisation), per image of a batch: wall clock, and
+of the processor, which other programs on the machine disturb less. After every few steps the images
+are kept, and afterwards measured against the originals: PSNR and ST-LPIPS by two networks, one of
+which no preset optimises. The speed-up is the time of the paper's run over the time after which the
+fast one is as good, for each metric.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from serving_harness import criterion, finish, parser
 from torch import Tensor
 
 from genjscc import Inversion, LocalLink, Options
 from genjscc.cli.evaluate import choose_models, load_dataset
 from genjscc.cli.inversion import inversion_of
-from genjscc.cli.origin import origin
 from genjscc.client.exchange import decode_request
 from genjscc.client.inversion import inversion_to_message
-from genjscc.evaluation.metrics import perceptual_metric, psnr
+from genjscc.evaluation.metrics import PERCEPTUAL_FIELDS, Metric, perceptual_metric, psnr
 from genjscc.evaluation.statistics import mean_of
 from genjscc.settings import ReceiverSettings
 from genjscc.v1 import receiver_pb2
@@ -41,6 +38,8 @@ from receiver.service import ReceiverRoom
 
 LOWER_IS_BETTER = ("st_lpips_vgg", "st_lpips_alex")
 METRICS = ("psnr_db", *LOWER_IS_BETTER)
+TIMES_AS_FAST = 5.0
+SHORT_STEPS = {"paper": "steps=2,2,1,1", "fast": "steps=2,1"}
 
 
 @dataclass
@@ -58,11 +57,11 @@ class Curve:
 
 
 def requests_for(
-    arguments: argparse.Namespace, images: list[Any]
+    arguments: argparse.Namespace, name: str, images: Sequence[Any]
 ) -> list[receiver_pb2.DecodeRequest]:
-    """What arrives of the images at the receiver."""
+    """What arrives of the images at the receiver, sent by the pair of that name."""
     with LocalLink(bundles=arguments.bundles) as link:
-        (model,) = choose_models(link.models(), [arguments.model])
+        (model,) = choose_models(link.models(), [name])
         requests = []
         for number, image in enumerate(images):
             options: dict[str, Any] = {
@@ -89,7 +88,7 @@ def with_options(
 def invert(
     room: ReceiverRoom, requests: list[receiver_pb2.DecodeRequest], every: int, curve: Curve
 ) -> None:
-    """One batch to its end; images are kept after every few steps and at the end."""
+    """One batch to its end; images are kept after the first and every few steps, and at the end."""
     courses = [room.begin(room.prepare(request)) for request in requests]
     wall = cpu = 0.0
     while True:
@@ -97,27 +96,23 @@ def invert(
         reports = room.advance(courses)
         wall += (time.perf_counter() - wall_before) / len(courses)
         cpu += (time.process_time() - cpu_before) / len(courses)
+        step = reports[0].steps_done
         over = all(report.result is not None for report in reports)
-        if over or reports[0].steps_done % every == 0:
+        if over or step == 1 or step % every == 0:
             for report in reports:
-                image = report.image if report.result is None else report.result.image
-                curve.keep(report.steps_done, image, wall, cpu)
+                curve.keep(report.steps_done, report.image, wall, cpu)
         if over:
             return
 
 
-def measured(curve: Curve, originals: Tensor) -> list[dict[str, Any]]:
+def measured(curve: Curve, originals: Tensor, metrics: dict[str, Metric]) -> list[dict[str, Any]]:
     """One point per number of steps."""
-    metrics = {name: perceptual_metric(name.replace("_", "-")) for name in LOWER_IS_BETTER}  # type: ignore[arg-type]
     points = []
     for step in sorted(curve.images):
         images = (torch.stack(curve.images[step]) * 255).round() / 255
         values = {"psnr_db": psnr(originals, images).tolist()}
         for name, metric in metrics.items():
-            values[name] = [
-                float(metric.compare(metric.prepare(x[None]), y[None]))
-                for x, y in zip(originals, images, strict=True)
-            ]
+            values[name] = metric.compare(metric.prepare(originals), images).tolist()
         point: dict[str, Any] = {"steps": step}
         for name, times in (("wall_s", curve.wall), ("cpu_s", curve.cpu)):
             point[name] = sum(times[step]) / len(times[step])
@@ -142,36 +137,16 @@ def time_to_reach(points: list[dict[str, Any]], name: str, goal: float, clock: s
     return None
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("data", type=Path, help="folder of test images of the generator's size")
-    parser.add_argument("results", type=Path, help="JSON file to write")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--rate", default="1/192")
-    parser.add_argument("--snr-db", type=float, default=0.0)
-    parser.add_argument("--num", type=int, default=16, help="images, evenly spaced")
-    parser.add_argument("--batch", type=int, default=4, help="images in one optimisation")
-    parser.add_argument("--every", type=int, default=2, help="steps between two points")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--bundles", type=Path, default=Path("models"))
-    parser.add_argument("--paper", nargs="*", default=["preset=paper"], help="FIELD=VALUE ...")
-    parser.add_argument("--fast", nargs="*", default=["preset=fast"], help="FIELD=VALUE ...")
-    arguments = parser.parse_args()
-    made_by = origin()
-    torch.set_num_threads(arguments.threads)
-    settings = ReceiverSettings(bundles=arguments.bundles, threads=arguments.threads)
-    room = ReceiverRoom(settings)
-    dataset = load_dataset(arguments.data, arguments.num, 0, "", "")
-    requests = requests_for(arguments, list(dataset.images))
-    presets = {
-        "paper": inversion_of(arguments.paper) or Inversion(),
-        "fast": inversion_of(arguments.fast) or Inversion(),
-    }
+def measure(
+    arguments: argparse.Namespace, room: ReceiverRoom, model: str, images: Sequence[Any]
+) -> dict[str, Any]:
+    """Both presets on what one pair sent."""
+    requests = requests_for(arguments, model, images)
+    presets = {name: inversion_of(pairs) or Inversion() for name, pairs in options(arguments)}
     curves = {name: Curve() for name in presets}
-    for name, inversion in presets.items():  # what is loaded once is not measured
-        invert(room, [with_options(one, inversion) for one in requests[:1]], 1000, Curve())
-        print(f"{name}: warm", file=sys.stderr)
+    for inversion in presets.values():  # what is loaded once is not measured
+        warm = [room.begin(room.prepare(with_options(requests[0], inversion)))]
+        room.advance(warm)
     starts = range(0, len(requests), arguments.batch)
     for turn, start in enumerate(starts):
         # In turns, each first in every second batch.
@@ -181,43 +156,75 @@ def main() -> None:
                 for one in requests[start : start + arguments.batch]
             ]
             invert(room, batch, arguments.every, curves[name])
-            print(f"batch {turn + 1} of {len(starts)}: {name}", file=sys.stderr)
-    originals = torch.stack([torch.from_numpy(i).permute(2, 0, 1) for i in dataset.images])
-    points = {name: measured(curve, originals.float() / 255) for name, curve in curves.items()}
-    speedup = {}
+            print(f"{model}, batch {turn + 1} of {len(starts)}: {name}", file=sys.stderr)
+    originals = torch.stack([torch.from_numpy(i).permute(2, 0, 1) for i in images]).float() / 255
+    metrics = {name: perceptual_metric(PERCEPTUAL_FIELDS[name]) for name in LOWER_IS_BETTER}
+    points = {name: measured(curve, originals, metrics) for name, curve in curves.items()}
+    times: dict[str, dict[str, float | None]] = {name: {} for name in METRICS}
     for name in METRICS:
         paper = points["paper"][-1]
         for clock in ("wall_s", "cpu_s"):
             reached = time_to_reach(points["fast"], name, paper[name]["mean"], clock)
-            speedup[f"{name}, {clock}"] = paper[clock] / reached if reached else None
-    content = {
-        **made_by,
-        "command": shlex.join(["python", *sys.argv]),
-        "what": "quality of inversions against the receiver's time per image",
-        "dataset": dataset.name,
-        "split": dataset.split,
-        "n": len(dataset.images),
-        "model": arguments.model,
-        "bandwidth_ratio": arguments.rate,
-        "snr_db": arguments.snr_db,
-        "seed": arguments.seed,
-        "batch": arguments.batch,
-        "threads": arguments.threads,
-        "device": settings.device,
-        "torch": torch.__version__,
-        "options": {"paper": arguments.paper, "fast": arguments.fast},
-        "curves": points,
-        "speedup": speedup,
-    }
-    arguments.results.parent.mkdir(parents=True, exist_ok=True)
-    arguments.results.write_text(json.dumps(content, indent=2) + "\n")
-    for name, found in points.items():
-        for point in (found[0], found[-1]):
-            quality = "  ".join(f"{m} {point[m]['mean']:.3f}" for m in METRICS)
-            print(f"{name:6s} {point['steps']:4d} steps  {point['wall_s']:6.2f} s  {quality}")
-    for name, ratio in speedup.items():
-        print(f"{name}: " + (f"{ratio:.1f} times as fast" if ratio else "not reached"))
+            times[name][clock] = paper[clock] / reached if reached else None
+    return {"curves": points, "times_as_fast": times}
+
+
+def options(arguments: argparse.Namespace) -> list[tuple[str, list[str]]]:
+    """FIELD=VALUE of both sides."""
+    pairs = [("paper", arguments.paper), ("fast", arguments.fast)]
+    if arguments.short:
+        return [(name, [*given, SHORT_STEPS[name]]) for name, given in pairs]
+    return pairs
+
+
+def main() -> int:
+    made = parser("quality of inversions against time", "bench_inversion_time.json")
+    made.add_argument("--data", type=Path, default=Path("data/faces64/test"), help="of its size")
+    made.add_argument("--model", nargs="*", default=["faces64", "natural64"], help="pairs")
+    made.add_argument("--rate", default="1/192")
+    made.add_argument("--snr-db", type=float, default=0.0)
+    made.add_argument("--num", type=int, default=16, help="images, evenly spaced")
+    made.add_argument("--batch", type=int, default=4, help="images in one optimisation")
+    made.add_argument("--every", type=int, default=5, help="steps between two points")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--bundles", type=Path, default=Path("models"))
+    made.add_argument("--paper", nargs="*", default=["preset=paper"], help="FIELD=VALUE ...")
+    made.add_argument("--fast", nargs="*", default=["preset=fast"], help="FIELD=VALUE ...")
+    arguments = made.parse_args()
+    torch.set_num_threads(arguments.threads)
+    settings = ReceiverSettings(bundles=arguments.bundles, threads=arguments.threads)
+    room = ReceiverRoom(settings)
+    dataset = load_dataset(arguments.data, 2 if arguments.short else arguments.num, 0, "", "")
+    found = {name: measure(arguments, room, name, dataset.images) for name in arguments.model}
+    criteria = [
+        criterion(
+            f"inversion, {model}: times as fast to the paper's run's {metric}",
+            one["times_as_fast"][metric]["wall_s"],
+            TIMES_AS_FAST,
+            at_most=False,
+        )
+        for model, one in found.items()
+        for metric in METRICS
+    ]
+    return finish(
+        arguments.output,
+        short=arguments.short,
+        criteria=criteria,
+        dataset=dataset.name,
+        split=dataset.split,
+        n=len(dataset.images),
+        bandwidth_ratio=arguments.rate,
+        snr_db=arguments.snr_db,
+        seed=arguments.seed,
+        batch=arguments.batch,
+        threads=arguments.threads,
+        device=settings.device,
+        torch=torch.__version__,
+        options=dict(options(arguments)),
+        models=found,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_file import BenchFile, Criterion, read
-from page_plots import curves, growth_panels, peer_panels
+from page_plots import curves, growth_panels, inversion_panels, peer_panels
 from page_serving import cost, echo, hops, kills, overload, soak
 from page_tables import NBSP, figure, table
 
@@ -34,8 +34,8 @@ the highest round. Absolute figures are of one machine, of which only the number
 they are there to read the ratios by. No GPU was measured.
 
 ```sh
-make bench                    # all of it: about 40 minutes on two idle cores
-make bench NAMES='floors'     # one of floors peers numerics growth cost_model training
+make bench                    # all of it: about an hour on two idle cores
+make bench NAMES='floors'     # or peers, numerics, growth, cost_model, training, inversion_time
 make bench NAMES='serving_kill'  # or serving_cost, _hop, _echo, _overload; _soak takes an hour
 make bench-short              # that it runs: seconds each, no figures
 python benchmarks/page.py     # this page from results/bench_*.json
@@ -198,6 +198,42 @@ def training(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def inversion_time(found: dict[str, Any]) -> list[str]:
+    """A table for each pair: quality after some of the steps, of both runs."""
+    lines = [
+        f"{found['dataset']}, split {found['split']}, n = {found['n']}, seed {found['seed']}, "
+        f"rho = {found['bandwidth_ratio']}, {found['snr_db']:+g} dB; batches of {found['batch']}; "
+        "± 95 % interval.\n"
+    ]
+    for model, one in found["models"].items():
+        rows = []
+        for name, points in one["curves"].items():
+            shown = [p for p in points if p["steps"] in SHOWN_STEPS or p is points[-1]]
+            for p in shown:
+                times = [f"{p['wall_s']:.2f}", f"{p['cpu_s']:.2f}"]
+                rows.append([f"{name}: {p['steps']}", *times, *quality(p)])
+        head = [
+            "steps",
+            "wall clock / s",
+            "CPU / s",
+            "PSNR / dB",
+            "ST-LPIPS (VGG)",
+            "ST-LPIPS (Alex)",
+        ]
+        lines += [f"### Sent by {model}\n", *table(head, rows)]
+    return lines
+
+
+def quality(point: dict[str, Any]) -> list[str]:
+    """PSNR and both distances with their intervals."""
+    shown = (("psnr_db", 2), ("st_lpips_vgg", 3), ("st_lpips_alex", 3))
+    return [
+        f"{point[name]['mean']:.{digits}f} ± {point[name]['ci95']:.{digits}f}"
+        for name, digits in shown
+    ]
+
+
+SHOWN_STEPS = (1, 10, 25, 50, 100)
 PARTS = (
     Part(
         "floors",
@@ -248,6 +284,17 @@ PARTS = (
         "DeepJSCC, 64x64 pixels, batch 32: `genjscc train deepjscc` against the loop that one "
         "writes first, float32 in one process.",
         training,
+    ),
+    Part(
+        "inversion_time",
+        "Inversions: quality against time",
+        "python benchmarks/inversion_time.py",
+        "The preset *paper* (150 steps from the mean latent, float32) and the preset *fast* find "
+        "the same images from the same symbols, in turns; time is per image. Beside a number of "
+        "steps stands the image that the last of them saw: at 1 it is the start. The speed-ups "
+        "above are the paper's whole time over the time after which *fast* is as good.",
+        inversion_time,
+        inversion_panels,
     ),
     Part(
         "serving_cost",

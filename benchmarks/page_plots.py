@@ -90,3 +90,15 @@ def peer_panels(found: dict[str, Any]) -> dict[str, str]:
         title = f"{role}, {side}x{side}"
         panels.append(Panel(title, "p99 / ms", "images per second", lines))
     return {"bench_peers.svg": draw(panels, "peers")}
+
+
+def inversion_panels(found: dict[str, Any]) -> dict[str, str]:
+    """ST-LPIPS (VGG) over time for each pair, a line for each preset."""
+    panels = []
+    for model, one in found["models"].items():
+        lines = [
+            (name, [p["wall_s"] for p in points], [p["st_lpips_vgg"]["mean"] for p in points])
+            for name, points in one["curves"].items()
+        ]
+        panels.append(Panel(f"sent by {model}", "time / s", "ST-LPIPS (VGG)", lines))
+    return {"bench_inversion_time.svg": draw(panels, "inversion_time")}

@@ -23,7 +23,7 @@ from serving_harness import SHORT, verdict
 from genjscc.repository import REPOSITORY
 
 FACES = "data/faces64"
-USUAL = ("floors", "peers", "numerics", "growth", "cost_model", "training")
+USUAL = ("floors", "peers", "numerics", "growth", "cost_model", "training", "inversion_time")
 SERVING = tuple(f"serving_{name}" for name in ("cost", "hop", "echo", "overload", "kill", "soak"))
 NAMES = (*USUAL, *SERVING)
 
@@ -42,6 +42,8 @@ def why_not(name: str, environments: str) -> str:
     """What is missing to run it; empty where nothing is."""
     if name == "training" and not (REPOSITORY / FACES / "train").is_dir():
         return f"needs images in {FACES}/train and {FACES}/val"
+    if name == "inversion_time" and not (REPOSITORY / FACES / "test").is_dir():
+        return f"needs images in {FACES}/test"
     if name == "peers" and not (REPOSITORY / environments).is_dir():
         return f"needs python benchmarks/peers/install.py {environments}"
     return ""
