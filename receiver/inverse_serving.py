@@ -153,7 +153,8 @@ class Inversions:
         if config.start == "learned" and name not in self._starts:
             raise InvalidInputError(
                 "inversion.start",
-                f"got 'learned'; generator {name!r} has no start network, 'mean' needs none",
+                f"got 'learned'; generator {name!r} has no start network; "
+                "'mean' needs none, as in the preset 'paper'",
             )
         self._distance(config)
         seed = checked_seed(options.seed, field="inversion.seed")

@@ -255,9 +255,13 @@ def test_the_services_preset_is_used_where_none_is_asked_for(folder: Path) -> No
     room = ReceiverRoom(settings)
     request = request_for(room)
     request.inversion.ClearField("steps")
+    with pytest.raises(InvalidInputError, match=r"'tiny-generator' has no start network; 'mean'"):
+        room.prepare(request)
+    request.inversion.start = "mean"
     plan = room.prepare(request).plan
     assert plan is not None
     assert plan.config.num_steps < InverseConfig().num_steps
+    request.inversion.ClearField("start")
     request.inversion.preset = "paper"
     plan = room.prepare(request).plan
     assert plan is not None
