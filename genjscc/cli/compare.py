@@ -98,7 +98,7 @@ def compare(
         groups.append(Group(f"SNR {snr:+g} dB", _headings(series), rows))
     side = images[0].shape[0]
     title = (
-        f"{' and '.join(_headings(series))}: rho = {rate}, {side}x{side} pixels, AWGN; "
+        f"{_subject(series)}: rho = {rate}, {side}x{side} pixels, AWGN; "
         "PSNR and ST-LPIPS (VGG)"
     )
     picture.parent.mkdir(parents=True, exist_ok=True)
@@ -154,6 +154,15 @@ def _headings(series: Sequence[Series]) -> list[str]:
     if len(set(names)) == len(names):
         return names
     return [f"{name}, {scheme}" for name, scheme in zip(names, schemes, strict=True)]
+
+
+def _subject(series: Sequence[Series]) -> str:
+    """What the sheet compares: schemes, bundles, or the schemes of several bundles."""
+    schemes = list(dict.fromkeys(_TITLES[one.scheme] for one in series))
+    names = list(dict.fromkeys(one.model.name for one in series))
+    if max(len(schemes), len(names)) == len(series):
+        return " and ".join(_headings(series))
+    return f"{' and '.join(schemes)} of {' and '.join(names)}"
 
 
 def _caption(metric: Metric, image: Rgb, received: Rgb) -> str:

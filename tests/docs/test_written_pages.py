@@ -68,7 +68,7 @@ NOT_RUN = {
     "genjscc compare sheet.png --model faces64 --model faces64-generative --rate 1/768": _RESULT,
     "genjscc train start configs/train/start_faces64.yaml runs/start": _HOURS,
     "genjscc export-start runs/start": _RESULT,
-    "genjscc evaluate FOLDER results/inverse.json --model faces64 --scheme deepjscc "
+    "genjscc evaluate FOLDER results/inverse.json --model natural64 --scheme deepjscc "
     "--scheme inverse --against own --inversion preset=fast": _RESULT,
 }
 ADDRESSES = {"transmitter": "50051", "channel": "50052", "receiver": "50053"}
