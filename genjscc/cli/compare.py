@@ -97,10 +97,7 @@ def compare(
         ]
         groups.append(Group(f"SNR {snr:+g} dB", _headings(series), rows))
     side = images[0].shape[0]
-    title = (
-        f"{_subject(series)}: rho = {rate}, {side}x{side} pixels, AWGN; "
-        "PSNR and ST-LPIPS (VGG)"
-    )
+    title = f"{_subject(series)}: rho = {rate}, {side}x{side} pixels, AWGN; PSNR and ST-LPIPS (VGG)"
     picture.parent.mkdir(parents=True, exist_ok=True)
     draw_sheet(title, groups).save(picture)
     present(f"picture: {picture}", files=[picture])
