@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from inversion_time import time_to_reach
 from page import render
+from serving_harness import finish
 
 
 def point(steps: int, seconds: float, psnr_db: float, distance: float) -> dict[str, Any]:
@@ -37,25 +37,19 @@ def test_the_time_to_a_quality(name: str, goal: float, clock: str, expected: flo
 
 
 def test_the_page_shows_both_courses(tmp_path: Path) -> None:
-    content = {
-        "format": 1,
-        "command": "c",
-        "version": "0",
-        "commit": "c",
-        "short": False,
-        "cores": 2,
-        "seconds": 1.0,
-        "criteria": [],
-        "dataset": "faces",
-        "split": "test",
-        "n": 16,
-        "seed": 0,
-        "bandwidth_ratio": "1/192",
-        "snr_db": 0.0,
-        "batch": 4,
-        "models": {"mine": {"curves": {"paper": COURSE[:1], "fast": COURSE}}},
-    }
-    (tmp_path / "bench_inversion_time.json").write_text(json.dumps(content))
+    finish(
+        tmp_path / "bench_inversion_time.json",
+        short=False,
+        criteria=[],
+        dataset="faces",
+        split="test",
+        n=16,
+        seed=0,
+        bandwidth_ratio="1/192",
+        snr_db=0.0,
+        batch=4,
+        models={"mine": {"curves": {"paper": COURSE[:1], "fast": COURSE}}},
+    )
     page, plots = render(tmp_path, "images")
     assert "rho = 1/192, +0 dB" in page
     assert "| fast: 20 | 4.50 | 9.00 | 16.00 ± 0.10 | 0.300 ± 0.100 | 0.300 ± 0.100 |" in page

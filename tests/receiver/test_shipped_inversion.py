@@ -17,7 +17,7 @@ FAST = Inversion(preset="fast")
 def distances(
     images: list[np.ndarray], link: LocalLink, scheme: str, inversion: Inversion | None
 ) -> float:
-    """Mean ST-LPIPS (Alex) of what arrives over the pair for any image; no inversion saw it."""
+    """Mean ST-LPIPS (Alex) of what arrives over the pair for any image; no step sees it."""
     received = [
         outcome.image  # type: ignore[union-attr]
         for outcome in link.send_many(
