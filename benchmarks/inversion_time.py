@@ -7,8 +7,8 @@ Both find the same images from the same received symbols, batch by batch in turn
 the receiver's steps (decoding, start network, optimisation), per image of a batch: wall clock, and
 of the processor, which other programs on the machine disturb less. After every few steps the images
 are kept, and afterwards measured against the originals: PSNR and ST-LPIPS by two networks, one of
-which no step sees; the start network learned with both. The speed-up is the time of the paper's run over the time after which the
-fast one is as good, for each metric.
+which no step sees; the start network learned with both. The speed-up is the time of the paper's run
+over the time after which the fast one is as good, for each metric.
 """
 
 from __future__ import annotations
