@@ -30,8 +30,8 @@ from genjscc.cli.evaluate import choose_models, load_dataset
 from genjscc.cli.inversion import inversion_of
 from genjscc.client.exchange import decode_request
 from genjscc.client.inversion import inversion_to_message
-from genjscc.evaluation.metrics import PERCEPTUAL_FIELDS, Metric, perceptual_metric, psnr
-from genjscc.evaluation.statistics import mean_of
+from genjscc.quality.metrics import PERCEPTUAL_FIELDS, Metric, perceptual_metric, psnr
+from genjscc.quality.statistics import mean_of
 from genjscc.settings import ReceiverSettings
 from genjscc.v1 import receiver_pb2
 from receiver.service import ReceiverRoom

@@ -191,8 +191,8 @@ def perceptual_weights() -> Iterator[Finding]:
     if any(find_spec(name) is None for name in ("torch", "torchvision", "lpips")):
         yield Finding(area, "LPIPS", "missing", "not installed", advice)
         return
-    from genjscc.evaluation.metrics import PERCEPTUAL_FIELDS
-    from genjscc.training.losses import trunk_is_here
+    from genjscc.quality.metrics import PERCEPTUAL_FIELDS
+    from genjscc.quality.perceptual import trunk_is_here
 
     for kind in PERCEPTUAL_FIELDS.values():
         if kind.startswith("st-"):

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genjscc.errors import InvalidInputError, quoted
-from genjscc.training.losses import PerceptualName
+from genjscc.quality.perceptual import PerceptualName
 
 NUM_STAGES = 4
 

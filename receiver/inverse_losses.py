@@ -10,11 +10,11 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from genjscc.training.losses import mse
+from genjscc.quality.perceptual import mse
 
 
 class Distance(Protocol):
-    """A perceptual distance in halves (see `genjscc.training.losses.FeatureDistance`)."""
+    """A perceptual distance in halves (see `genjscc.quality.perceptual.FeatureDistance`)."""
 
     def features(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] in [0, 1] -> maps [B, C, r, s]."""

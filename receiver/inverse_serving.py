@@ -22,9 +22,9 @@ from genjscc.errors import (
     UnsupportedError,
     quoted,
 )
+from genjscc.quality.fast_backward import with_fast_backward
+from genjscc.quality.perceptual import FeatureDistance, PerceptualName, perceptual
 from genjscc.settings import ReceiverSettings
-from genjscc.training.losses import FeatureDistance, PerceptualName, perceptual
-from genjscc.training.perceptual_features import with_fast_backward
 from genjscc.v1 import inversion_pb2, tensor_pb2
 from genjscc.wire.images import rgb_to_message
 from genjscc.wire.numbers import checked_seed

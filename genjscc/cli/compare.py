@@ -22,12 +22,12 @@ from genjscc.client.inversion import Inversion
 from genjscc.client.local import LocalLink
 from genjscc.client.options import Failure, ModelInfo, SchemeName
 from genjscc.errors import InvalidInputError, MissingExtraError
-from genjscc.evaluation.psnr import psnr_db
 from genjscc.evaluation.sheet import Group, Tile, draw_sheet
 from genjscc.photos import load_square, sample_photos
+from genjscc.quality.psnr import psnr_db
 
 if TYPE_CHECKING:
-    from genjscc.evaluation.metrics import Metric
+    from genjscc.quality.metrics import Metric
 
 Rgb = NDArray[np.uint8]
 _TITLES = {"deepjscc": "DeepJSCC", "generative": "GenerativeJSCC", "inverse": "InverseJSCC"}
@@ -72,7 +72,7 @@ def compare(
     Central squares of photos are used.
     """
     try:
-        from genjscc.evaluation.metrics import perceptual_metric
+        from genjscc.quality.metrics import perceptual_metric
     except ImportError as error:
         raise MissingExtraError(
             f"comparison needs {error.name!r}: pip install 'genjscc[train]'"

@@ -227,13 +227,13 @@ def make_meter(*, perceptual: str, frechet: bool, fid: bool) -> Meter:
         InvalidInputError: a perceptual distance has another name.
         MissingExtraError: a network's package or weights are missing.
     """
-    from genjscc.evaluation.frechet import EffLite0Distance, InceptionDistance, SetDistance
-    from genjscc.evaluation.metrics import (
+    from genjscc.evaluation.sweep import Meter
+    from genjscc.quality.frechet import EffLite0Distance, InceptionDistance, SetDistance
+    from genjscc.quality.metrics import (
         PERCEPTUAL_FIELDS,
         available_perceptual,
         perceptual_metric,
     )
-    from genjscc.evaluation.sweep import Meter
 
     names = {name: field for field, name in PERCEPTUAL_FIELDS.items()}
     if perceptual == "auto":

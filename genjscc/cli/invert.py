@@ -48,7 +48,7 @@ def invert(
         from genjscc.evaluation.inversion import ceiling_config
         from genjscc.evaluation.inversion import invert as fit_latents
         from genjscc.evaluation.records import InversionRecord, ResultFile, write_results
-        from genjscc.evaluation.statistics import mean_of
+        from genjscc.quality.statistics import mean_of
         from receiver.stylegan2_checkpoints import load_generator
     except ImportError as error:
         raise MissingExtraError(

@@ -47,10 +47,10 @@ def samples(
     try:
         import torch
 
-        from genjscc.evaluation.frechet import EffLite0Features, Reference
         from genjscc.evaluation.records import ResultFile, SamplesRecord, write_results
         from genjscc.evaluation.samples import compare_samples, features_of
-        from genjscc.evaluation.statistics import mean_of
+        from genjscc.quality.frechet import EffLite0Features, Reference
+        from genjscc.quality.statistics import mean_of
         from receiver.stylegan2_checkpoints import load_generator
     except ImportError as error:
         raise MissingExtraError(

@@ -27,8 +27,8 @@ from genjscc.client.exchange import ImageInput, to_rgb_array
 from genjscc.client.link import Link
 from genjscc.client.options import Reception, SchemeName
 from genjscc.errors import GenJSCCError
-from genjscc.evaluation.psnr import psnr_db
 from genjscc.photos import load_square
+from genjscc.quality.psnr import psnr_db
 from genjscc.wire.ratios import format_ratio
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from genjscc.errors import InvalidInputError, MissingExtraError
 from genjscc.evaluation.records import Record
-from genjscc.evaluation.statistics import Mean
+from genjscc.quality.statistics import Mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from genjscc.errors import InvalidInputError
-from genjscc.evaluation.metrics import psnr
-from genjscc.training.losses import PerceptualName, perceptual
-from genjscc.training.perceptual_features import with_fast_backward
+from genjscc.quality.fast_backward import with_fast_backward
+from genjscc.quality.metrics import psnr
+from genjscc.quality.perceptual import PerceptualName, perceptual
 from receiver.inverse import Inversion, Problem, step
 from receiver.inverse_config import InverseConfig
 from receiver.stylegan2 import Generator

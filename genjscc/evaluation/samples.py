@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genjscc.evaluation.frechet import Distances, Reference
+from genjscc.quality.frechet import Distances, Reference
 from receiver.stylegan2 import Generator
 
 _BATCH = 50

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genjscc.evaluation.psnr import psnr_db
 from genjscc.evaluation.separation_capacity import AnyChannel, Attempt
 from genjscc.evaluation.separation_codecs import Codec, Rgb
 from genjscc.evaluation.separation_files import File, Files, restore
 from genjscc.evaluation.separation_records import ChannelCode, SeparationRecord
-from genjscc.evaluation.statistics import Mean, mean_of
 from genjscc.evaluation.sweep import Cell, Dataset, Measured, Meter
+from genjscc.quality.psnr import psnr_db
+from genjscc.quality.statistics import Mean, mean_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from genjscc.evaluation.psnr import psnr_db
 from genjscc.evaluation.separation_codecs import Codec, Rgb
+from genjscc.quality.psnr import psnr_db
 
 _SMALLEST_SIDE = 4
 _EQUAL_DB = 100.0

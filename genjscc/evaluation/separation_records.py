@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from genjscc.evaluation.records import Record, ResultFile
-from genjscc.evaluation.statistics import Mean
+from genjscc.quality.statistics import Mean
 
 ChannelCode = Literal["capacity", "ldpc"]
 

@@ -18,7 +18,7 @@ from pydantic import (
 
 from genjscc.errors import InvalidInputError
 from genjscc.layers.bottleneck import num_symbols
-from genjscc.training.losses import PerceptualName
+from genjscc.quality.perceptual import PerceptualName
 from receiver.generative import LatentSpace
 
 

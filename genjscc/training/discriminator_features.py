@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from genjscc.evaluation.efficientnet import efficientnet_lite
+from genjscc.quality.efficientnet import efficientnet_lite
 
 LEVELS = 4
 _FINEST_STRIDE = 4

@@ -26,12 +26,12 @@ from torch.utils.data import DataLoader
 from genjscc.bundles.config import BundleConfig
 from genjscc.bundles.store import read_config
 from genjscc.errors import InvalidInputError
+from genjscc.quality.fast_backward import with_fast_backward
+from genjscc.quality.perceptual import MeanDistance, mse, perceptual
 from genjscc.training.collective import sum_over_processes
 from genjscc.training.config import PairConfig
 from genjscc.training.data import ImageFolder, StepSampler
 from genjscc.training.draws import VALIDATION, draw_batch, draw_rate
-from genjscc.training.losses import MeanDistance, mse, perceptual
-from genjscc.training.perceptual_features import with_fast_backward
 from genjscc.training.run import RunFolder
 from genjscc.training.stopping import StopOnSignal, any_process
 from transmitter.models import load_encoder

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from genjscc.evaluation.frechet import EffLite0Features, Reference
+from genjscc.quality.frechet import EffLite0Features, Reference
+from genjscc.quality.perceptual import mse
 from genjscc.training.collective import rows_of_processes, sum_over_processes
 from genjscc.training.data import ImageFolder
-from genjscc.training.losses import mse
 from receiver.stylegan2 import Generator
 from receiver.stylegan2_checkpoints import save_bundle
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from genjscc.quality.fast_backward import PerceptualFeatures
 from genjscc.training.discriminator_features import DiscriminatorFeatures
 from genjscc.training.frechet_matching import FrechetMatching, pooled
-from genjscc.training.perceptual_features import PerceptualFeatures
 from genjscc.training.stylegan2_codes import LatentCritic, critic_loss, sliced_wasserstein
 from genjscc.training.stylegan2_config import StyleGAN2Config
 from genjscc.training.stylegan2_discriminator import (

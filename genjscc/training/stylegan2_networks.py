@@ -13,9 +13,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from genjscc.errors import InvalidInputError
+from genjscc.quality.fast_backward import PerceptualFeatures
 from genjscc.training.data import ImageFolder
 from genjscc.training.discriminator_features import DiscriminatorFeatures
-from genjscc.training.perceptual_features import PerceptualFeatures
 from genjscc.training.stylegan2_codes import (
     CodeBasis,
     CodeEncoder,

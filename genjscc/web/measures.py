@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from genjscc.evaluation.psnr import psnr_db
+from genjscc.quality.psnr import psnr_db
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from genjscc.evaluation.metrics import Metric
+    from genjscc.quality.metrics import Metric
 
 Rgb = NDArray[np.uint8]
 Quality = dict[str, str]
@@ -64,7 +64,7 @@ class Judge:
     def _prepare(self, measures: list[Measure]) -> None:
         import torch
 
-        from genjscc.evaluation.metrics import ms_ssim
+        from genjscc.quality.metrics import ms_ssim
 
         torch.set_num_threads(1)
         reference = _tensor(self._original)
@@ -91,7 +91,7 @@ class Judge:
 @cache
 def _st_lpips() -> Metric:
     """Loaded once for all visitors."""
-    from genjscc.evaluation.metrics import perceptual_metric
+    from genjscc.quality.metrics import perceptual_metric
 
     return perceptual_metric("st-lpips-vgg")
 

@@ -21,9 +21,7 @@ LAYERS: list[tuple[str, ...]] = [
             "genjscc.bundles",
             "genjscc.serving",
         ),
-        "genjscc.client",
-        # Distortion: what training minimises, and what an inversion does.
-        *("genjscc.training.losses", "genjscc.training.perceptual_features"),
+        *("genjscc.client", "genjscc.quality"),
     ),
     ("channel",),
     ("transmitter",),
@@ -88,6 +86,13 @@ def test_imports_point_down(module: str) -> None:
             assert module in SERVICE_USERS, f"{module} imports {target}"
         if module.startswith(TORCH_FREE) and module != "channel.backends":
             assert target.split(".")[0] not in ("torch", "safetensors"), module
+
+
+def test_the_receiver_needs_neither_training_nor_evaluation() -> None:
+    for module, path in MODULES.items():
+        if module.startswith("receiver"):
+            for target in imports(path):
+                assert not target.startswith(("genjscc.training", "genjscc.evaluation")), module
 
 
 def test_the_rule_sees_the_code() -> None:

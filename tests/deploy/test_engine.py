@@ -175,7 +175,7 @@ def test_an_image_holds_what_it_needs(role: str, project: Project) -> None:
 
 
 def test_inversion_has_its_perceptual_distance(project: Project) -> None:
-    script = "from genjscc.training.losses import perceptual; perceptual('st-lpips-vgg')"
+    script = "from genjscc.quality.perceptual import perceptual; perceptual('st-lpips-vgg')"
     code, text = inside(project, "receiver", "python", "-c", script)
     assert code == 0, text
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from genjscc import Inversion, LocalLink
-from genjscc.evaluation.metrics import perceptual_metric
 from genjscc.photos import load_square, sample_photos
+from genjscc.quality.metrics import perceptual_metric
 
 FAST = Inversion(preset="fast")
 

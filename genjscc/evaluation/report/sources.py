@@ -13,7 +13,7 @@ from genjscc.evaluation.receiver_time import TimedRecord
 from genjscc.evaluation.records import Difference, InversionRecord, Record, ResultFile
 from genjscc.evaluation.report.files import read_result_file
 from genjscc.evaluation.separation_records import SeparationRecord
-from genjscc.evaluation.statistics import Mean
+from genjscc.quality.statistics import Mean
 
 
 @dataclass(frozen=True)

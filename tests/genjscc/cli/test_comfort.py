@@ -29,7 +29,7 @@ from genjscc.bundles.store import find_bundles
 from genjscc.cli import console, doctor, models, send, serve, train
 from genjscc.cli.json_option import add_json_option
 from genjscc.diagnosis import Finding, examine
-from genjscc.evaluation.statistics import Mean
+from genjscc.quality.statistics import Mean
 from genjscc.repository import REPOSITORY as HERE
 
 NOWHERE = "127.0.0.1:9"

@@ -6,7 +6,7 @@ import pytest
 from genjscc.errors import InvalidInputError
 from genjscc.evaluation.figures import describe, plot_against_snr
 from genjscc.evaluation.records import Record
-from genjscc.evaluation.statistics import Mean
+from genjscc.quality.statistics import Mean
 
 
 def record(scheme: str, ratio: str, snr_db: float, psnr: float) -> Record:

@@ -17,8 +17,8 @@ from genjscc.cli.evaluate import evaluate, load_dataset
 from genjscc.errors import InvalidInputError, ModelNotFoundError, UnsupportedError
 from genjscc.evaluation.paired import differences_from
 from genjscc.evaluation.records import read_results
-from genjscc.evaluation.statistics import mean_of
 from genjscc.evaluation.sweep import Cell, Meter, evaluate_cell
+from genjscc.quality.statistics import mean_of
 
 
 @pytest.fixture(scope="module")

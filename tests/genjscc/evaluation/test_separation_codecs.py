@@ -11,8 +11,8 @@ import pytest
 from pictures import file_of, gradient
 
 from genjscc.errors import InvalidInputError, MissingExtraError
-from genjscc.evaluation.psnr import psnr_db
 from genjscc.evaluation.separation_codecs import Codec, available_codecs, codec
+from genjscc.quality.psnr import psnr_db
 
 CODECS = [codec(name) for name in ("jpeg", "jpeg2000", "webp", "avif")]
 PICTURE = gradient(40, 56)

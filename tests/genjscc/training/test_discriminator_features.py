@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from genjscc.evaluation.efficientnet import efficientnet_lite
+from genjscc.quality.efficientnet import efficientnet_lite
 from genjscc.training.discriminator_features import LEVELS, DiscriminatorFeatures
 from genjscc.training.stylegan2_discriminator import Discriminator
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from genjscc.evaluation.frechet import frechet_distance, moments
+from genjscc.quality.frechet import frechet_distance, moments
 from genjscc.training.frechet_matching import FrechetMatching, pooled
 
 WIDTHS = (6, 4)

@@ -12,9 +12,9 @@ from photo_folders import write_photos
 from torch import Tensor
 
 from genjscc.errors import BundleError, InvalidInputError
+from genjscc.quality.fast_backward import PerceptualFeatures
+from genjscc.quality.perceptual import perceptual
 from genjscc.training.config import load_config
-from genjscc.training.losses import perceptual
-from genjscc.training.perceptual_features import PerceptualFeatures
 from genjscc.training.stylegan2 import StyleGAN2Training, fit
 from genjscc.training.stylegan2_codes import (
     LatentCritic,

@@ -13,7 +13,7 @@ from pictures import gradient, noise
 
 from genjscc.client.options import ModelInfo
 from genjscc.errors import DeadlineError, GenJSCCError, InvalidInputError, UnavailableError
-from genjscc.evaluation.psnr import psnr_db
+from genjscc.quality.psnr import psnr_db
 from genjscc.web.constellation import MOST_POINTS, scatter, span_of
 from genjscc.web.latest import Latest
 from genjscc.web.measures import Judge

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from genjscc.errors import InvalidInputError, MissingExtraError
-from genjscc.evaluation.frechet import (
+from genjscc.quality.frechet import (
     FEATURES,
     EffLite0Features,
     Reference,

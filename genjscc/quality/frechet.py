@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genjscc.errors import InvalidInputError, MissingExtraError
-from genjscc.evaluation.efficientnet import efficientnet_lite
+from genjscc.quality.efficientnet import efficientnet_lite
 
 FEATURES = 1280
 FEATURES_OF_FID = 2048

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deep features for losses with gradients: once computed, used by several.
 
-Same values as those of `genjscc.training.losses`. Two layers are replaced by equal ones whose
+Same values as those of `genjscc.quality.perceptual`. Two layers are replaced by equal ones whose
 backward is several times as fast on CPUs; together they halve the time of ST-LPIPS (Alex).
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genjscc.training.losses import STLPIPS, FeatureDistance
+from genjscc.quality.perceptual import STLPIPS, FeatureDistance
 
 
 class PerceptualFeatures(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from genjscc.evaluation.statistics import mean_of, paired_difference
+from genjscc.quality.statistics import mean_of, paired_difference
 
 
 def test_the_interval_holds_the_truth_in_95_percent_of_experiments() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from genjscc.errors import MissingExtraError
-from genjscc.training.losses import PerceptualName, perceptual, trunk_is_here
+from genjscc.quality.perceptual import PerceptualName, perceptual, trunk_is_here
 
 # The weights of Wang, Simoncelli and Bovik (2003) for five scales, finest first.
 _MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)

@@ -10,7 +10,7 @@ import torchvision
 from torch import Tensor
 
 from genjscc.errors import MissingExtraError
-from genjscc.training.losses import mse, perceptual
+from genjscc.quality.perceptual import mse, perceptual
 
 
 def picture() -> Tensor:

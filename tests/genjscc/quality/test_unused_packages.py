@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from genjscc.training.losses import perceptual
+from genjscc.quality.perceptual import perceptual
 
 SCRIPT = """
 import sys
@@ -22,7 +22,7 @@ PathFinder.find_spec = lambda name, *more: (
 )
 
 import torch
-from genjscc.training.losses import perceptual
+from genjscc.quality.perceptual import perceptual
 
 torch.set_num_threads(1)
 print(float(perceptual(sys.argv[1])(torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64))))

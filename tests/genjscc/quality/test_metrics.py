@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from genjscc.evaluation.metrics import ms_ssim, ms_ssim_scales, psnr
-from genjscc.evaluation.psnr import psnr_db
+from genjscc.quality.metrics import ms_ssim, ms_ssim_scales, psnr
+from genjscc.quality.psnr import psnr_db
 
 
 def picture(size: int, seed: int = 0) -> Tensor:
