@@ -35,8 +35,8 @@ from genjscc.quality.perceptual import perceptual as perceptual_distance
 from receiver.deepjscc import Decoder
 from receiver.forward import ForwardOperator
 from receiver.generative import GenerativeDecoder, LatentDecoder
-from receiver.inverse_config import InverseConfig
-from receiver.stylegan2 import Generator
+from receiver.inverse.config import InverseConfig
+from receiver.stylegan2.generator import Generator
 from transmitter.encoder import Encoder
 
 SIDES = (64, 256, 512)

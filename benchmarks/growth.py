@@ -46,7 +46,7 @@ from genjscc.repository import REPOSITORY
 from genjscc.settings import ReceiverSettings
 from receiver.models import Generators
 from receiver.service import ReceiverRoom
-from receiver.stylegan2_checkpoints import save_bundle
+from receiver.stylegan2.checkpoints import save_bundle
 
 SIDES = (64, 128, 256, 512, 1024)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)

@@ -34,7 +34,7 @@ from genjscc.wire.images import rgb_to_message
 from genjscc.wire.numbers import checked_snr_db
 from genjscc.wire.schemes import SCHEMES, scheme_label
 from receiver.deepjscc import Decoder, Reconstruct
-from receiver.inverse_serving import (
+from receiver.inverse.serving import (
     BEYOND_ARITHMETIC,
     DIVERGED,
     Course,

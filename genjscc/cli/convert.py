@@ -25,7 +25,7 @@ def convert(
 ) -> None:
     """Turn a StyleGAN2 checkpoint into a bundle; nothing in the file is executed."""
     try:
-        from receiver.stylegan2_checkpoints import load_generator, save_bundle
+        from receiver.stylegan2.checkpoints import load_generator, save_bundle
     except ImportError as error:
         raise MissingExtraError(
             f"conversion needs {error.name!r}: run it from the repository after "

@@ -49,7 +49,7 @@ def invert(
         from genjscc.evaluation.inversion import invert as fit_latents
         from genjscc.evaluation.records import InversionRecord, ResultFile, write_results
         from genjscc.quality.statistics import mean_of
-        from receiver.stylegan2_checkpoints import load_generator
+        from receiver.stylegan2.checkpoints import load_generator
     except ImportError as error:
         raise MissingExtraError(
             f"inversion needs {error.name!r}: pip install -e '.[train]' in the repository"

@@ -16,7 +16,7 @@ from genjscc.cli.quality_tables import interval
 from genjscc.errors import InvalidInputError, MissingExtraError
 
 if TYPE_CHECKING:
-    from receiver.stylegan2 import Generator
+    from receiver.stylegan2.generator import Generator
 
 _COLUMNS, _ROWS = 16, 4
 _TRUNCATED = 0.7
@@ -51,7 +51,7 @@ def samples(
         from genjscc.evaluation.samples import compare_samples, features_of
         from genjscc.quality.frechet import EffLite0Features, Reference
         from genjscc.quality.statistics import mean_of
-        from receiver.stylegan2_checkpoints import load_generator
+        from receiver.stylegan2.checkpoints import load_generator
     except ImportError as error:
         raise MissingExtraError(
             f"samples needs {error.name!r}: pip install -e '.[train]' in the repository"

@@ -66,7 +66,7 @@ class LocalLink:
             from channel.service import ChannelRoom
             from genjscc.serving.room import answer, answer_many
             from genjscc.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
-            from receiver.inverse_serving import Previews
+            from receiver.inverse.serving import Previews
             from receiver.service import ReceiverRoom
             from transmitter.service import TransmitterRoom
         except ImportError as error:

@@ -17,9 +17,9 @@ from genjscc.errors import InvalidInputError
 from genjscc.quality.fast_backward import with_fast_backward
 from genjscc.quality.metrics import psnr
 from genjscc.quality.perceptual import PerceptualName, perceptual
-from receiver.inverse import Inversion, Problem, step
-from receiver.inverse_config import InverseConfig
-from receiver.stylegan2 import Generator
+from receiver.inverse.config import InverseConfig
+from receiver.inverse.optimiser import Inversion, Problem, step
+from receiver.stylegan2.generator import Generator
 
 _WARMUP_STEPS = 20
 

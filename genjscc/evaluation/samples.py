@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from genjscc.quality.frechet import Distances, Reference
-from receiver.stylegan2 import Generator
+from receiver.stylegan2.generator import Generator
 
 _BATCH = 50
 

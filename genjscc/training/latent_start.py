@@ -34,10 +34,9 @@ from genjscc.training.latent_start_config import LatentStartConfig
 from genjscc.training.loop import Stage, load_trained
 from genjscc.training.run import RunFolder
 from receiver.forward import ForwardOperator
-from receiver.inverse_variables import latent_spread
-from receiver.latent_start import START, LatentStart, coarse
+from receiver.inverse.initialiser import START, LatentStart, coarse
 from receiver.models import Generators, load_deepjscc
-from receiver.stylegan2 import Generator
+from receiver.stylegan2.generator import Generator, latent_spread
 from transmitter.models import load_encoder
 
 FROZEN = "given"

@@ -51,7 +51,7 @@ from genjscc.training.stylegan2_networks import (
     parameters_of,
     to_float,
 )
-from receiver.stylegan2 import Generator, StyledConv
+from receiver.stylegan2.generator import Generator, StyledConv
 
 _COOLDOWN_FLOOR = 0.1
 _QUEUE_CHUNK = 256

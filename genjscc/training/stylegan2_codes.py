@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from genjscc.bundles.store import CODES, read_generator_config, read_weights
 from genjscc.errors import InvalidInputError
-from receiver.stylegan2 import EqualLinear, Generator, ModulatedConv
+from receiver.stylegan2.generator import EqualLinear, Generator, ModulatedConv
 
 _OFFSET_SIGMAS = 3.0
 _GROUP = 8

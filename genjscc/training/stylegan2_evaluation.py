@@ -12,8 +12,8 @@ from genjscc.quality.frechet import EffLite0Features, Reference
 from genjscc.quality.perceptual import mse
 from genjscc.training.collective import rows_of_processes, sum_over_processes
 from genjscc.training.data import ImageFolder
-from receiver.stylegan2 import Generator
-from receiver.stylegan2_checkpoints import save_bundle
+from receiver.stylegan2.checkpoints import save_bundle
+from receiver.stylegan2.generator import Generator
 
 if TYPE_CHECKING:
     from genjscc.training.stylegan2 import StyleGAN2Training

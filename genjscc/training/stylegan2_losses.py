@@ -20,7 +20,7 @@ from genjscc.training.stylegan2_discriminator import (
     generator_loss,
     hinge,
 )
-from receiver.stylegan2 import Generator
+from receiver.stylegan2.generator import Generator
 
 # Share of reconstructions among what the discriminator is told to be generated.
 _RECONSTRUCTION_SHARE = 0.5

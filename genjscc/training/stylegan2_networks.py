@@ -28,8 +28,8 @@ from genjscc.training.stylegan2_codes import (
 )
 from genjscc.training.stylegan2_config import StyleGAN2Config
 from genjscc.training.stylegan2_discriminator import Discriminator
-from receiver.stylegan2 import Generator
-from receiver.stylegan2_checkpoints import load_bundle
+from receiver.stylegan2.checkpoints import load_bundle
+from receiver.stylegan2.generator import Generator
 
 # Share of the usual style weights that a run from scratch starts with: codes then act gently.
 _STYLE_START = 0.3

@@ -35,7 +35,7 @@ from genjscc.wire.images import rgb_from_message
 from receiver.generative import GenerativeDecoder, LatentDecoder, fed_noise_inputs
 from receiver.models import load_decoder
 from receiver.service import ReceiverRoom
-from receiver.stylegan2 import Generator
+from receiver.stylegan2.generator import Generator
 
 SIZE = (64, 64)
 

@@ -11,7 +11,7 @@ from tiny_generators import basicsr_names, tiny_generator
 
 from genjscc.cli.convert import convert
 from genjscc.errors import BundleError
-from receiver.stylegan2_checkpoints import load_generator
+from receiver.stylegan2.checkpoints import load_generator
 
 
 def run(checkpoint: Path, folder: Path) -> None:

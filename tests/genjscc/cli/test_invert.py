@@ -9,7 +9,7 @@ from tiny_generators import tiny_generator
 
 from genjscc.cli.invert import invert
 from genjscc.evaluation.records import read_results
-from receiver.stylegan2_checkpoints import save_bundle
+from receiver.stylegan2.checkpoints import save_bundle
 
 
 def test_it_writes_figures_and_pairs_of_pictures(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from genjscc.cli.samples import samples
 from genjscc.errors import InvalidInputError
 from genjscc.evaluation.records import SamplesRecord, read_results
 from genjscc.evaluation.samples import draw
-from receiver.stylegan2_checkpoints import save_bundle
+from receiver.stylegan2.checkpoints import save_bundle
 
 
 def measured(folder: Path, **options: float) -> SamplesRecord:

@@ -9,7 +9,7 @@ from tiny_generators import tiny_generator
 
 from genjscc.errors import InvalidInputError
 from genjscc.evaluation.inversion import ceiling_config, invert
-from receiver.inverse_config import InverseConfig
+from receiver.inverse.config import InverseConfig
 
 
 def config(steps: int, **fields: Any) -> InverseConfig:

@@ -34,7 +34,7 @@ from genjscc.training.generative import FROZEN, GenerativeTraining, fit
 from genjscc.training.stylegan2_codes import latent_offset
 from receiver.models import load_decoder
 from receiver.service import ReceiverRoom
-from receiver.stylegan2_checkpoints import load_bundle, save_bundle
+from receiver.stylegan2.checkpoints import load_bundle, save_bundle
 from transmitter.models import load_encoder
 
 SHIPPED = sorted((REPOSITORY / "configs" / "train").glob("generative_*.yaml"))

@@ -31,9 +31,9 @@ from genjscc.training.latent_start import (
     sample_pixels,
 )
 from genjscc.training.latent_start_config import LatentStartConfig
-from receiver.latent_start import START, load_start
+from receiver.inverse.initialiser import START, load_start
 from receiver.models import Generators
-from receiver.stylegan2_checkpoints import save_bundle
+from receiver.stylegan2.checkpoints import save_bundle
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,8 @@ from genjscc.training.stylegan2_codes import (
 from genjscc.training.stylegan2_config import StyleGAN2Config
 from genjscc.training.stylegan2_discriminator import Augmentation, generator_loss, hinge
 from genjscc.training.stylegan2_losses import Balance
-from receiver.stylegan2 import Generator
-from receiver.stylegan2_checkpoints import load_generator
+from receiver.stylegan2.checkpoints import load_generator
+from receiver.stylegan2.generator import Generator
 
 SHIPPED = Path(__file__).resolve().parents[3] / "configs" / "train"
 

@@ -13,11 +13,11 @@ from tiny_problems import PooledDistance, run_to_end, tiny_problem
 from torch import Tensor
 
 from genjscc.errors import InvalidInputError
-from receiver.inverse import Inversion, Problem, reproduce, run_blocks, step, synthesise
-from receiver.inverse_config import InverseConfig, inverse_config
-from receiver.inverse_losses import Terms, geodesic, objective, observe
-from receiver.inverse_schedule import Plateau, rate_factor
-from receiver.inverse_variables import draw_maps
+from receiver.inverse.config import InverseConfig, inverse_config
+from receiver.inverse.objective import Terms, geodesic, objective, observe
+from receiver.inverse.optimiser import Inversion, Problem, reproduce, run_blocks, step, synthesise
+from receiver.inverse.schedule import Plateau, rate_factor
+from receiver.inverse.variables import draw_maps
 
 SHORT = {"steps": (4, 3, 2, 2), "perceptual": "st-lpips-alex"}
 

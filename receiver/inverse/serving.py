@@ -29,11 +29,11 @@ from genjscc.v1 import inversion_pb2, tensor_pb2
 from genjscc.wire.images import rgb_to_message
 from genjscc.wire.numbers import checked_seed
 from receiver.forward import ForwardOperator
-from receiver.inverse import Inversion, Losses, Problem, step
-from receiver.inverse_config import InverseConfig, inverse_config
-from receiver.inverse_variables import checked_start
+from receiver.inverse.config import InverseConfig, inverse_config
+from receiver.inverse.initialiser import LatentStart, load_start
+from receiver.inverse.optimiser import Inversion, Losses, Problem, step
+from receiver.inverse.variables import checked_start
 from receiver.jobs import DecodeJob, DecodeResult, Plan, pixels_of
-from receiver.latent_start import LatentStart, load_start
 from receiver.models import Generators
 from transmitter.models import load_encoder
 

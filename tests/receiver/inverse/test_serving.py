@@ -28,12 +28,12 @@ from genjscc.settings import ReceiverSettings
 from genjscc.v1 import inversion_pb2, model_pb2, receiver_pb2, tensor_pb2
 from genjscc.wire.codewords import Codeword, codeword_to_message
 from genjscc.wire.images import rgb_from_message
-from receiver import inverse_serving
-from receiver.inverse_config import InverseConfig
-from receiver.inverse_serving import overrides_from
-from receiver.latent_start import START, LatentStart
+from receiver.inverse import serving
+from receiver.inverse.config import InverseConfig
+from receiver.inverse.initialiser import START, LatentStart
+from receiver.inverse.serving import overrides_from
 from receiver.service import ReceiverRoom
-from receiver.stylegan2_checkpoints import save_bundle
+from receiver.stylegan2.checkpoints import save_bundle
 
 PLAIN = {"perceptual_weight": 0.0, "image_perceptual_weight": 0.0}
 
@@ -272,7 +272,7 @@ def test_a_missing_package_is_said(room: ReceiverRoom, monkeypatch: pytest.Monke
     def missing(name: str) -> None:
         raise MissingExtraError("LPIPS needs lpips: pip install 'genjscc[train]'")
 
-    monkeypatch.setattr(inverse_serving, "perceptual", missing)
+    monkeypatch.setattr(serving, "perceptual", missing)
     request = request_for(room, perceptual="lpips-squeeze", perceptual_weight=1.0)
     with pytest.raises(UnsupportedError, match=r"inversion\.perceptual: LPIPS needs lpips"):
         room.prepare(request)

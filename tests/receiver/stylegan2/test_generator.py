@@ -12,7 +12,7 @@ from torch import Tensor
 
 from genjscc.errors import InvalidInputError
 from genjscc.repository import REPOSITORY
-from receiver.stylegan2 import Generator, SynthesisState
+from receiver.stylegan2.generator import Generator, SynthesisState
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ LOAD_AND_RUN = """
 import re, sys
 from pathlib import Path
 import torch
-from receiver.stylegan2_checkpoints import load_generator
+from receiver.stylegan2.checkpoints import load_generator
 
 torch.set_num_threads(1)
 generator = load_generator(Path(sys.argv[1])).requires_grad_(False)

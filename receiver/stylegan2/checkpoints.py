@@ -32,7 +32,7 @@ from genjscc.bundles.store import (
     write_weights,
 )
 from genjscc.errors import BundleError
-from receiver.stylegan2 import Generator
+from receiver.stylegan2.generator import Generator
 
 # Rosinality and BasicSR keep the averaged generator under these keys; the last is BasicSR's
 # name when no average was kept.

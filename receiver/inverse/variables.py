@@ -18,18 +18,8 @@ from torch.optim.adam import adam
 
 from channel.noise import Stream, unit_complex_gaussian
 from genjscc.errors import InvalidInputError
-from receiver.inverse_config import InverseConfig
-from receiver.stylegan2 import Generator, SynthesisState
-
-_SPREAD_DRAWS = 4096
-
-
-@torch.no_grad()
-def latent_spread(generator: Generator) -> Tensor:
-    """Standard deviation of each axis of w. -> [style_dim]."""
-    draws = torch.Generator().manual_seed(0)
-    z = torch.randn(_SPREAD_DRAWS, generator.style_dim, generator=draws)
-    return generator.mapping(z.to(generator.latent_avg.device)).std(0).clamp(min=1e-6)
+from receiver.inverse.config import InverseConfig
+from receiver.stylegan2.generator import Generator, SynthesisState
 
 
 def draw_maps(seed: int, sizes: Sequence[int], device: torch.device) -> list[Tensor]:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from genjscc.bundles.config import GeneratorConfig
 from genjscc.bundles.store import read_weights
 from genjscc.errors import BundleError
-from receiver.stylegan2 import Generator
+from receiver.stylegan2.generator import Generator
 
 START = "start.safetensors"
 _LARGEST_SIDE = 64

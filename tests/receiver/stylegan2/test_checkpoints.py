@@ -11,8 +11,8 @@ import torch
 from tiny_generators import basicsr_names, reference_state, reference_values, tiny_generator
 
 from genjscc.errors import BundleError, InvalidInputError
-from receiver.stylegan2 import Generator
-from receiver.stylegan2_checkpoints import load_generator, save_bundle
+from receiver.stylegan2.checkpoints import load_generator, save_bundle
+from receiver.stylegan2.generator import Generator
 
 REFUSED = "Convert such a file elsewhere"
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genjscc.errors import BundleError, InvalidInputError
-from receiver.stylegan2_names import GeneratorSizes, canonical_names, infer_sizes
+from receiver.stylegan2.names import GeneratorSizes, canonical_names, infer_sizes
 
 _GAIN = math.sqrt(2)
 _SLOPE = 0.2
@@ -36,6 +36,7 @@ _EPSILON = 1e-8
 # Learning-rate multiplier of the mapping: its weights are stored 100 times as large as used.
 _MAPPING_RATE = 0.01
 _MEAN_LATENT_DRAWS = 4096
+_SPREAD_DRAWS = 4096
 DEFAULT_CUTS = (1, 2, 3)
 
 Noise = Sequence[Tensor | None]
@@ -423,6 +424,14 @@ class Generator(nn.Module):
                     "noise", f"map {i}: shape {tuple(given.shape)}, not {expected}"
                 )
         return maps
+
+
+@torch.no_grad()
+def latent_spread(generator: Generator) -> Tensor:
+    """Standard deviation of each axis of w. -> [style_dim]."""
+    draws = torch.Generator().manual_seed(0)
+    z = torch.randn(_SPREAD_DRAWS, generator.style_dim, generator=draws)
+    return generator.mapping(z.to(generator.latent_avg.device)).std(0).clamp(min=1e-6)
 
 
 def _activation_dtype(device: str) -> torch.dtype:

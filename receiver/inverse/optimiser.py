@@ -30,16 +30,15 @@ from torch import Tensor
 from channel.noise import Stream, unit_complex_gaussian
 from genjscc.layers.bottleneck import num_symbols
 from receiver.forward import ForwardOperator
-from receiver.inverse_config import InverseConfig
-from receiver.inverse_losses import Distance, Observation, Terms, geodesic, objective, observe
-from receiver.inverse_schedule import Plateau, rate_factor
-from receiver.inverse_variables import (
+from receiver.inverse.config import InverseConfig
+from receiver.inverse.objective import Distance, Observation, Terms, geodesic, objective, observe
+from receiver.inverse.schedule import Plateau, rate_factor
+from receiver.inverse.variables import (
     Variables,
     checked_start,
     first_layer,
-    latent_spread,
 )
-from receiver.stylegan2 import Generator, SynthesisState
+from receiver.stylegan2.generator import Generator, SynthesisState, latent_spread
 
 
 @dataclass(frozen=True, eq=False)
