@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from genjscc.training.loop import PairTraining
-    from genjscc.training.stylegan2 import StyleGAN2Training
+    from genjscc.training.stylegan2.training import StyleGAN2Training
 
 train_app = typer.Typer(help="Train a scheme on a folder of images.", no_args_is_help=True)
 
@@ -115,8 +115,7 @@ def start(
     """
     with needed_for_training():
         from genjscc.training.config import load_config
-        from genjscc.training.latent_start import fit
-        from genjscc.training.latent_start_config import LatentStartConfig
+        from genjscc.training.initialiser import LatentStartConfig, fit
     settings = load_config(LatentStartConfig, config, parse_overrides(set_ or [], data))
     fabric = launch(devices, accelerator, precision, threads)
     with pair_progress(settings.images, fabric) as report:
@@ -158,8 +157,8 @@ def stylegan2(
     """
     with needed_for_training():
         from genjscc.training.config import load_config
-        from genjscc.training.stylegan2 import fit
-        from genjscc.training.stylegan2_config import StyleGAN2Config
+        from genjscc.training.stylegan2.config import StyleGAN2Config
+        from genjscc.training.stylegan2.fit import fit
     settings = load_config(StyleGAN2Config, config, parse_overrides(set_ or [], data))
     fabric = launch(devices, accelerator, precision, threads)
     with ProgressDisplay(settings.images, shown=fabric.is_global_zero) as display:
@@ -302,7 +301,7 @@ def export_start(
 ) -> None:
     """Put a run's start network into the bundle of its generator."""
     with needed_for_training():
-        from genjscc.training.latent_start import export_start as export_network
+        from genjscc.training.initialiser import export_start as export_network
 
     config = export_network(run, generator)
     present(f"{config.name}: now with a start network", results=[{"generator": config.name}])

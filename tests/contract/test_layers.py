@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,19 @@ def test_the_receiver_needs_neither_training_nor_evaluation() -> None:
         if module.startswith("receiver"):
             for target in imports(path):
                 assert not target.startswith(("genjscc.training", "genjscc.evaluation")), module
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports inside functions and for type checkers count as well."""
+    targets = {
+        module: (imports(path) & MODULES.keys()) - {module, "genjscc"}
+        for module, path in MODULES.items()
+        if module != "genjscc"
+    }
+    try:
+        tuple(TopologicalSorter(targets).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 def test_the_rule_sees_the_code() -> None:

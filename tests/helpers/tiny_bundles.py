@@ -10,7 +10,7 @@ from torch import nn
 
 from genjscc.bundles.config import BundleConfig
 from genjscc.bundles.store import write_bundle
-from genjscc.training.stylegan2_codes import CodeEncoder, fit_basis, start_mapping
+from genjscc.training.stylegan2.codes import CodeEncoder, fit_basis, start_mapping
 from receiver.deepjscc import Decoder
 from receiver.generative import LatentDecoder, LatentSpace
 from receiver.stylegan2.checkpoints import save_bundle

@@ -31,7 +31,7 @@ from genjscc.training.codes_first import Codes
 from genjscc.training.config import GenerativeJSCCConfig, load_config
 from genjscc.training.export import export_run
 from genjscc.training.generative import FROZEN, GenerativeTraining, fit
-from genjscc.training.stylegan2_codes import latent_offset
+from genjscc.training.stylegan2.codes import latent_offset
 from receiver.models import load_decoder
 from receiver.service import ReceiverRoom
 from receiver.stylegan2.checkpoints import load_bundle, save_bundle

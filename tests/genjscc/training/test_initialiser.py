@@ -22,7 +22,8 @@ from genjscc.bundles.store import read_generator_config
 from genjscc.errors import BundleError, InvalidInputError
 from genjscc.repository import REPOSITORY
 from genjscc.training.config import load_config
-from genjscc.training.latent_start import (
+from genjscc.training.initialiser import (
+    LatentStartConfig,
     LatentStartTraining,
     build,
     export_start,
@@ -30,7 +31,6 @@ from genjscc.training.latent_start import (
     ridge_regression,
     sample_pixels,
 )
-from genjscc.training.latent_start_config import LatentStartConfig
 from receiver.inverse.initialiser import START, load_start
 from receiver.models import Generators
 from receiver.stylegan2.checkpoints import save_bundle

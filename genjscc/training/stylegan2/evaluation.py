@@ -3,20 +3,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from genjscc.quality.frechet import EffLite0Features, Reference
 from genjscc.quality.perceptual import mse
-from genjscc.training.collective import rows_of_processes, sum_over_processes
 from genjscc.training.data import ImageFolder
+from genjscc.training.distributed import rows_of_processes, sum_over_processes
+from genjscc.training.stylegan2.training import StyleGAN2Training
 from receiver.stylegan2.checkpoints import save_bundle
 from receiver.stylegan2.generator import Generator
-
-if TYPE_CHECKING:
-    from genjscc.training.stylegan2 import StyleGAN2Training
 
 _BATCH = 50
 _REBUILT = 256

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from genjscc.quality.frechet import frechet_distance, moments
-from genjscc.training.frechet_matching import FrechetMatching, pooled
+from genjscc.training.stylegan2.frechet_matching import FrechetMatching, pooled
 
 WIDTHS = (6, 4)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from genjscc.quality.efficientnet import efficientnet_lite
-from genjscc.training.discriminator_features import LEVELS, DiscriminatorFeatures
-from genjscc.training.stylegan2_discriminator import Discriminator
+from genjscc.training.stylegan2.discriminator import Discriminator
+from genjscc.training.stylegan2.discriminator_features import LEVELS, DiscriminatorFeatures
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import copy
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -27,16 +26,15 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from genjscc.training.collective import mean_over_processes, rows_of_processes
 from genjscc.training.data import ImageFolder, StepSampler
-from genjscc.training.frechet_matching import FrechetMatching, pooled
-from genjscc.training.gradient_limit import GradientLimit
+from genjscc.training.distributed import mean_over_processes, rows_of_processes
 from genjscc.training.run import RunFolder
-from genjscc.training.stopping import StopOnSignal, any_process
-from genjscc.training.stylegan2_codes import shift_latents
-from genjscc.training.stylegan2_config import StyleGAN2Config
-from genjscc.training.stylegan2_discriminator import Augmentation
-from genjscc.training.stylegan2_losses import (
+from genjscc.training.stylegan2.codes import shift_latents
+from genjscc.training.stylegan2.config import StyleGAN2Config
+from genjscc.training.stylegan2.discriminator import Augmentation
+from genjscc.training.stylegan2.frechet_matching import FrechetMatching, pooled
+from genjscc.training.stylegan2.gradient_limit import GradientLimit
+from genjscc.training.stylegan2.losses import (
     REBUILT,
     SAMPLED,
     Balance,
@@ -44,7 +42,7 @@ from genjscc.training.stylegan2_losses import (
     latent_gradients,
     matched_maps,
 )
-from genjscc.training.stylegan2_networks import (
+from genjscc.training.stylegan2.networks import (
     build_networks,
     load_start,
     make_optimizers,
@@ -58,20 +56,6 @@ _QUEUE_CHUNK = 256
 _MATCHING_CHUNK = 32
 # Steps between measurements of the gradients that balance the losses.
 _MEASURE_EVERY = 10
-# Columns of train.csv; a term that is not active yet is nan.
-LOGGED = (
-    "mse",
-    "st_lpips",
-    "correction",
-    "adversarial_weight",
-    "hinge_real",
-    "hinge_fake",
-    "distance_rebuilt",
-    "distance_samples",
-    "critic",
-    "latent_distance",
-    "images_per_s",
-)
 
 
 class StyleGAN2Training:
@@ -187,7 +171,7 @@ class StyleGAN2Training:
             measured = mean_over_processes(self.fabric, torch.stack(losses.measured))
             self.balance.note(*measured.tolist())
         self.step += 1
-        networks.update_average(min(config.ema_decay, (1 + self.step) / (10 + self.step)))
+        networks.update_average(config.ema_decay, self.step)
         return values | more
 
     @property
@@ -400,74 +384,3 @@ class StyleGAN2Training:
 def _draws(seed: int, step: int, rank: int) -> torch.Generator:
     """The random numbers of one step on one process."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) * 1_009 + rank)
-
-
-class _Rows:
-    """Means of what the steps return, one row of train.csv every `log_every` steps."""
-
-    def __init__(self, training: StyleGAN2Training) -> None:
-        self.training = training
-        self.sums: dict[str, list[float]] = {}
-        self.since, self.images = time.monotonic(), training.images
-
-    def note(self, values: dict[str, float]) -> dict[str, float] | None:
-        training = self.training
-        for name, value in values.items():
-            self.sums.setdefault(name, []).append(value)
-        if training.step % training.config.log_every:
-            return None
-        row = {name: sum(got) / len(got) for name, got in self.sums.items()}
-        passed = time.monotonic() - self.since
-        row["images_per_s"] = (training.images - self.images) / passed
-        row = {name: row.get(name, math.nan) for name in LOGGED}
-        if training.fabric.is_global_zero:
-            training.run.log("train", training.images, row)
-        self.sums.clear()
-        self.since, self.images = time.monotonic(), training.images
-        return row
-
-
-def fit(
-    config: StyleGAN2Config,
-    folder: Path,
-    fabric: Fabric,
-    report: Callable[[StyleGAN2Training, dict[str, float]], None] = lambda _t, _v: None,
-) -> StyleGAN2Training:
-    """Trains until the images are used up or a signal comes; resumes by itself.
-
-    Args:
-        config: the run.
-        folder: where its checkpoint, logs, sheets and the exported generator go; one that holds
-            a checkpoint goes on. The checkpoint with the best FD-EffLite0 stays as best.pt.
-        fabric: launched; says device, precision and processes.
-        report: called on every process with each row of the logs.
-    """
-    # Evaluation reads a training, so it is imported where both are known.
-    from genjscc.training.stylegan2_evaluation import Evaluation
-
-    training = StyleGAN2Training(config, folder, fabric)
-    evaluation = Evaluation(training)
-    stop = StopOnSignal()
-    rows = _Rows(training)
-    saved_at = time.monotonic()
-    for pixels in training.batches():
-        if training.finished or any_process(fabric, stop.asked):
-            break
-        before = training.images
-        row = rows.note(training.train_step(pixels))
-        if row is not None:
-            report(training, row)
-        due = before // config.evaluate_every < training.images // config.evaluate_every
-        is_best = False
-        if due or training.finished:
-            measured = evaluation.run()
-            report(training, measured)
-            is_best = measured["fd_efflite0"] < training.best
-            training.best = min(training.best, measured["fd_efflite0"])
-        if due or training.finished or time.monotonic() - saved_at > config.checkpoint_every_s:
-            training.save()
-            saved_at = time.monotonic()
-        if is_best and fabric.is_global_zero:
-            training.run.keep_best()
-    training.save()
-    return training

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sums, means and gathers over the processes of a run; with one process they change nothing."""
+"""Processes of a run: sums, means and gathers over them, and stopping all of them together.
+
+With one process they change nothing.
+"""
 
 from __future__ import annotations
 
+import signal
 from typing import cast
 
+import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -24,3 +29,22 @@ def rows_of_processes(fabric: Fabric, rows: Tensor) -> Tensor:
     table = rows.new_zeros(fabric.world_size, *rows.shape)
     table[fabric.global_rank] = rows
     return sum_over_processes(fabric, table).flatten(0, 1)
+
+
+class StopOnSignal:
+    """`asked` turns true on SIGINT or SIGTERM: the loop then saves and ends between two steps."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, *_: object) -> None:
+        self.asked = True
+
+
+def any_process(fabric: Fabric, flag: bool) -> bool:
+    """True on all processes if it is on one: none may leave a collective operation alone."""
+    if fabric.world_size == 1:
+        return flag
+    return bool(sum_over_processes(fabric, torch.tensor(float(flag))) > 0)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from genjscc.errors import InvalidInputError
 from genjscc.quality.fast_backward import PerceptualFeatures
+from genjscc.training.averaging import move_average
 from genjscc.training.data import ImageFolder
-from genjscc.training.discriminator_features import DiscriminatorFeatures
-from genjscc.training.stylegan2_codes import (
+from genjscc.training.stylegan2.codes import (
     CodeBasis,
     CodeEncoder,
     LatentCritic,
@@ -26,8 +26,9 @@ from genjscc.training.stylegan2_codes import (
     shift_latents,
     start_mapping,
 )
-from genjscc.training.stylegan2_config import StyleGAN2Config
-from genjscc.training.stylegan2_discriminator import Discriminator
+from genjscc.training.stylegan2.config import StyleGAN2Config
+from genjscc.training.stylegan2.discriminator import Discriminator
+from genjscc.training.stylegan2.discriminator_features import DiscriminatorFeatures
 from receiver.stylegan2.checkpoints import load_bundle
 from receiver.stylegan2.generator import Generator
 
@@ -66,12 +67,10 @@ class Networks:
         """What the averaged mapping makes of z, centred. [B, style_dim] -> the same."""
         return self.average.mapping(z.to(self.offset.device)) - self.offset
 
-    @torch.no_grad()
-    def update_average(self, decay: float) -> None:
+    def update_average(self, decay: float, step: int) -> None:
         """Moves the averaged generator towards the trained one."""
-        averaged = [p.detach() for p in self.average.parameters()]
-        current = [p.detach() for p in self.generator.parameters()]
-        torch._foreach_lerp_(averaged, current, 1 - decay)
+        averaged = list(self.average.parameters())
+        move_average(averaged, list(self.generator.parameters()), decay, step)
 
 
 def build_networks(

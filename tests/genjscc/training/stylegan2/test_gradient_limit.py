@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from genjscc.training.gradient_limit import GradientLimit
+from genjscc.training.stylegan2.gradient_limit import GradientLimit
 
 
 def test_an_outlier_becomes_as_long_as_allowed_and_counts_no_more() -> None:

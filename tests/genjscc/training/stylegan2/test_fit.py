@@ -15,8 +15,7 @@ from genjscc.errors import BundleError, InvalidInputError
 from genjscc.quality.fast_backward import PerceptualFeatures
 from genjscc.quality.perceptual import perceptual
 from genjscc.training.config import load_config
-from genjscc.training.stylegan2 import StyleGAN2Training, fit
-from genjscc.training.stylegan2_codes import (
+from genjscc.training.stylegan2.codes import (
     LatentCritic,
     fit_basis,
     latent_offset,
@@ -24,13 +23,15 @@ from genjscc.training.stylegan2_codes import (
     sliced_wasserstein,
     start_mapping,
 )
-from genjscc.training.stylegan2_config import StyleGAN2Config
-from genjscc.training.stylegan2_discriminator import Augmentation, generator_loss, hinge
-from genjscc.training.stylegan2_losses import Balance
+from genjscc.training.stylegan2.config import StyleGAN2Config
+from genjscc.training.stylegan2.discriminator import Augmentation, generator_loss, hinge
+from genjscc.training.stylegan2.fit import fit
+from genjscc.training.stylegan2.losses import Balance
+from genjscc.training.stylegan2.training import StyleGAN2Training
 from receiver.stylegan2.checkpoints import load_generator
 from receiver.stylegan2.generator import Generator
 
-SHIPPED = Path(__file__).resolve().parents[3] / "configs" / "train"
+SHIPPED = Path(__file__).resolve().parents[4] / "configs" / "train"
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,7 @@ def test_the_best_checkpoint_stays(
 ) -> None:
     distances = iter([3.0, 2.0, 4.0, 2.5])
     monkeypatch.setattr(
-        "genjscc.training.stylegan2_evaluation.Evaluation.run",
+        "genjscc.training.stylegan2.evaluation.Evaluation.run",
         lambda _: {"fd_efflite0": next(distances)},
     )
     for images in (24, 40):  # a resumed run knows what was reached before

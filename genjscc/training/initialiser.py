@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from genjscc.bundles.config import BundleConfig, GeneratorConfig
@@ -29,8 +31,8 @@ from genjscc.bundles.store import (
 from genjscc.errors import InvalidInputError
 from genjscc.training import loop
 from genjscc.training.codes_first import CodesFirst
+from genjscc.training.config import GeneratorRunConfig
 from genjscc.training.draws import draw_batch, draw_rate
-from genjscc.training.latent_start_config import LatentStartConfig
 from genjscc.training.loop import Stage, load_trained
 from genjscc.training.run import RunFolder
 from receiver.forward import ForwardOperator
@@ -42,6 +44,42 @@ from transmitter.models import load_encoder
 FROZEN = "given"
 _DAMPINGS = (0.001, 0.01, 0.1, 1.0, 10.0)
 _CARD_HEADING = "## Start network"
+
+
+class LatentStartConfig(GeneratorRunConfig):
+    """A run that learns where inversions through a generator begin.
+
+    `width` is that of the start network; `symbol_channels` and `channel_steps` are what the pairs
+    send while it learns.
+    """
+
+    pairs: tuple[Path, ...] = Field(
+        min_length=1,
+        description="folders of the DeepJSCC bundles whose images it sees, in equal parts",
+    )
+    sample_share: float = Field(
+        0.25, ge=0, le=1, description="part of each batch that is the generator's own images"
+    )
+    linear_images: int = Field(
+        4096,
+        ge=0,
+        description="samples of the generator from which the network's linear part is fitted in "
+        "closed form, before anything else; 0: it begins at the mean latent",
+    )
+    stage1_images: int = Field(
+        100_000, ge=1, description="training images of the stage whose loss sees images"
+    )
+
+    @model_validator(mode="after")
+    def _begins_anew(self) -> Self:
+        if self.initial_bundle is not None:
+            raise ValueError("initial_bundle: a start network begins at the mean latent; leave out")
+        return self
+
+    @property
+    def images(self) -> int:
+        """Training images in all, repeats included."""
+        return self.code_images + self.stage1_images
 
 
 class Given(nn.Module):
