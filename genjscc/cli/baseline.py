@@ -24,10 +24,10 @@ from genjscc.wire.ratios import parse_ratio
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from genjscc.evaluation.separation import Plan
-    from genjscc.evaluation.separation_capacity import AnyChannel, Attempt
-    from genjscc.evaluation.separation_codecs import Codec
-    from genjscc.evaluation.separation_records import ChannelCode, SeparationRecord
+    from genjscc.evaluation.separation.capacity import AnyChannel, Attempt
+    from genjscc.evaluation.separation.codecs import Codec
+    from genjscc.evaluation.separation.records import ChannelCode, SeparationRecord
+    from genjscc.evaluation.separation.sweep import Plan
     from genjscc.evaluation.sweep import Dataset
 
 _RATES = ("1/768", "1/192", "1/48", "1/12")
@@ -86,10 +86,10 @@ def baseline(
         import torch
 
         from genjscc.evaluation.records import write_results
-        from genjscc.evaluation.separation import evaluate_separation, mean_colour
-        from genjscc.evaluation.separation_codecs import available_codecs
-        from genjscc.evaluation.separation_codecs import codec as codec_named
-        from genjscc.evaluation.separation_records import SeparationFile
+        from genjscc.evaluation.separation.codecs import available_codecs
+        from genjscc.evaluation.separation.codecs import codec as codec_named
+        from genjscc.evaluation.separation.records import SeparationFile
+        from genjscc.evaluation.separation.sweep import evaluate_separation, mean_colour
     except ImportError as error:
         raise MissingExtraError(
             f"the baseline needs {error.name!r}: pip install 'genjscc[train]'"
@@ -126,9 +126,9 @@ def make_plans(
     seed: int,
 ) -> list[Plan]:
     """Every rate, SNR and channel code with what the channel lets through."""
-    from genjscc.evaluation.ldpc import ldpc_attempts
-    from genjscc.evaluation.separation import Plan
-    from genjscc.evaluation.separation_capacity import capacity_attempts
+    from genjscc.evaluation.separation.capacity import capacity_attempts
+    from genjscc.evaluation.separation.ldpc import ldpc_attempts
+    from genjscc.evaluation.separation.sweep import Plan
     from genjscc.evaluation.sweep import Cell
 
     attempts_by_code: dict[str, tuple[ChannelCode, Callable[..., list[Attempt]]]] = {

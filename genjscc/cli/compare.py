@@ -22,9 +22,9 @@ from genjscc.client.inversion import Inversion
 from genjscc.client.local import LocalLink
 from genjscc.client.options import Failure, ModelInfo, SchemeName
 from genjscc.errors import InvalidInputError, MissingExtraError
-from genjscc.evaluation.sheet import Group, Tile, draw_sheet
 from genjscc.photos import load_square, sample_photos
 from genjscc.quality.psnr import psnr_db
+from genjscc.report.sheet import Group, Tile, draw_sheet
 
 if TYPE_CHECKING:
     from genjscc.quality.metrics import Metric

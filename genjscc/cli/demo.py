@@ -24,10 +24,10 @@ from genjscc.cli.send import record_of, scheme_name
 from genjscc.cli.up import service_flags, started
 from genjscc.client.link import Link
 from genjscc.client.options import HOPS, ModelInfo, Reception, SchemeName
-from genjscc.evaluation.sheet import Group, Tile, draw_sheet
 from genjscc.launch import ROLES
 from genjscc.photos import load_square, sample_photos
 from genjscc.quality.psnr import psnr_db
+from genjscc.report.sheet import Group, Tile, draw_sheet
 
 SNRS_DB = (-5.0, 0.0, 5.0)
 _SEED = 1

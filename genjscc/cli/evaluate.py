@@ -114,10 +114,10 @@ def evaluate(
     try:
         import torch
 
-        from genjscc.evaluation.figures import describe, plot_against_snr
         from genjscc.evaluation.paired import Outcome, differences_from
         from genjscc.evaluation.records import ResultFile, write_results
         from genjscc.evaluation.sweep import Cell, evaluate_cell
+        from genjscc.report.figures import describe, plot_against_snr
     except ImportError as error:
         raise MissingExtraError(
             f"evaluation needs {error.name!r}: pip install 'genjscc[train]'"

@@ -18,7 +18,7 @@ from genjscc.errors import MissingExtraError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from genjscc.evaluation.inversion import Fit
+    from genjscc.evaluation.ceiling import Fit
 
 _BATCH = 16
 
@@ -45,8 +45,8 @@ def invert(
     try:
         import torch
 
-        from genjscc.evaluation.inversion import ceiling_config
-        from genjscc.evaluation.inversion import invert as fit_latents
+        from genjscc.evaluation.ceiling import ceiling_config
+        from genjscc.evaluation.ceiling import invert as fit_latents
         from genjscc.evaluation.records import InversionRecord, ResultFile, write_results
         from genjscc.quality.statistics import mean_of
         from receiver.stylegan2.checkpoints import load_generator

@@ -45,7 +45,7 @@ def report(
     Works with whatever results are there and says what is missing.
     """
     try:
-        from genjscc.evaluation.report.build import build_report
+        from genjscc.report.build import build_report
     except ImportError as error:
         raise MissingExtraError(
             f"the report needs {error.name!r}: pip install 'genjscc[train]'"

@@ -27,7 +27,7 @@ from genjscc.cli import (
     up,
     web,
 )
-from genjscc.evaluation.report.missing import EXPECTED
+from genjscc.report.gaps import EXPECTED
 from genjscc.repository import REPOSITORY
 
 DOCS = REPOSITORY / "docs"

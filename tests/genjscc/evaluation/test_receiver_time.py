@@ -15,8 +15,8 @@ from genjscc.cli import report
 from genjscc.cli.evaluate import load_dataset
 from genjscc.client.inversion import Inversion
 from genjscc.evaluation.receiver_time import Machine, TimedFile, time_receiver
-from genjscc.evaluation.report.files import read_result_file
 from genjscc.evaluation.sweep import Cell, Meter
+from genjscc.report.files import read_result_file
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 from genjscc.errors import InvalidInputError
 from genjscc.evaluation.receiver_time import TimedRecord
 from genjscc.evaluation.records import Difference, InversionRecord, Record, ResultFile
-from genjscc.evaluation.report.files import read_result_file
-from genjscc.evaluation.separation_records import SeparationRecord
+from genjscc.evaluation.separation.records import SeparationRecord
 from genjscc.quality.statistics import Mean
+from genjscc.report.files import read_result_file
 
 
 @dataclass(frozen=True)

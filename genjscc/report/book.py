@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from genjscc.evaluation.report.plots import Panel, draw
-from genjscc.evaluation.report.sources import Entry, Metric, Source
+from genjscc.report.plots import Panel, draw
+from genjscc.report.sources import Entry, Metric, Source
 
 FIGURES = "figures"
 NOTHING = "No results are here yet; see *What is missing*."

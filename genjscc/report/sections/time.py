@@ -6,17 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from genjscc.evaluation.receiver_time import TimedRecord
-from genjscc.evaluation.report.book import NOTHING, Book, caption_of
-from genjscc.evaluation.report.curves import baseline_curves, baselines_of
-from genjscc.evaluation.report.plots import Curve, Panel, Point
-from genjscc.evaluation.report.selection import (
+from genjscc.report.book import NOTHING, Book, caption_of
+from genjscc.report.curves import baseline_curves, baselines_of
+from genjscc.report.plots import Curve, Panel, Point
+from genjscc.report.selection import (
     Shown,
     by_subject,
     name_of,
     ratio_text,
     snr_text,
 )
-from genjscc.evaluation.report.sources import PSNR, Entry, Metric, Sources, perceptual_of
+from genjscc.report.sources import PSNR, Entry, Metric, Sources, perceptual_of
 
 
 def receiver_time(book: Book, sources: Sources, shown: Shown) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from genjscc.evaluation.separation_codecs import Codec, Rgb
+from genjscc.evaluation.separation.codecs import Codec, Rgb
 from genjscc.quality.psnr import psnr_db
 
 _SMALLEST_SIDE = 4

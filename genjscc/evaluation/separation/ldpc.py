@@ -25,7 +25,7 @@ from channel.noise import unit_noise_rows
 from channel.physics import awgn, noise_power
 from genjscc.client.options import Awgn
 from genjscc.errors import InvalidInputError, MissingExtraError
-from genjscc.evaluation.separation_capacity import (
+from genjscc.evaluation.separation.capacity import (
     AnyChannel,
     Attempt,
     bits_per_symbol,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The separation baseline: an image codec, then a channel code.
 
-The best file that the channel has room for is sent (`separation_files`). Where none fits, or the
+The best file that the channel has room for is sent (`files`). Where none fits, or the
 channel's decoder fails, the image is an outage: the receiver shows the mean colour of training
 images. Of the ways to use the channel (modulations and code rates; margins under fading) the
 one with the best mean PSNR over all images, outages included, is taken.
@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genjscc.evaluation.separation_capacity import AnyChannel, Attempt
-from genjscc.evaluation.separation_codecs import Codec, Rgb
-from genjscc.evaluation.separation_files import File, Files, restore
-from genjscc.evaluation.separation_records import ChannelCode, SeparationRecord
+from genjscc.evaluation.separation.capacity import AnyChannel, Attempt
+from genjscc.evaluation.separation.codecs import Codec, Rgb
+from genjscc.evaluation.separation.files import File, Files, restore
+from genjscc.evaluation.separation.records import ChannelCode, SeparationRecord
 from genjscc.evaluation.sweep import Cell, Dataset, Measured, Meter
 from genjscc.quality.psnr import psnr_db
 from genjscc.quality.statistics import Mean, mean_of

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genjscc.evaluation.report.book import NOTHING, Book
-from genjscc.evaluation.report.curves import SNR_AXIS, codec_curves
-from genjscc.evaluation.report.plots import Panel
-from genjscc.evaluation.report.selection import (
+from genjscc.evaluation.separation.records import SeparationRecord
+from genjscc.report.book import NOTHING, Book
+from genjscc.report.curves import SNR_AXIS, codec_curves
+from genjscc.report.plots import Panel
+from genjscc.report.selection import (
     Shown,
     by_subject,
     comparable,
@@ -16,8 +17,7 @@ from genjscc.evaluation.report.selection import (
     ratio_text,
     snr_text,
 )
-from genjscc.evaluation.report.sources import PSNR, Entry, Metric
-from genjscc.evaluation.separation_records import SeparationRecord
+from genjscc.report.sources import PSNR, Entry, Metric
 
 _OUTAGE = Metric("outage", "outage rate", 3, rises=False)
 _SHARES = (-0.03, 1.03)

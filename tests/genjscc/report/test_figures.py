@@ -4,9 +4,9 @@ from __future__ import annotations
 import pytest
 
 from genjscc.errors import InvalidInputError
-from genjscc.evaluation.figures import describe, plot_against_snr
 from genjscc.evaluation.records import Record
 from genjscc.quality.statistics import Mean
+from genjscc.report.figures import describe, plot_against_snr
 
 
 def record(scheme: str, ratio: str, snr_db: float, psnr: float) -> Record:

@@ -11,13 +11,17 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from genjscc.errors import InvalidInputError
-from genjscc.evaluation.report import glance, missing, sections, tables
-from genjscc.evaluation.report.book import FIGURES, Book
-from genjscc.evaluation.report.page import to_html
-from genjscc.evaluation.report.selection import split_entries
-from genjscc.evaluation.report.separation_section import separation
-from genjscc.evaluation.report.sources import Sources, read_folder
-from genjscc.evaluation.report.time_section import receiver_time
+from genjscc.report import gaps, summary, tables
+from genjscc.report.book import FIGURES, Book
+from genjscc.report.page import to_html
+from genjscc.report.sections.bandwidth import bandwidth
+from genjscc.report.sections.fading import fading
+from genjscc.report.sections.mismatch import mismatch
+from genjscc.report.sections.paper import paper_figures
+from genjscc.report.sections.separation import separation
+from genjscc.report.sections.time import receiver_time
+from genjscc.report.selection import split_entries
+from genjscc.report.sources import Sources, read_folder
 
 _TITLE = "GenJSCC: results"
 
@@ -57,7 +61,7 @@ def build_report(results: Path, output: Path, bundles: Path, pictures: Path) -> 
         MissingExtraError: matplotlib or Markdown is not installed.
     """
     sources = read_folder(results)
-    models = glance.read_bundles(bundles)
+    models = summary.read_bundles(bundles)
     shown = split_entries(sources, models)
     sheets = read_pictures(pictures)
     output.mkdir(parents=True, exist_ok=True)
@@ -66,20 +70,20 @@ def build_report(results: Path, output: Path, bundles: Path, pictures: Path) -> 
     book = Book(output)
     _opening(book, sources)
     book.heading("At a glance: which scheme where")
-    glance.which_scheme(book, shown)
-    glance.costs(book, sources, models)
-    sections.paper_figures(book, shown)
+    summary.which_scheme(book, shown)
+    summary.costs(book, sources, models)
+    paper_figures(book, shown)
     _show_pictures(book, sheets, pictures, output)
-    sections.bandwidth(book, shown)
+    bandwidth(book, shown)
     receiver_time(book, sources, shown)
     separation(book, shown)
-    sections.mismatch(book, shown)
-    sections.fading(book, shown)
+    mismatch(book, shown)
+    fading(book, shown)
     tables.differences(book, sources)
     tables.ceilings(book, sources)
     tables.remaining(book, shown)
-    missing.missing(book, sources, models, with_pictures=bool(sheets))
-    missing.files(book, sources)
+    gaps.missing(book, sources, models, with_pictures=bool(sheets))
+    gaps.files(book, sources)
     markdown, html = output / "report.md", output / "index.html"
     markdown.write_text(book.markdown)
     html.write_text(to_html(book.markdown, _TITLE, output))

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pictures import gradient
 from PIL import Image
 
-from genjscc.evaluation.separation_codecs import Codec
-from genjscc.evaluation.separation_files import Files, last_true, resized, restore, scaled_sizes
+from genjscc.evaluation.separation.codecs import Codec
+from genjscc.evaluation.separation.files import Files, last_true, resized, restore, scaled_sizes
 from genjscc.quality.psnr import psnr_db
 
 PICTURE = gradient(32, 24)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
-from genjscc.evaluation.report.plots import Curve, Point
-from genjscc.evaluation.report.selection import (
+from genjscc.evaluation.separation.records import SeparationRecord
+from genjscc.report.plots import Curve, Panel, Point
+from genjscc.report.selection import (
     SCHEME_NAMES,
     Subject,
     by_subject,
@@ -16,9 +17,9 @@ from genjscc.evaluation.report.selection import (
     family_name,
     is_learned,
     name_of,
+    ratio_text,
 )
-from genjscc.evaluation.report.sources import Entry, Metric
-from genjscc.evaluation.separation_records import SeparationRecord
+from genjscc.report.sources import Entry, Metric
 
 SNR_AXIS = "SNR / dB"
 _COLOURS = {"deepjscc": "C0", "inverse": "C2", "generative": "C3"}
@@ -131,3 +132,24 @@ def _curve(
 
 def _snr_db(entry: Entry) -> float:
     return entry.record.snr_db
+
+
+def against_snr(entries: Sequence[Entry], metrics: Sequence[Metric]) -> list[Panel]:
+    """One row of panels for each ratio, one column for each metric."""
+    panels = []
+    for ratio in sorted({entry.ratio for entry in entries}):
+        here = [entry for entry in entries if entry.ratio == ratio]
+        if not any(is_learned(entry) for entry in here) and any(map(is_learned, entries)):
+            continue
+        k = {entry.record.k for entry in here if entry.record.k}
+        symbols = f", k = {k.pop()}" if len(k) == 1 else ""
+        panels += [
+            Panel(
+                f"rho = {ratio_text(ratio)}{symbols}",
+                SNR_AXIS,
+                metric.axis,
+                [*learned_curves(here, metric), *baseline_curves(here, metric)],
+            )
+            for metric in metrics
+        ]
+    return panels

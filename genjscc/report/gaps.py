@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from genjscc.evaluation.report.book import Book
-from genjscc.evaluation.report.glance import Bundle
-from genjscc.evaluation.report.selection import is_learned
-from genjscc.evaluation.report.sources import Sources
-from genjscc.evaluation.separation_records import SeparationRecord
+from genjscc.evaluation.separation.records import SeparationRecord
+from genjscc.report.book import Book
+from genjscc.report.selection import is_learned
+from genjscc.report.sources import Sources
+from genjscc.report.summary import Bundle
 
 _PAPER_RATIOS = ("1/768", "1/192", "1/48")
 _PAPER_SNRS = tuple(float(snr) for snr in range(-5, 6))

@@ -14,10 +14,10 @@ from safetensors.numpy import save_file
 
 from genjscc.errors import InvalidInputError
 from genjscc.evaluation.records import InversionRecord, ResultFile, write_results
-from genjscc.evaluation.report.build import build_report
-from genjscc.evaluation.report.files import read_result_file
-from genjscc.evaluation.report.selection import comparable
-from genjscc.evaluation.report.sources import PSNR, Entry, Source, read_folder
+from genjscc.report.build import build_report
+from genjscc.report.files import read_result_file
+from genjscc.report.selection import comparable
+from genjscc.report.sources import PSNR, Entry, Source, read_folder
 
 
 def everything(folder: Path) -> Path:
@@ -73,7 +73,7 @@ def page(folder: Path) -> tuple[str, str]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots cost seconds, and not every test looks at them."""
-    monkeypatch.setattr("genjscc.evaluation.report.book.draw", lambda *_: "<svg></svg>")
+    monkeypatch.setattr("genjscc.report.book.draw", lambda *_: "<svg></svg>")
 
 
 class Links(HTMLParser):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from genjscc.evaluation.records import Record
-from genjscc.evaluation.report.sources import Entry, Sources
-from genjscc.evaluation.separation_records import SeparationRecord
+from genjscc.evaluation.separation.records import SeparationRecord
+from genjscc.report.sources import Entry, Sources
 
 SCHEME_NAMES = {
     "deepjscc": "DeepJSCC",

@@ -16,14 +16,14 @@ from genjscc.cli import baseline
 from genjscc.client.options import Awgn
 from genjscc.errors import InvalidInputError, MissingExtraError
 from genjscc.evaluation.records import ResultFile, write_results
-from genjscc.evaluation.report.files import read_result_file
-from genjscc.evaluation.separation import Plan, evaluate_separation, mean_colour
-from genjscc.evaluation.separation_capacity import Attempt, capacity_attempts
-from genjscc.evaluation.separation_codecs import Rgb, codec
-from genjscc.evaluation.separation_files import Files, restore
-from genjscc.evaluation.separation_records import SeparationFile, SeparationRecord
+from genjscc.evaluation.separation.capacity import Attempt, capacity_attempts
+from genjscc.evaluation.separation.codecs import Rgb, codec
+from genjscc.evaluation.separation.files import Files, restore
+from genjscc.evaluation.separation.records import SeparationFile, SeparationRecord
+from genjscc.evaluation.separation.sweep import Plan, evaluate_separation, mean_colour
 from genjscc.evaluation.sweep import Cell, Dataset, Measured, Meter
 from genjscc.quality.psnr import psnr_db
+from genjscc.report.files import read_result_file
 
 COLOUR = np.array([120, 100, 90], np.uint8)
 IMAGES = [gradient(32, 32), gradient(32, 32)[::-1].copy(), noise(32, 32) // 4]

@@ -8,7 +8,7 @@ import pytest
 
 from genjscc import LocalLink
 from genjscc.client.options import Awgn, Fading
-from genjscc.evaluation.separation_capacity import _MARGINS_DB, capacity_attempts, channel_gains
+from genjscc.evaluation.separation.capacity import _MARGINS_DB, capacity_attempts, channel_gains
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pictures import gradient
 
 from genjscc.client.options import Awgn, Fading
 from genjscc.errors import InvalidInputError, MissingExtraError
-from genjscc.evaluation.ldpc import MODULATIONS, LdpcLink, ldpc_attempts, simulate
-from genjscc.evaluation.separation_codecs import codec
+from genjscc.evaluation.separation.codecs import codec
+from genjscc.evaluation.separation.ldpc import MODULATIONS, LdpcLink, ldpc_attempts, simulate
 
 pytest.importorskip("sionna.phy", reason="the LDPC chain needs sionna-no-rt")
 
@@ -53,7 +53,7 @@ def test_the_fate_of_an_image_depends_on_its_seed_alone() -> None:
 
 
 def test_fading_loses_the_images_with_small_gains() -> None:
-    from genjscc.evaluation.separation_capacity import channel_gains
+    from genjscc.evaluation.separation.capacity import channel_gains
 
     link, seeds = LdpcLink(64, "4-QAM", "1/2"), range(60)
     arrived = simulate(link, 8.0, Fading(), seeds)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from genjscc.errors import InvalidInputError
 from genjscc.evaluation.receiver_time import TimedFile
 from genjscc.evaluation.records import ResultFile
-from genjscc.evaluation.separation_records import SeparationFile
+from genjscc.evaluation.separation.records import SeparationFile
 
 
 def read_result_file(path: Path) -> ResultFile:

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genjscc.evaluation.receiver_time import TimedRecord
-from genjscc.evaluation.report.book import Book
-from genjscc.evaluation.report.selection import (
+from genjscc.evaluation.separation.capacity import bits_per_symbol
+from genjscc.evaluation.separation.records import SeparationRecord
+from genjscc.report.book import Book
+from genjscc.report.selection import (
     SCHEME_NAMES,
     Shown,
     by_subject,
@@ -23,9 +25,7 @@ from genjscc.evaluation.report.selection import (
     snr_text,
     three_snrs,
 )
-from genjscc.evaluation.report.sources import PSNR, Entry, Metric, Sources, perceptual_of
-from genjscc.evaluation.separation_capacity import bits_per_symbol
-from genjscc.evaluation.separation_records import SeparationRecord
+from genjscc.report.sources import PSNR, Entry, Metric, Sources, perceptual_of
 
 
 def which_scheme(book: Book, shown: Shown) -> None:

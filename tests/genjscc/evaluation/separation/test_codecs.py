@@ -11,7 +11,7 @@ import pytest
 from pictures import file_of, gradient
 
 from genjscc.errors import InvalidInputError, MissingExtraError
-from genjscc.evaluation.separation_codecs import Codec, available_codecs, codec
+from genjscc.evaluation.separation.codecs import Codec, available_codecs, codec
 from genjscc.quality.psnr import psnr_db
 
 CODECS = [codec(name) for name in ("jpeg", "jpeg2000", "webp", "avif")]
@@ -115,9 +115,9 @@ def test_bpg_counts_what_follows_the_hevc_header(alpha: bool, extension: bytes) 
 
 def bpg() -> Codec:
     """Whether or not its programs are there."""
-    from genjscc.evaluation import separation_codecs
+    from genjscc.evaluation.separation import codecs
 
-    return separation_codecs._CODECS["bpg"][0]
+    return codecs._CODECS["bpg"][0]
 
 
 PROGRAM = """#!{python}

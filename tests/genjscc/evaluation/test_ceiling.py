@@ -8,7 +8,7 @@ import torch
 from tiny_generators import tiny_generator
 
 from genjscc.errors import InvalidInputError
-from genjscc.evaluation.inversion import ceiling_config, invert
+from genjscc.evaluation.ceiling import ceiling_config, invert
 from receiver.inverse.config import InverseConfig
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genjscc.evaluation.report.book import Book
-from genjscc.evaluation.report.selection import (
+from genjscc.evaluation.separation.records import SeparationRecord
+from genjscc.report.book import Book
+from genjscc.report.selection import (
     AWGN,
     SCHEME_NAMES,
     Shown,
@@ -14,7 +15,7 @@ from genjscc.evaluation.report.selection import (
     name_of,
     snr_text,
 )
-from genjscc.evaluation.report.sources import (
+from genjscc.report.sources import (
     MS_SSIM,
     PERCEPTUAL,
     PSNR,
@@ -24,7 +25,6 @@ from genjscc.evaluation.report.sources import (
     Sources,
     measured,
 )
-from genjscc.evaluation.separation_records import SeparationRecord
 
 
 def ceilings(book: Book, sources: Sources) -> None:
