@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from serving_harness import channel_request, decode_requests, image_requests
 
-from genjscc.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
+from genjscc.serving.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
 from genjscc.wire.codewords import Codeword
 
 Role = Literal["transmitter", "channel", "receiver"]

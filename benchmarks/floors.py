@@ -44,7 +44,7 @@ from serving_harness import (
 )
 from training_throughput import MALLOC
 
-from genjscc.launch import LocalService
+from genjscc.launch.processes import LocalService
 from genjscc.loadtest.loops import Send
 from genjscc.v1 import channel_pb2
 

@@ -40,10 +40,10 @@ from serving_harness import (
 from genjscc import Options
 from genjscc.bundles.store import find_generators, read_config
 from genjscc.client.exchange import decode_request
-from genjscc.launch import LocalService
+from genjscc.launch.processes import LocalService
 from genjscc.loadtest.mix import Shot
 from genjscc.repository import REPOSITORY
-from genjscc.settings import ReceiverSettings
+from genjscc.serving.settings import ReceiverSettings
 from receiver.models import Generators
 from receiver.service import ReceiverRoom
 from receiver.stylegan2.checkpoints import save_bundle

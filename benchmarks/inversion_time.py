@@ -32,7 +32,7 @@ from genjscc.client.exchange import decode_request
 from genjscc.client.inversion import inversion_to_message
 from genjscc.quality.metrics import PERCEPTUAL_FIELDS, Metric, perceptual_metric, psnr
 from genjscc.quality.statistics import mean_of
-from genjscc.settings import ReceiverSettings
+from genjscc.serving.settings import ReceiverSettings
 from genjscc.v1 import receiver_pb2
 from receiver.service import ReceiverRoom
 

@@ -39,7 +39,7 @@ from genjscc.loadtest.mix import picture
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.memory import keep_large_blocks
 from genjscc.serving.metrics import Metrics
-from genjscc.settings import TransmitterSettings
+from genjscc.serving.settings import TransmitterSettings
 from transmitter.encoder import encode
 from transmitter.service import TransmitterRoom
 

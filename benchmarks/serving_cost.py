@@ -29,11 +29,11 @@ from serving_harness import (
     use_of,
 )
 
-from genjscc.launch import LocalService
+from genjscc.launch.processes import LocalService
 from genjscc.limits import Limits
 from genjscc.serving.memory import keep_large_blocks
 from genjscc.serving.room import answer
-from genjscc.settings import ReceiverSettings, TransmitterSettings
+from genjscc.serving.settings import ReceiverSettings, TransmitterSettings
 from genjscc.v1 import receiver_pb2, transmitter_pb2
 from genjscc.wire.codewords import codeword_from_message
 from receiver.service import ReceiverRoom

@@ -38,8 +38,8 @@ from genjscc.limits import MAX_SEED, Limits
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.server import Service
+from genjscc.serving.settings import ChannelSettings
 from genjscc.serving.streams import answer_stream
-from genjscc.settings import ChannelSettings
 from genjscc.v1 import channel_pb2, channel_pb2_grpc, codeword_pb2
 from genjscc.wire.codewords import symbols_from_message
 from genjscc.wire.numbers import checked_seed, checked_snr_db

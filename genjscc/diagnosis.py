@@ -19,8 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from genjscc.client.probe import problem
 from genjscc.client.transport import default_address
-from genjscc.deploy.probe import problem
 from genjscc.errors import BundleError, GenJSCCError
 
 State = Literal["ok", "missing", "problem"]

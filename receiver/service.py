@@ -16,18 +16,18 @@ import torch
 from torch import nn
 
 from channel.physics import spread_gains, zero_force
-from genjscc.bundles.catalogue import Catalogue, LoadedModel
 from genjscc.bundles.config import BundleConfig
 from genjscc.errors import InvalidInputError, UnsupportedError, WrongPairError
 from genjscc.images import images_per_pass, padded_size
 from genjscc.layers.bottleneck import num_symbols
 from genjscc.limits import Limits
+from genjscc.serving.catalogue import Catalogue, LoadedModel
 from genjscc.serving.cores import enter_device
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.server import Service
+from genjscc.serving.settings import ReceiverSettings
 from genjscc.serving.streams import answer_stream
-from genjscc.settings import ReceiverSettings
 from genjscc.v1 import model_pb2, receiver_pb2, receiver_pb2_grpc, tensor_pb2
 from genjscc.wire.codewords import codeword_from_message, gains_from_message
 from genjscc.wire.images import rgb_to_message

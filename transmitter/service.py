@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from genjscc.bundles.catalogue import Catalogue
 from genjscc.errors import InvalidInputError
 from genjscc.images import images_per_pass, to_padded_tensor, to_unit_range
 from genjscc.limits import Limits
+from genjscc.serving.catalogue import Catalogue
 from genjscc.serving.cores import enter_device
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.server import Service
+from genjscc.serving.settings import TransmitterSettings
 from genjscc.serving.streams import answer_stream
-from genjscc.settings import TransmitterSettings
 from genjscc.v1 import transmitter_pb2, transmitter_pb2_grpc
 from genjscc.wire.codewords import Codeword, codeword_to_message
 from genjscc.wire.images import rgb_from_message

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from genjscc.cli.console import err, present
-from genjscc.deploy.project import PROMETHEUS, PROMETHEUS_PORT, Project, free_ports_settings
+from genjscc.launch.containers import PROMETHEUS, PROMETHEUS_PORT, Project, free_ports_settings
 
 
 def up_as_containers(*, free_ports: bool, bundles: Path | None, device: str) -> None:

@@ -24,7 +24,7 @@ from genjscc.cli.send import record_of, scheme_name
 from genjscc.cli.up import service_flags, started
 from genjscc.client.link import Link
 from genjscc.client.options import HOPS, ModelInfo, Reception, SchemeName
-from genjscc.launch import ROLES
+from genjscc.launch.processes import ROLES
 from genjscc.photos import load_square, sample_photos
 from genjscc.quality.psnr import psnr_db
 from genjscc.report.sheet import Group, Tile, draw_sheet

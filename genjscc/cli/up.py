@@ -16,7 +16,7 @@ from rich.table import Table
 from genjscc.cli.console import err, present
 from genjscc.client.transport import DEFAULT_PORTS
 from genjscc.errors import UnavailableError
-from genjscc.launch import ROLES, LocalServices
+from genjscc.launch.processes import ROLES, LocalServices
 
 _METRICS_PORTS = {"transmitter": 9464, "channel": 9465, "receiver": 9466}
 

@@ -16,7 +16,7 @@ from genjscc.cli.options import ChannelAddress, Receiver, Transmitter
 from genjscc.cli.up import service_flags, started
 from genjscc.client.transport import default_address
 from genjscc.errors import MissingExtraError
-from genjscc.launch import ROLES
+from genjscc.launch.processes import ROLES
 
 
 def register(app: typer.Typer) -> None:

@@ -65,7 +65,11 @@ class LocalLink:
         try:
             from channel.service import ChannelRoom
             from genjscc.serving.room import answer, answer_many
-            from genjscc.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
+            from genjscc.serving.settings import (
+                ChannelSettings,
+                ReceiverSettings,
+                TransmitterSettings,
+            )
             from receiver.inverse.serving import Previews
             from receiver.service import ReceiverRoom
             from transmitter.service import TransmitterRoom

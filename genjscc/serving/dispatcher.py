@@ -30,7 +30,7 @@ from genjscc.serving.iterations import Iterations, StepwiseRoom
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.queue import BatchQueue
 from genjscc.serving.room import Job, QuickRoom, Room
-from genjscc.settings import ServiceSettings
+from genjscc.serving.settings import ServiceSettings
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")

@@ -32,8 +32,8 @@ from genjscc.serving.metrics import Metrics
 from genjscc.serving.reflection import enable_reflection
 from genjscc.serving.room import Room
 from genjscc.serving.security import TokenGuard, accepted_tokens, server_credentials
+from genjscc.serving.settings import ModelSettings, ServiceSettings
 from genjscc.serving.tracing import make_tracer
-from genjscc.settings import ModelSettings, ServiceSettings
 
 log = logging.getLogger("genjscc")
 _SERVING = health_pb2.HealthCheckResponse.SERVING

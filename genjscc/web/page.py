@@ -27,7 +27,7 @@ from genjscc.client.options import (
     Reception,
     SchemeName,
 )
-from genjscc.deploy.probe import problem
+from genjscc.client.probe import problem
 from genjscc.errors import GenJSCCError, UnavailableError
 from genjscc.limits import MAX_SNR_DB, MIN_SNR_DB, Limits
 from genjscc.photos import sample_photos, square

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genjscc.bundles.catalogue import Catalogue, LoadedModel
 from genjscc.bundles.store import find_generators, read_generator_config
 from genjscc.errors import (
     BundleError,
@@ -24,7 +23,8 @@ from genjscc.errors import (
 )
 from genjscc.quality.fast_backward import with_fast_backward
 from genjscc.quality.perceptual import FeatureDistance, PerceptualName, perceptual
-from genjscc.settings import ReceiverSettings
+from genjscc.serving.catalogue import Catalogue, LoadedModel
+from genjscc.serving.settings import ReceiverSettings
 from genjscc.v1 import inversion_pb2, tensor_pb2
 from genjscc.wire.images import rgb_to_message
 from genjscc.wire.numbers import checked_seed

@@ -20,7 +20,7 @@ from genjscc.client.exchange import transmit_request
 from genjscc.client.options import Options
 from genjscc.errors import InvalidInputError, RemoteError
 from genjscc.serving.room import answer, answer_many
-from genjscc.settings import ChannelSettings
+from genjscc.serving.settings import ChannelSettings
 from genjscc.wire.codewords import Codeword
 from genjscc.wire.tensors import complex_from_message
 

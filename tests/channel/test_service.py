@@ -15,7 +15,7 @@ from channel.physics import normalize_power
 from channel.service import ChannelRoom
 from genjscc.errors import InvalidInputError
 from genjscc.serving.room import answer, answer_many
-from genjscc.settings import ChannelSettings
+from genjscc.serving.settings import ChannelSettings
 from genjscc.v1 import channel_pb2, codeword_pb2
 from genjscc.wire.tensors import complex_from_message, complex_to_message
 
@@ -168,7 +168,7 @@ from channel.service import ChannelRoom, channel_service
 from genjscc.errors import MissingExtraError
 from genjscc.serving.room import answer
 from genjscc.serving.server import Server
-from genjscc.settings import ChannelSettings
+from genjscc.serving.settings import ChannelSettings
 from genjscc.v1 import channel_pb2, codeword_pb2
 from genjscc.wire.tensors import complex_to_message
 Server(channel_service(ChannelSettings()), ChannelSettings())

@@ -18,7 +18,6 @@ LAYERS: list[tuple[str, ...]] = [
         *(
             "genjscc.images",
             "genjscc.photos",
-            "genjscc.settings",
             "genjscc.bundles",
             "genjscc.serving",
         ),
@@ -36,7 +35,10 @@ FOLDERS = ("genjscc", "channel", "transmitter", "receiver")
 SERVICE_USERS = {"channel.__main__", "transmitter.__main__", "receiver.__main__"} | {
     "genjscc.client.local"
 }
-TORCH_FREE = ("genjscc.wire", "genjscc.errors", "genjscc.limits", "genjscc.settings", "channel")
+TORCH_FREE = (
+    *("genjscc.wire", "genjscc.errors", "genjscc.limits", "genjscc.serving.settings"),
+    "channel",
+)
 
 
 def module_name(path: Path) -> str:

@@ -14,7 +14,7 @@ import yaml
 from deploy_tools import DEPLOY, REPOSITORY, run
 
 from genjscc.client.transport import DEFAULT_PORTS
-from genjscc.settings import ReceiverSettings
+from genjscc.serving.settings import ReceiverSettings
 
 DOCKERFILE = (DEPLOY / "docker" / "Dockerfile").read_text()
 LOCKS = {path.stem: path.read_text() for path in (DEPLOY / "docker/requirements").glob("*.txt")}
@@ -165,7 +165,7 @@ def test_targets_listen_where_the_sdk_looks(role: str) -> None:
     port = DEFAULT_PORTS[role]
     assert f"GENJSCC_PORT={port}" in stage
     assert f"EXPOSE {port}" in stage
-    assert f'"genjscc.deploy.probe", "127.0.0.1:{port}"' in stage
+    assert f'"genjscc.client.probe", "127.0.0.1:{port}"' in stage
     assert f'ENTRYPOINT ["python", "-m", "{role}"]' in stage
     assert "USER 10001:10001" in stage
 

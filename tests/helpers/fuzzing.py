@@ -33,7 +33,7 @@ from genjscc.client.options import Fading, Noiseless, Options, PluginChannel
 from genjscc.errors import GenJSCCError
 from genjscc.limits import Limits
 from genjscc.serving.room import answer
-from genjscc.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
+from genjscc.serving.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
 from genjscc.v1 import channel_pb2, model_pb2, receiver_pb2, tensor_pb2, transmitter_pb2
 from genjscc.wire.codewords import codeword_from_message
 from receiver.service import ReceiverRoom

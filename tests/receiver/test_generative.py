@@ -28,7 +28,7 @@ from genjscc.bundles.store import find_bundles
 from genjscc.errors import BundleError, InvalidInputError, UnsupportedError
 from genjscc.limits import Limits
 from genjscc.serving.room import answer, answer_many
-from genjscc.settings import ReceiverSettings
+from genjscc.serving.settings import ReceiverSettings
 from genjscc.v1 import model_pb2, receiver_pb2, tensor_pb2
 from genjscc.wire.codewords import Codeword, codeword_to_message
 from genjscc.wire.images import rgb_from_message

@@ -15,7 +15,7 @@ from channel.noise import unit_complex_gaussian
 from genjscc.errors import InvalidInputError, UnsupportedError, WrongPairError
 from genjscc.limits import Limits
 from genjscc.serving.room import answer, answer_many
-from genjscc.settings import ReceiverSettings
+from genjscc.serving.settings import ReceiverSettings
 from genjscc.v1 import channel_pb2, model_pb2, receiver_pb2, tensor_pb2
 from genjscc.wire.codewords import Codeword, codeword_to_message
 from genjscc.wire.images import rgb_from_message

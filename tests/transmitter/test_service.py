@@ -13,7 +13,7 @@ from tiny_bundles import MULTI, RATES, SINGLE, write_tiny
 
 from genjscc.errors import BundleError, InvalidInputError, ModelNotFoundError
 from genjscc.serving.room import answer, answer_many
-from genjscc.settings import TransmitterSettings
+from genjscc.serving.settings import TransmitterSettings
 from genjscc.v1 import tensor_pb2, transmitter_pb2
 from genjscc.wire.images import rgb_to_message
 from genjscc.wire.tensors import complex_from_message

@@ -29,7 +29,7 @@ from genjscc.errors import (
     error_from_status,
 )
 from genjscc.serving.server import Server
-from genjscc.settings import ServiceSettings
+from genjscc.serving.settings import ServiceSettings
 from genjscc.v1 import (
     channel_pb2,
     channel_pb2_grpc,

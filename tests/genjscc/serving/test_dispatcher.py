@@ -21,7 +21,7 @@ from genjscc.errors import (
 from genjscc.serving.context import deadline
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
-from genjscc.settings import ServiceSettings
+from genjscc.serving.settings import ServiceSettings
 
 pytestmark = pytest.mark.timeout(30)
 

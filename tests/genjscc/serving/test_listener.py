@@ -12,7 +12,7 @@ from raw_http2 import conversation
 
 from genjscc.client.policy import channel_options
 from genjscc.serving.server import Server
-from genjscc.settings import ServiceSettings
+from genjscc.serving.settings import ServiceSettings
 from genjscc.v1 import channel_pb2_grpc
 
 pytestmark = pytest.mark.timeout(60)

@@ -21,7 +21,7 @@ from genjscc import Link, Security
 from genjscc.client.transport import Transport
 from genjscc.errors import AccessError, GenJSCCError, InvalidInputError, UnavailableError
 from genjscc.serving.server import Server
-from genjscc.settings import ChannelSettings, ServiceSettings, read_settings
+from genjscc.serving.settings import ChannelSettings, ServiceSettings, read_settings
 from genjscc.v1 import channel_pb2, channel_pb2_grpc
 
 pytestmark = pytest.mark.timeout(60)

@@ -32,8 +32,8 @@ from genjscc.serving import calls
 from genjscc.serving.context import request_id
 from genjscc.serving.logs import JsonFormatter
 from genjscc.serving.server import Server
+from genjscc.serving.settings import ServiceSettings
 from genjscc.serving.status import status_of
-from genjscc.settings import ServiceSettings
 from genjscc.v1 import channel_pb2, channel_pb2_grpc
 
 pytestmark = pytest.mark.timeout(60)

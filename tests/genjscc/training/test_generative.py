@@ -26,7 +26,7 @@ from torch import Tensor
 from genjscc.bundles.store import read_config
 from genjscc.errors import InvalidInputError
 from genjscc.repository import REPOSITORY
-from genjscc.settings import ReceiverSettings
+from genjscc.serving.settings import ReceiverSettings
 from genjscc.training.codes_first import Codes
 from genjscc.training.config import GenerativeJSCCConfig, load_config
 from genjscc.training.export import export_run

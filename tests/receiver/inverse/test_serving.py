@@ -24,7 +24,7 @@ from genjscc.errors import (
 )
 from genjscc.limits import Limits
 from genjscc.serving.room import answer, answer_many
-from genjscc.settings import ReceiverSettings
+from genjscc.serving.settings import ReceiverSettings
 from genjscc.v1 import inversion_pb2, model_pb2, receiver_pb2, tensor_pb2
 from genjscc.wire.codewords import Codeword, codeword_to_message
 from genjscc.wire.images import rgb_from_message

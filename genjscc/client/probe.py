@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does a service report SERVING? `python -m genjscc.deploy.probe HOST:PORT`.
+"""Does a service report SERVING? `python -m genjscc.client.probe HOST:PORT`.
 
 The images' health check: exit code 0 if it does, 1 with one line on standard error if not. It
 uses TLS as `genjscc.client` does, by the same variables. Kubernetes has gRPC probes of its own,
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) == 1:
         why_not = problem(arguments[0])
     else:
-        why_not = "usage: python -m genjscc.deploy.probe HOST:PORT"
+        why_not = "usage: python -m genjscc.client.probe HOST:PORT"
     if why_not:
         sys.stderr.write(why_not + "\n")
     return 1 if why_not else 0

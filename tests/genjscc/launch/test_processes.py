@@ -12,13 +12,13 @@ import time
 import pytest
 
 from genjscc.errors import MissingExtraError, UnavailableError
-from genjscc.launch import LocalService
+from genjscc.launch.processes import LocalService
 from genjscc.repository import REPOSITORY
 
 pytestmark = pytest.mark.timeout(90)
 PARENT = """
 import sys, time
-from genjscc.launch import LocalService
+from genjscc.launch.processes import LocalService
 service = LocalService("channel")
 service.wait_ready()
 print(service.address, flush=True)

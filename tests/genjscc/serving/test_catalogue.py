@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from tiny_bundles import MULTI, SINGLE, write_both
 
-from genjscc.bundles.catalogue import Catalogue
 from genjscc.bundles.store import CONFIG
 from genjscc.errors import BundleError, InvalidInputError, ModelNotFoundError
-from genjscc.settings import TransmitterSettings
+from genjscc.serving.catalogue import Catalogue
+from genjscc.serving.settings import TransmitterSettings
 from transmitter.encoder import Encoder
 from transmitter.models import load_encoder
 

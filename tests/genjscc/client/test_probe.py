@@ -12,9 +12,9 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from real_services import Services
 
-from genjscc.deploy.probe import main
-from genjscc.deploy.project import Project
+from genjscc.client.probe import main
 from genjscc.errors import UnavailableError
+from genjscc.launch.containers import Project
 
 
 def test_a_service_that_serves(services: Services, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from genjscc.bundles.store import find_bundles
 from genjscc.errors import BundleError, InvalidInputError, ModelNotFoundError, quoted
 from genjscc.images import checked_padded_size
 from genjscc.layers.bottleneck import STRIDE
-from genjscc.settings import ModelSettings
+from genjscc.serving.settings import ModelSettings
 from genjscc.v1 import model_pb2
 from genjscc.wire.ratios import format_ratio, parse_ratio
 from genjscc.wire.schemes import SCHEMES
