@@ -205,7 +205,7 @@ def parse_snrs(text: str, option: str) -> list[float]:
 
 def load_dataset(folder: Path, num: int, size: int, name: str, split: str) -> Dataset:
     """Evenly spaced images of a folder in the order of their names."""
-    from genjscc.client.exchange import to_rgb_array
+    from genjscc.client.protocol import to_rgb_array
     from genjscc.evaluation.sweep import Dataset
     from genjscc.photos import load_square
     from genjscc.training.data import list_images

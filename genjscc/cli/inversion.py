@@ -14,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from genjscc.cli.console import err, has_window
 from genjscc.cli.pictures import half_blocks
-from genjscc.client.exchange import ImageInput
 from genjscc.client.inversion import Inversion, InversionStep
 from genjscc.client.link import Link
 from genjscc.client.options import Reception
+from genjscc.client.protocol import ImageInput
 from genjscc.errors import InvalidInputError
 
 TIMEOUT_S = 3600.0

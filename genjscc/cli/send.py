@@ -23,9 +23,9 @@ from genjscc.cli.options import (
 )
 from genjscc.cli.pictures import show_pictures
 from genjscc.client.aio import DEFAULT_TIMEOUT_S
-from genjscc.client.exchange import ImageInput, to_rgb_array
 from genjscc.client.link import Link
 from genjscc.client.options import Reception, SchemeName
+from genjscc.client.protocol import ImageInput, to_rgb_array
 from genjscc.errors import GenJSCCError
 from genjscc.photos import load_square
 from genjscc.quality.psnr import psnr_db

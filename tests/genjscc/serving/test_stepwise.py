@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs of many steps, with a room that does what a test tells it."""
+"""Jobs of many steps, with an engine that does what a test tells it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 
 from genjscc.errors import DeadlineError, InvalidInputError
 from genjscc.serving.context import deadline
-from genjscc.serving.iterations import Iterations
 from genjscc.serving.metrics import Metrics
+from genjscc.serving.stepwise import Iterations
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class FakeCourse:
         self.steps, self.done = int(steps), 0
 
 
-class FakeStepwiseRoom:
+class FakeStepwiseEngine:
     """`gate` holds each step; `log` says who stepped with whom."""
 
     def __init__(self, max_active: int = 16, max_together: int = 4) -> None:
@@ -66,56 +66,56 @@ def device() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
-def make(room: FakeStepwiseRoom, device: ThreadPoolExecutor) -> Iterations[str]:
-    return Iterations(room, device, Metrics("fake", "0"))
+def make(engine: FakeStepwiseEngine, device: ThreadPoolExecutor) -> Iterations[str]:
+    return Iterations(engine, device, Metrics("fake", "0"))
 
 
 def value(steps: Iterations[str], name: str, **labels: str) -> float:
     return steps._metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-async def entered(room: FakeStepwiseRoom) -> None:
-    assert await asyncio.to_thread(room.entered.wait, 20)
-    room.entered.clear()
+async def entered(engine: FakeStepwiseEngine) -> None:
+    assert await asyncio.to_thread(engine.entered.wait, 20)
+    engine.entered.clear()
 
 
 async def test_jobs_of_a_key_step_together_until_their_own_end(
     device: ThreadPoolExecutor,
 ) -> None:
-    room = FakeStepwiseRoom()
-    steps = make(room, device)
+    engine = FakeStepwiseEngine()
+    steps = make(engine, device)
     jobs = ["a:x:3", "b:x:1", "c:y:2"]
     found = await asyncio.gather(*(steps.result(job) for job in jobs))
     assert found == ["<a>", "<b>", "<c>"]
-    assert room.log == [["a", "b"], ["c"], ["a"], ["c"], ["a"]]
+    assert engine.log == [["a", "b"], ["c"], ["a"], ["c"], ["a"]]
     assert value(steps, "genjscc_inversions_total", outcome="finished") == 3
     assert value(steps, "genjscc_inversion_steps_total") == 6
     assert value(steps, "genjscc_active_inversions") == 0
 
 
 async def test_a_late_short_job_overtakes_a_long_one(device: ThreadPoolExecutor) -> None:
-    room = FakeStepwiseRoom()
-    room.gate = threading.Semaphore(0)
-    steps = make(room, device)
+    engine = FakeStepwiseEngine()
+    engine.gate = threading.Semaphore(0)
+    steps = make(engine, device)
     long = asyncio.create_task(steps.result("long:x:100"))
-    await entered(room)
+    await entered(engine)
     short = asyncio.create_task(steps.result("short:x:2"))
     await asyncio.sleep(0)
-    room.gate.release(3)
+    engine.gate.release(3)
     assert await short == "<short>"
     assert not long.done()
-    assert room.log[:3] == [["long"], ["long", "short"], ["long", "short"]]
-    room.gate.release(100)
+    assert engine.log[:3] == [["long"], ["long", "short"], ["long", "short"]]
+    engine.gate.release(100)
     assert await long == "<long>"
 
 
 async def test_more_jobs_than_a_step_takes_get_their_turns(device: ThreadPoolExecutor) -> None:
-    room = FakeStepwiseRoom(max_together=2)
-    steps = make(room, device)
+    engine = FakeStepwiseEngine(max_together=2)
+    steps = make(engine, device)
     names = "abcde"
     await asyncio.gather(*(steps.result(f"{name}:x:4") for name in names))
     counts: dict[str, int] = {}
-    for batch in room.log:
+    for batch in engine.log:
         assert len(batch) <= 2
         for name in batch:
             counts[name] = counts.get(name, 0) + 1
@@ -123,39 +123,39 @@ async def test_more_jobs_than_a_step_takes_get_their_turns(device: ThreadPoolExe
 
 
 async def test_what_finds_no_place_waits_in_its_order(device: ThreadPoolExecutor) -> None:
-    room = FakeStepwiseRoom(max_active=2)
-    room.gate = threading.Semaphore(0)
-    steps = make(room, device)
+    engine = FakeStepwiseEngine(max_active=2)
+    engine.gate = threading.Semaphore(0)
+    steps = make(engine, device)
     tasks = [asyncio.create_task(steps.result(f"{name}:x:2")) for name in "abcd"]
-    await entered(room)
+    await entered(engine)
     assert value(steps, "genjscc_active_inversions") == 2
     assert value(steps, "genjscc_waiting_inversions") == 2
-    room.gate.release(100)
+    engine.gate.release(100)
     await asyncio.gather(*tasks)
-    assert room.log == [["a", "b"]] * 2 + [["c", "d"]] * 2
+    assert engine.log == [["a", "b"]] * 2 + [["c", "d"]] * 2
 
 
 async def test_a_cancelled_job_makes_no_further_step(device: ThreadPoolExecutor) -> None:
-    room = FakeStepwiseRoom()
-    room.gate = threading.Semaphore(0)
-    steps = make(room, device)
+    engine = FakeStepwiseEngine()
+    engine.gate = threading.Semaphore(0)
+    steps = make(engine, device)
     dropped = asyncio.create_task(steps.result("dropped:x:1000"))
     kept = asyncio.create_task(steps.result("kept:x:3"))
-    await entered(room)  # the first step of both is under way
+    await entered(engine)  # the first step of both is under way
     dropped.cancel()
     with pytest.raises(asyncio.CancelledError):
         await dropped
     assert value(steps, "genjscc_inversions_total", outcome="cancelled") == 1
-    room.gate.release(100)
+    engine.gate.release(100)
     assert await kept == "<kept>"
-    assert room.log == [["dropped", "kept"], ["kept"], ["kept"]]
+    assert engine.log == [["dropped", "kept"], ["kept"], ["kept"]]
 
 
 async def test_a_job_may_be_given_up_between_reports_or_while_it_waits(
     device: ThreadPoolExecutor,
 ) -> None:
-    room = FakeStepwiseRoom(max_active=1)
-    steps = make(room, device)
+    engine = FakeStepwiseEngine(max_active=1)
+    steps = make(engine, device)
     async with aclosing(steps.follow("seen:x:1000")) as reports:
         waiting = asyncio.create_task(steps.result("waiting:x:5"))
         async for report in reports:
@@ -166,32 +166,32 @@ async def test_a_job_may_be_given_up_between_reports_or_while_it_waits(
         await waiting
     assert value(steps, "genjscc_inversions_total", outcome="cancelled") == 2
     assert await steps.result("next:x:1") == "<next>"
-    assert ["waiting"] not in room.log
-    assert len(room.log) < 100
+    assert ["waiting"] not in engine.log
+    assert len(engine.log) < 100
 
 
 async def test_deadlines_end_jobs(device: ThreadPoolExecutor) -> None:
-    room = FakeStepwiseRoom()
-    room.gate = threading.Semaphore(0)
-    steps = make(room, device)
+    engine = FakeStepwiseEngine()
+    engine.gate = threading.Semaphore(0)
+    steps = make(engine, device)
 
     async def hurried() -> str:
         deadline.set(time.monotonic() + 0.05)
         return str(await steps.result("late:x:1000"))
 
     task = asyncio.create_task(hurried())
-    await entered(room)
+    await entered(engine)
     await asyncio.sleep(0.06)
-    room.gate.release(100)
+    engine.gate.release(100)
     with pytest.raises(DeadlineError):
         await task
-    assert room.log == [["late"]]
+    assert engine.log == [["late"]]
     assert value(steps, "genjscc_inversions_total", outcome="deadline") == 1
 
 
 async def test_a_bad_job_does_not_take_its_neighbours_along(device: ThreadPoolExecutor) -> None:
-    room = FakeStepwiseRoom()
-    steps = make(room, device)
+    engine = FakeStepwiseEngine()
+    steps = make(engine, device)
     jobs = ["good:x:4", "bad:x:2", "late:x:6"]
     good, bad, late = await asyncio.gather(
         *(steps.result(job) for job in jobs), return_exceptions=True
@@ -203,14 +203,14 @@ async def test_a_bad_job_does_not_take_its_neighbours_along(device: ThreadPoolEx
 
 
 async def test_a_slow_reader_misses_reports_but_not_the_last(device: ThreadPoolExecutor) -> None:
-    room = FakeStepwiseRoom()
-    steps = make(room, device)
+    engine = FakeStepwiseEngine()
+    steps = make(engine, device)
     seen: list[FakeReport] = []
     async with aclosing(steps.follow("a:x:50")) as reports:
         async for report in reports:
             assert isinstance(report, FakeReport)
             seen.append(report)
-            while len(room.log) < 50 and len(seen) == 1:
+            while len(engine.log) < 50 and len(seen) == 1:
                 await asyncio.sleep(0.01)
     assert seen[-1] == FakeReport(50, "<a>")
     assert len(seen) < 10
@@ -218,13 +218,13 @@ async def test_a_slow_reader_misses_reports_but_not_the_last(device: ThreadPoolE
 
 
 async def test_other_work_runs_between_steps(device: ThreadPoolExecutor) -> None:
-    room = FakeStepwiseRoom()
-    room.gate = threading.Semaphore(0)
-    steps = make(room, device)
+    engine = FakeStepwiseEngine()
+    engine.gate = threading.Semaphore(0)
+    steps = make(engine, device)
     inversion = asyncio.create_task(steps.result("a:x:5"))
-    await entered(room)
+    await entered(engine)
     loop = asyncio.get_running_loop()
-    decode = loop.run_in_executor(device, lambda: len(room.log))
-    room.gate.release(100)
+    decode = loop.run_in_executor(device, lambda: len(engine.log))
+    engine.gate.release(100)
     assert await decode == 1  # after the step that ran, before the next
     assert await inversion == "<a>"

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from genjscc.client.arrays import TensorLike, rgb_from_array, rgb_from_tensor
 from genjscc.client.inversion import inversion_to_message, read_report
 from genjscc.client.options import (
     Fading,
@@ -28,7 +29,6 @@ from genjscc.client.options import (
     Reception,
     Transmission,
 )
-from genjscc.client.pixels import TensorLike, rgb_from_array, rgb_from_tensor
 from genjscc.errors import InvalidInputError
 from genjscc.limits import Limits
 from genjscc.v1 import channel_pb2, model_pb2, receiver_pb2, tensor_pb2, transmitter_pb2
@@ -63,7 +63,7 @@ class Call:
 def image_to_message(image: ImageInput) -> tensor_pb2.Image:
     """What a caller calls an image: a path, a file's bytes, a Pillow image, an array or a tensor.
 
-    Arrays are [H, W, C], tensors [C, H, W]; uint8, or floats in [0, 1] (`genjscc.client.pixels`).
+    Arrays are [H, W, C], tensors [C, H, W]; uint8, or floats in [0, 1] (`genjscc.client.arrays`).
 
     Raises:
         InvalidInputError: none of these, or a file that cannot be read.

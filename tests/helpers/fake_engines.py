@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A room that does what a test tells it, so that serving can be watched without networks."""
+"""An engine that does what a test tells it, so that serving can be watched without networks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from genjscc.v1 import channel_pb2, channel_pb2_grpc, codeword_pb2
 NAME = "genjscc.v1.ChannelService"
 
 
-class FakeRoom:
+class FakeEngine:
     """Jobs are strings; what they begin with decides their fate. `gate` holds the device."""
 
     def __init__(self) -> None:
@@ -80,13 +80,13 @@ class FakeServicer(channel_pb2_grpc.ChannelServiceServicer):
         )
 
 
-def fake_service(room: FakeRoom, before_load: Any = None) -> Service:
-    """A service around a room; `before_load` is called on the device's thread first."""
+def fake_service(engine: FakeEngine, before_load: Any = None) -> Service:
+    """A service around an engine; `before_load` is called on the device's thread first."""
 
     def load(_: Metrics) -> Any:
         if before_load is not None:
             before_load()
-        return room
+        return engine
 
     def register(dispatcher: Any, metrics: Metrics, server: grpc.aio.Server) -> None:
         channel_pb2_grpc.add_ChannelServiceServicer_to_server(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pictures import noise
 
 from genjscc.errors import InvalidInputError
-from genjscc.images import (
+from genjscc.pixels import (
     checked_padded_size,
     images_per_pass,
     padded_size,

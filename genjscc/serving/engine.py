@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a service computes, apart from how it is served.
 
-A room turns a request into a response in three steps, so that several requests can share the
-middle one. The gRPC service and the in-process link call the same room.
+An engine turns a request into a response in three steps, so that several requests can share the
+middle one. The gRPC service and the in-process link call the same engine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-class Room(Protocol[Request, Job, Result, Response]):
+class Engine(Protocol[Request, Job, Result, Response]):
     """prepare -> run (batched) -> finish. All three are called outside the event loop."""
 
     def prepare(self, request: Request) -> Job:
@@ -39,8 +39,8 @@ class Room(Protocol[Request, Job, Result, Response]):
 
 
 @runtime_checkable
-class QuickRoom(Protocol[Request]):
-    """A room that knows which of its requests are small.
+class QuickEngine(Protocol[Request]):
+    """An engine that knows which of its requests are small.
 
     Attributes:
         runs_quickly: whether `run` of one of them is as short as the rest. Never true of a
@@ -59,45 +59,45 @@ class QuickRoom(Protocol[Request]):
         ...
 
 
-def answer(room: Room[Request, Job, Result, Response], request: Request) -> Response:
+def answer(engine: Engine[Request, Job, Result, Response], request: Request) -> Response:
     """One request, on the spot."""
-    job = room.prepare(request)
-    (result,) = room.run([job])
-    return room.finish(job, result)
+    job = engine.prepare(request)
+    (result,) = engine.run([job])
+    return engine.finish(job, result)
 
 
 def answer_many(
-    room: Room[Request, Job, Result, Response], requests: Sequence[Request], max_batch: int
+    engine: Engine[Request, Job, Result, Response], requests: Sequence[Request], max_batch: int
 ) -> list[Response | GenJSCCError]:
     """Many requests, on the spot, in batches of equal keys; a failing one is its error."""
     answers: list[Response | GenJSCCError | None] = [None] * len(requests)
     groups: dict[Hashable, list[tuple[int, Job]]] = {}
     for index, request in enumerate(requests):
         try:
-            job = room.prepare(request)
+            job = engine.prepare(request)
         except GenJSCCError as error:
             answers[index] = error
         else:
-            groups.setdefault(room.key(job), []).append((index, job))
+            groups.setdefault(engine.key(job), []).append((index, job))
     for group in groups.values():
         for start in range(0, len(group), max_batch):
             batch = group[start : start + max_batch]
-            results: list[Result | GenJSCCError] = _run_each(room, batch)
+            results: list[Result | GenJSCCError] = _run_each(engine, batch)
             for (index, job), result in zip(batch, results, strict=True):
                 try:
                     answers[index] = (
-                        result if isinstance(result, GenJSCCError) else room.finish(job, result)
+                        result if isinstance(result, GenJSCCError) else engine.finish(job, result)
                     )
                 except GenJSCCError as error:
                     answers[index] = error
     return cast("list[Response | GenJSCCError]", answers)
 
 
-def _run_each(room: Room[Any, Job, Any, Any], batch: list[tuple[int, Job]]) -> list[Any]:
+def _run_each(engine: Engine[Any, Job, Any, Any], batch: list[tuple[int, Job]]) -> list[Any]:
     try:
-        return [*room.run([job for _, job in batch])]
+        return [*engine.run([job for _, job in batch])]
     except GenJSCCError as error:
         if len(batch) == 1:
             return [error]
         # One bad item must not take its neighbours along: each on its own.
-        return [_run_each(room, [one])[0] for one in batch]
+        return [_run_each(engine, [one])[0] for one in batch]

@@ -30,7 +30,7 @@ class Report(Protocol):
 
     @property
     def result(self) -> Any:
-        """What `Room.finish` takes, once the job is at its end; None before."""
+        """What `Engine.finish` takes, once the job is at its end; None before."""
         ...
 
 
@@ -44,8 +44,8 @@ class Course(Protocol):
 
 
 @runtime_checkable
-class StepwiseRoom(Protocol[J_contra]):
-    """A room with jobs of many steps; `Room.run` takes them through all of theirs at once.
+class StepwiseEngine(Protocol[J_contra]):
+    """An engine with jobs of many steps; `Engine.run` takes them through all of theirs at once.
 
     Attributes:
         max_active: courses that may be on their way; others wait for a place, in their order.
@@ -84,10 +84,10 @@ class _Entry:
 
 
 class Iterations(Generic[J]):
-    """Steps the courses of one room on an executor. Lives on one event loop."""
+    """Steps the courses of one engine on an executor. Lives on one event loop."""
 
-    def __init__(self, room: StepwiseRoom[J], device: Executor, metrics: Metrics) -> None:
-        self._room, self._device, self._metrics = room, device, metrics
+    def __init__(self, engine: StepwiseEngine[J], device: Executor, metrics: Metrics) -> None:
+        self._engine, self._device, self._metrics = engine, device, metrics
         # Who is to step next comes first.
         self._active: deque[_Entry] = deque()
         self._waiting: deque[_Entry] = deque()
@@ -95,7 +95,7 @@ class Iterations(Generic[J]):
 
     def takes(self, job: J) -> bool:
         """Whether a job is one of many steps."""
-        return self._room.is_stepwise(job)
+        return self._engine.is_stepwise(job)
 
     async def follow(self, job: J) -> AsyncGenerator[Report]:
         """The reports of a job, the last one with its result; closing it ends the job.
@@ -104,9 +104,9 @@ class Iterations(Generic[J]):
 
         Raises:
             DeadlineError: the caller has stopped waiting.
-            Exception: what the room raised for this job.
+            Exception: what the engine raised for this job.
         """
-        entry = _Entry(self._room.begin(job), deadline.get())
+        entry = _Entry(self._engine.begin(job), deadline.get())
         self._waiting.append(entry)
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
@@ -157,7 +157,7 @@ class Iterations(Generic[J]):
 
     def _next_batch(self) -> list[_Entry]:
         """Those whose turn it is; they stay in the line."""
-        while self._waiting and len(self._active) < self._room.max_active:
+        while self._waiting and len(self._active) < self._engine.max_active:
             self._active.append(self._waiting.popleft())
         self._note()
         for entry in [*self._active]:
@@ -172,14 +172,14 @@ class Iterations(Generic[J]):
             return [first]
         key = first.course.key
         fitting = [one for one in self._active if not one.alone and one.course.key == key]
-        return fitting[: self._room.max_together]
+        return fitting[: self._engine.max_together]
 
     async def _step(self, batch: list[_Entry]) -> None:
         started = time.perf_counter()
         courses = [entry.course for entry in batch]
         loop = asyncio.get_running_loop()
         try:
-            reports = await loop.run_in_executor(self._device, self._room.advance, courses)
+            reports = await loop.run_in_executor(self._device, self._engine.advance, courses)
             if len(reports) != len(batch):  # nobody may wait for ever
                 raise RuntimeError(f"{len(reports)} reports for {len(batch)} courses")
         except Exception as error:  # noqa: BLE001 (handed to whoever waits)

@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from genjscc import Codeword, LocalLink
-from genjscc.client.exchange import to_rgb_array
+from genjscc.client.protocol import to_rgb_array
 from genjscc.errors import InvalidInputError
 
 RGB = arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(3)))
