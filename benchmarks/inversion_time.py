@@ -26,8 +26,9 @@ from serving_harness import criterion, finish, parser
 from torch import Tensor
 
 from genjscc import Inversion, LocalLink, Options
-from genjscc.cli.evaluate import choose_models, load_dataset
-from genjscc.cli.inversion import inversion_of
+from genjscc.cli.inversion_options import inversion_of
+from genjscc.cli.measuring import load_dataset
+from genjscc.cli.model_choice import choose_models
 from genjscc.client.inversion import inversion_to_message
 from genjscc.client.protocol import decode_request
 from genjscc.quality.metrics import PERCEPTUAL_FIELDS, Metric, perceptual_metric, psnr

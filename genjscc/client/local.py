@@ -30,7 +30,7 @@ from genjscc.client.protocol import (
     send_steps,
     transmit_request,
 )
-from genjscc.errors import GenJSCCError, MissingExtraError
+from genjscc.errors import GenJSCCError, needs
 from genjscc.wire.codewords import Codeword
 
 _CHUNK = 64
@@ -62,7 +62,7 @@ class LocalLink:
         max_batch: int = 16,
         plugins: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
-        try:
+        with needs("models", "LocalLink", checkout=True, otherwise=", or use Link"):
             from channel.service import ChannelEngine
             from genjscc.serving.engine import answer, answer_many
             from genjscc.serving.settings import (
@@ -73,11 +73,6 @@ class LocalLink:
             from receiver.inverse.serving import Previews
             from receiver.service import ReceiverEngine
             from transmitter.service import TransmitterEngine
-        except ImportError as error:
-            raise MissingExtraError(
-                f"LocalLink runs the services' own code and {error.name!r} is missing: run it "
-                "from the repository after pip install -e '.[models]', or use Link"
-            ) from error
         fields: dict[str, Any] = {"device": device, "dtype": dtype, "threads": threads}
         if bundles is not None:
             fields["bundles"] = Path(bundles)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from genjscc.errors import InvalidInputError, MissingExtraError
+from genjscc.errors import InvalidInputError, needs
 from genjscc.limits import Limits
 from genjscc.v1 import codeword_pb2, tensor_pb2
 from genjscc.wire.codewords import Codeword, codeword_from_message, codeword_to_message
@@ -91,12 +91,8 @@ def load_sigmf(path: str | Path, *, like: Codeword | None = None) -> Codeword:
 
 
 def _sigmf() -> Any:
-    try:
+    with needs("sigmf", "a SigMF recording"):
         import sigmf
-    except ImportError as error:
-        raise MissingExtraError(
-            "SigMF recordings need sigmf: pip install 'genjscc[sigmf]'"
-        ) from error
     return sigmf
 
 

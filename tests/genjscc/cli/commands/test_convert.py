@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_generators import basicsr_names, tiny_generator
 
-from genjscc.cli.convert import convert
+from genjscc.cli.commands.convert import convert
 from genjscc.errors import BundleError
 from receiver.stylegan2.checkpoints import load_generator
 

@@ -10,10 +10,11 @@ import typer
 from rich.table import Table
 
 from genjscc.cli.console import present
-from genjscc.cli.evaluate import load_dataset, progress
-from genjscc.cli.origin import origin
+from genjscc.cli.measuring import load_dataset, progress
+from genjscc.cli.options import GeneratorDevice, GeneratorPath, Notes, ResultsAndPicture, Threads
+from genjscc.cli.provenance import origin
 from genjscc.cli.quality_tables import interval
-from genjscc.errors import InvalidInputError, MissingExtraError
+from genjscc.errors import InvalidInputError, needs
 
 if TYPE_CHECKING:
     from receiver.stylegan2.generator import Generator
@@ -28,23 +29,23 @@ def register(app: typer.Typer) -> None:
 
 
 def samples(
-    generator: Annotated[Path, typer.Argument(help="Bundle folder or checkpoint.")],
+    generator: GeneratorPath,
     data: Annotated[Path, typer.Argument(help="Folder of real images to compare with.")],
-    results: Annotated[Path, typer.Argument(help="JSON file to write; a picture goes beside it.")],
+    results: ResultsAndPicture,
     num: Annotated[int, typer.Option(help="Samples of a set.")] = 1000,
     sets: Annotated[int, typer.Option(help="Sets; the intervals are over them.")] = 5,
     references: Annotated[int, typer.Option(help="Real images, evenly spaced; 0: all.")] = 2900,
     psi: Annotated[float, typer.Option(help="Truncation, from 0 to 1; 1: none.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the first set; set i has SEED + i.")] = 0,
-    device: Annotated[str, typer.Option(help="PyTorch device.")] = "cpu",
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-    notes: Annotated[str, typer.Option(help="A remark for the file.")] = "",
+    device: GeneratorDevice = "cpu",
+    threads: Threads = 1,
+    notes: Notes = "",
 ) -> None:
     """Draw samples of a generator; measure FD-EffLite0, coverage and density.
 
     FD-EffLite0 falls with the number of samples: compare figures of equal sets only.
     """
-    try:
+    with needs("train", "samples", checkout=True):
         import torch
 
         from genjscc.evaluation.records import ResultFile, SamplesRecord, write_results
@@ -52,10 +53,6 @@ def samples(
         from genjscc.quality.frechet import EffLite0Features, Reference
         from genjscc.quality.statistics import mean_of
         from receiver.stylegan2.checkpoints import load_generator
-    except ImportError as error:
-        raise MissingExtraError(
-            f"samples needs {error.name!r}: pip install -e '.[train]' in the repository"
-        ) from error
     if not 0 <= psi <= 1:
         raise InvalidInputError("--psi", f"got {psi:g}; must be from 0 to 1")
     if sets < 2 or num < 2:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from genjscc.cli.console import present
-from genjscc.errors import MissingExtraError
+from genjscc.errors import needs
 
 
 def register(app: typer.Typer) -> None:
@@ -24,13 +24,8 @@ def convert(
     domain: Annotated[str, typer.Option(help="What it was trained on, for the card.")],
 ) -> None:
     """Turn a StyleGAN2 checkpoint into a bundle; nothing in the file is executed."""
-    try:
+    with needs("models", "conversion", checkout=True):
         from receiver.stylegan2.checkpoints import load_generator, save_bundle
-    except ImportError as error:
-        raise MissingExtraError(
-            f"conversion needs {error.name!r}: run it from the repository after "
-            "pip install -e '.[models]'"
-        ) from error
     generator = load_generator(checkpoint)
     size = generator.size
     card = (

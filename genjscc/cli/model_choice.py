@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of the models on offer a command means."""
+"""Selection of models and schemes by the names that a command was given."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genjscc.client.options import ModelInfo
+from genjscc.client.options import ModelInfo, SchemeName
 from genjscc.errors import ModelNotFoundError
 
 
@@ -25,3 +25,17 @@ def choose_model(offered: Sequence[ModelInfo], name: str | None, scheme: str | N
     if default.scheme == scheme:
         return default
     return next((model for model in offered if model.scheme == scheme), default)
+
+
+def choose_models(offered: Sequence[ModelInfo], names: Sequence[str] | None) -> list[ModelInfo]:
+    """The models of these names, or all. Raises ModelNotFoundError."""
+    by_name = {model.name: model for model in offered}
+    for name in names or ():
+        if name not in by_name:
+            raise ModelNotFoundError(f"model: got {name!r}; there are {', '.join(by_name)}")
+    return [by_name[name] for name in names or by_name]
+
+
+def scheme_name(text: str | None) -> SchemeName | None:
+    """The scheme of that name; what it may be is checked where requests are made."""
+    return text  # type: ignore[return-value]

@@ -9,7 +9,7 @@ from photo_folders import write_photos
 from PIL import Image
 from tiny_generators import tiny_generator
 
-from genjscc.cli.samples import samples
+from genjscc.cli.commands.samples import samples
 from genjscc.errors import InvalidInputError
 from genjscc.evaluation.records import SamplesRecord, read_results
 from genjscc.evaluation.samples import draw

@@ -15,9 +15,9 @@ from rich.live import Live
 from rich.table import Table
 
 from genjscc.cli.console import err, present
-from genjscc.cli.evaluate import parse_snrs
-from genjscc.cli.options import ChannelAddress, Receiver, Transmitter
-from genjscc.cli.origin import origin
+from genjscc.cli.measuring import parse_snrs
+from genjscc.cli.options import ChannelAddress, Receiver, Snrs, Transmitter
+from genjscc.cli.provenance import origin
 from genjscc.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def loadtest(
     scheme: Annotated[
         list[str] | None, typer.Option(help="Scheme:WEIGHT; repeat for a mix.")
     ] = None,
-    snr_db: Annotated[str, typer.Option("--snr-db", help="SNRs in dB, with commas.")] = "-5,0,5",
+    snr_db: Snrs = "-5,0,5",
     model: Annotated[str | None, typer.Option(help="Model; default: the transmitter's.")] = None,
     images: Annotated[
         Path | None, typer.Option(help="Send the image files of this folder instead.")

@@ -10,10 +10,19 @@ import typer
 from rich.table import Table
 
 from genjscc.cli.console import present
-from genjscc.cli.evaluate import load_dataset, progress
-from genjscc.cli.origin import origin
+from genjscc.cli.measuring import load_dataset, progress
+from genjscc.cli.options import (
+    GeneratorDevice,
+    GeneratorPath,
+    Notes,
+    NumImages,
+    ResultsAndPicture,
+    TestImages,
+    Threads,
+)
+from genjscc.cli.provenance import origin
 from genjscc.cli.quality_tables import interval
-from genjscc.errors import MissingExtraError
+from genjscc.errors import needs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,20 +38,20 @@ def register(app: typer.Typer) -> None:
 
 
 def invert(
-    generator: Annotated[Path, typer.Argument(help="Bundle folder or checkpoint.")],
-    data: Annotated[Path, typer.Argument(help="Folder of test images.")],
-    results: Annotated[Path, typer.Argument(help="JSON file to write; a picture goes beside it.")],
-    num: Annotated[int, typer.Option(help="Images, evenly spaced over the folder.")] = 64,
+    generator: GeneratorPath,
+    data: TestImages,
+    results: ResultsAndPicture,
+    num: NumImages = 64,
     steps: Annotated[int, typer.Option(help="Of the optimisation.")] = 300,
-    device: Annotated[str, typer.Option(help="PyTorch device.")] = "cpu",
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-    notes: Annotated[str, typer.Option(help="A remark for the file.")] = "",
+    device: GeneratorDevice = "cpu",
+    threads: Threads = 1,
+    notes: Notes = "",
 ) -> None:
     """Fit latents and noise maps to images, without a channel.
 
     What comes out is the best that InverseJSCC and GenerativeJSCC can reach with the generator.
     """
-    try:
+    with needs("train", "inversion", checkout=True):
         import torch
 
         from genjscc.evaluation.ceiling import ceiling_config
@@ -50,10 +59,6 @@ def invert(
         from genjscc.evaluation.records import InversionRecord, ResultFile, write_results
         from genjscc.quality.statistics import mean_of
         from receiver.stylegan2.checkpoints import load_generator
-    except ImportError as error:
-        raise MissingExtraError(
-            f"inversion needs {error.name!r}: pip install -e '.[train]' in the repository"
-        ) from error
     torch.set_num_threads(threads)
     made_by = origin()
     network = load_generator(generator).to(device).requires_grad_(False)

@@ -13,12 +13,24 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from genjscc.cli.console import err, present
-from genjscc.cli.evaluate import load_dataset, make_meter, parse_snrs, progress
-from genjscc.cli.options import ChannelName, channel_of
-from genjscc.cli.origin import origin
+from genjscc.cli.measuring import load_dataset, make_meter, parse_snrs, progress
+from genjscc.cli.options import (
+    ChannelName,
+    DatasetName,
+    Notes,
+    Num,
+    Perceptual,
+    Seed,
+    Size,
+    Snrs,
+    SplitName,
+    TestImages,
+    channel_of,
+)
+from genjscc.cli.provenance import origin
 from genjscc.cli.quality_tables import interval
 from genjscc.client.options import Noiseless
-from genjscc.errors import InvalidInputError, MissingExtraError
+from genjscc.errors import InvalidInputError, needs
 from genjscc.wire.ratios import parse_ratio
 
 if TYPE_CHECKING:
@@ -42,7 +54,7 @@ def register(app: typer.Typer) -> None:
 
 
 def baseline(
-    data: Annotated[Path, typer.Argument(help="Folder of test images.")],
+    data: TestImages,
     results: Annotated[Path, typer.Argument(help="JSON file to write, as results/mine.json.")],
     training: Annotated[
         Path, typer.Option(help="Folder of training images; an outage shows their mean colour.")
@@ -58,22 +70,20 @@ def baseline(
     rate: Annotated[
         list[str] | None, typer.Option(help="Bandwidth ratio; repeat. Default: 1/768 to 1/12.")
     ] = None,
-    snr_db: Annotated[str, typer.Option("--snr-db", help="SNRs in dB, with commas.")] = _SNRS,
+    snr_db: Snrs = _SNRS,
     channel: Annotated[
         ChannelName, typer.Option(help="awgn, or rayleigh with one gain for each image.")
     ] = ChannelName.AWGN,
-    num: Annotated[int, typer.Option(help="Images, evenly spaced over the folder; 0: all.")] = 1000,
-    size: Annotated[int, typer.Option(help="Central squares of that side; 0: as they are.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of the noise; image number i has SEED + i.")] = 0,
-    perceptual: Annotated[
-        str, typer.Option(help="Perceptual distances with commas, auto or none.")
-    ] = "auto",
+    num: Num = 1000,
+    size: Size = 0,
+    seed: Seed = 0,
+    perceptual: Perceptual = "auto",
     frechet: Annotated[
         bool, typer.Option(help="Measure FD-EffLite0, which takes seconds for each row.")
     ] = False,
-    dataset: Annotated[str, typer.Option(help="Its name; default: the folder's parent.")] = "",
-    split: Annotated[str, typer.Option(help="Its split; default: the folder's name.")] = "",
-    notes: Annotated[str, typer.Option(help="A remark for the file.")] = "",
+    dataset: DatasetName = "",
+    split: SplitName = "",
+    notes: Notes = "",
     threads: Annotated[int, typer.Option(help="CPU threads of the metrics.")] = 1,
 ) -> None:
     """Measure separate source and channel coding on the same images, SNRs and noise.
@@ -82,7 +92,7 @@ def baseline(
     without its headers counted. Where nothing fits or the channel code fails, the image is an
     outage; the share of outages is part of every row.
     """
-    try:
+    with needs("train", "the baseline"):
         import torch
 
         from genjscc.evaluation.records import write_results
@@ -90,10 +100,6 @@ def baseline(
         from genjscc.evaluation.separation.codecs import codec as codec_named
         from genjscc.evaluation.separation.records import SeparationFile
         from genjscc.evaluation.separation.sweep import evaluate_separation, mean_colour
-    except ImportError as error:
-        raise MissingExtraError(
-            f"the baseline needs {error.name!r}: pip install 'genjscc[train]'"
-        ) from error
     torch.set_num_threads(threads)
     made_by = origin()
     kind = channel_of(channel, 0.0, 0)

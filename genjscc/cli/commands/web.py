@@ -12,10 +12,10 @@ import typer
 
 from genjscc.addresses import is_loopback
 from genjscc.cli.console import err, present
-from genjscc.cli.options import ChannelAddress, Receiver, Transmitter
-from genjscc.cli.up import service_flags, started
+from genjscc.cli.local_services import service_flags, started
+from genjscc.cli.options import Bundles, ChannelAddress, Device, Receiver, Transmitter
 from genjscc.client.transport import default_address
-from genjscc.errors import MissingExtraError
+from genjscc.errors import needs
 from genjscc.launch.processes import ROLES
 
 
@@ -35,8 +35,8 @@ def web(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = False,
-    bundles: Annotated[Path | None, typer.Option(help="Folder of the trained models.")] = None,
-    device: Annotated[str, typer.Option(help="PyTorch device of the networks.")] = "cpu",
+    bundles: Bundles = None,
+    device: Device = "cpu",
     transmitter: Transmitter = None,
     channel: ChannelAddress = None,
     receiver: Receiver = None,
@@ -45,12 +45,8 @@ def web(
 
     Starts the three services for itself unless it is told of others.
     """
-    try:
+    with needs("web", "the page"):
         from genjscc.web.server import listen, serve
-    except ImportError as error:
-        raise MissingExtraError(
-            f"the page needs {error.name!r}: pip install 'genjscc[web]'"
-        ) from error
     given = {"transmitter": transmitter, "channel": channel, "receiver": receiver}
     listening = listen(host, port)
     with _services(given, connect, bundles, device) as addresses:

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from genjscc.cli.choice import choose_model
 from genjscc.cli.console import err, present
-from genjscc.cli.options import Preview
+from genjscc.cli.local_services import service_flags, started
+from genjscc.cli.model_choice import choose_model, scheme_name
+from genjscc.cli.options import Bundles, Device, Preview
 from genjscc.cli.pictures import show_pictures
-from genjscc.cli.send import record_of, scheme_name
-from genjscc.cli.up import service_flags, started
+from genjscc.cli.receptions import record_of
 from genjscc.client.link import Link
 from genjscc.client.options import HOPS, ModelInfo, Reception, SchemeName
 from genjscc.launch.processes import ROLES
@@ -60,8 +60,8 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture.")] = Path(
         "demo/sheet.png"
     ),
-    bundles: Annotated[Path | None, typer.Option(help="Folder of the trained models.")] = None,
-    device: Annotated[str, typer.Option(help="PyTorch device of the networks.")] = "cpu",
+    bundles: Bundles = None,
+    device: Device = "cpu",
     connect: Annotated[
         bool,
         typer.Option(

@@ -15,13 +15,14 @@ import typer
 from numpy.typing import NDArray
 
 from genjscc.cli.console import present
-from genjscc.cli.evaluate import choose_models, load_dataset, parse_snrs, progress
-from genjscc.cli.inversion import InversionPairs, inversion_of
-from genjscc.cli.send import scheme_name
+from genjscc.cli.inversion_options import InversionPairs, inversion_of
+from genjscc.cli.measuring import load_dataset, parse_snrs, progress
+from genjscc.cli.model_choice import choose_models, scheme_name
+from genjscc.cli.options import Bundles, Device, Seed, Snrs
 from genjscc.client.inversion import Inversion
 from genjscc.client.local import LocalLink
 from genjscc.client.options import Failure, ModelInfo, SchemeName
-from genjscc.errors import InvalidInputError, MissingExtraError
+from genjscc.errors import InvalidInputError, needs
 from genjscc.photos import load_square, sample_photos
 from genjscc.quality.psnr import psnr_db
 from genjscc.report.sheet import Group, Tile, draw_sheet
@@ -55,15 +56,15 @@ def compare(
     ] = None,
     inversion: InversionPairs = None,
     rate: Annotated[str, typer.Option(help="Bandwidth ratio that all of them offer.")] = "1/768",
-    snr_db: Annotated[str, typer.Option("--snr-db", help="SNRs in dB, with commas.")] = "-5,-1,5",
+    snr_db: Snrs = "-5,-1,5",
     photo: Annotated[
         list[Path] | None, typer.Option(help="A photo; repeat. Default: the sample photos.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of images in place of photos.")] = None,
     num: Annotated[int, typer.Option(help="Of them, evenly spaced over the folder.")] = 6,
-    seed: Annotated[int, typer.Option(help="Of the noise; image number i has SEED + i.")] = 0,
-    bundles: Annotated[Path | None, typer.Option(help="Folder of the trained models.")] = None,
-    device: Annotated[str, typer.Option(help="PyTorch device of the networks.")] = "cpu",
+    seed: Seed = 0,
+    bundles: Bundles = None,
+    device: Device = "cpu",
 ) -> None:
     """Draw what models and schemes make of the same photos with the same noise.
 
@@ -71,12 +72,8 @@ def compare(
     model and scheme. Below each picture stand its PSNR and its ST-LPIPS (VGG; lower is better).
     Central squares of photos are used.
     """
-    try:
+    with needs("train", "comparison"):
         from genjscc.quality.metrics import perceptual_metric
-    except ImportError as error:
-        raise MissingExtraError(
-            f"comparison needs {error.name!r}: pip install 'genjscc[train]'"
-        ) from error
     snrs = parse_snrs(snr_db, "--snr-db")
     with LocalLink(bundles=bundles, device=device) as link:
         models = choose_models(link.models(), model)

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from genjscc.cli.choice import choose_model
 from genjscc.cli.console import described, err, present, report_error
-from genjscc.cli.inversion import TIMEOUT_S, InversionPairs, inversion_of, send_watched
+from genjscc.cli.inversion_options import TIMEOUT_S, InversionPairs, inversion_of, send_watched
+from genjscc.cli.model_choice import choose_model, scheme_name
 from genjscc.cli.options import (
     ChannelAddress,
     ChannelName,
@@ -22,14 +22,14 @@ from genjscc.cli.options import (
     channel_of,
 )
 from genjscc.cli.pictures import show_pictures
+from genjscc.cli.receptions import cells, record_of
 from genjscc.client.aio import DEFAULT_TIMEOUT_S
 from genjscc.client.link import Link
-from genjscc.client.options import Reception, SchemeName
+from genjscc.client.options import Reception
 from genjscc.client.protocol import ImageInput, to_rgb_array
 from genjscc.errors import GenJSCCError
 from genjscc.photos import load_square
 from genjscc.quality.psnr import psnr_db
-from genjscc.wire.ratios import format_ratio
 
 
 def register(app: typer.Typer) -> None:
@@ -121,32 +121,3 @@ def send(
 def send_plainly(link: Link, image: ImageInput, _name: str, **keywords: Any) -> Reception:
     """One image in one go."""
     return link.send(image, **keywords)
-
-
-def scheme_name(text: str | None) -> SchemeName | None:
-    """The scheme of that name; what it may be is checked where requests are made."""
-    return text  # type: ignore[return-value]
-
-
-def record_of(reception: Reception, snr_db: float) -> dict[str, object]:
-    """A reception for programs; times in seconds."""
-    return {
-        "model": reception.model,
-        "rate": format_ratio(reception.codeword.bandwidth_ratio),
-        "k": reception.codeword.k,
-        "snr_db": snr_db,
-        "measured_snr_db": reception.measured_snr_db,
-        "seed": reception.seed,
-        "seconds": dict(reception.seconds),
-        "inversion": reception.inversion,
-    }
-
-
-def cells(reception: Reception, snr_db: float) -> list[str]:
-    """k, rho, SNR asked and measured, as table cells."""
-    return [
-        str(reception.codeword.k),
-        format_ratio(reception.codeword.bandwidth_ratio),
-        f"{snr_db:g} dB",
-        f"{reception.measured_snr_db:.2f} dB",
-    ]

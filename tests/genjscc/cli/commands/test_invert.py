@@ -7,7 +7,7 @@ from photo_folders import write_photos
 from PIL import Image
 from tiny_generators import tiny_generator
 
-from genjscc.cli.invert import invert
+from genjscc.cli.commands.invert import invert
 from genjscc.evaluation.records import read_results
 from receiver.stylegan2.checkpoints import save_bundle
 

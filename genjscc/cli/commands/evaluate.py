@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,22 +11,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genjscc.cli.console import err, present
-from genjscc.cli.inversion import TIMEOUT_S, InversionPairs, inversion_of
+from genjscc.cli.inversion_options import TIMEOUT_S, InversionPairs, inversion_of
+from genjscc.cli.measuring import load_dataset, make_meter, open_link, parse_snrs, progress
+from genjscc.cli.model_choice import choose_models, scheme_name
 from genjscc.cli.options import (
+    Bundles,
     ChannelAddress,
     ChannelName,
+    DatasetName,
+    Device,
+    Notes,
+    Num,
     Receiver,
+    Seed,
+    Size,
+    Snrs,
+    SplitName,
+    TestImages,
+    Threads,
     Transmitter,
     channel_of,
 )
-from genjscc.cli.origin import origin
+from genjscc.cli.provenance import origin
 from genjscc.cli.quality_tables import tables_of, tables_of_differences
-from genjscc.cli.send import scheme_name
 from genjscc.client.aio import DEFAULT_TIMEOUT_S
-from genjscc.client.link import Link
-from genjscc.client.local import LocalLink
 from genjscc.client.options import ModelInfo
-from genjscc.errors import InvalidInputError, MissingExtraError, ModelNotFoundError
+from genjscc.errors import InvalidInputError, needs
 from genjscc.wire.ratios import parse_ratio
 
 if TYPE_CHECKING:
@@ -46,7 +55,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    data: Annotated[Path, typer.Argument(help="Folder of test images.")],
+    data: TestImages,
     results: Annotated[Path, typer.Argument(help="JSON file to write, as results/mine.json.")],
     model: Annotated[
         list[str] | None, typer.Option(help="Model; repeat for more. Default: all on offer.")
@@ -54,7 +63,7 @@ def evaluate(
     rate: Annotated[
         list[str] | None, typer.Option(help="Bandwidth ratio; repeat. Default: all of the model.")
     ] = None,
-    snr_db: Annotated[str, typer.Option("--snr-db", help="SNRs in dB, with commas.")] = _SNRS,
+    snr_db: Snrs = _SNRS,
     told_snr_db: Annotated[
         str | None,
         typer.Option(
@@ -79,9 +88,9 @@ def evaluate(
     noise: Annotated[
         ChannelName, typer.Option(help="awgn, or rayleigh with one gain for each image.")
     ] = ChannelName.AWGN,
-    num: Annotated[int, typer.Option(help="Images, evenly spaced over the folder; 0: all.")] = 1000,
-    size: Annotated[int, typer.Option(help="Central squares of that side; 0: as they are.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of the noise; image number i has SEED + i.")] = 0,
+    num: Num = 1000,
+    size: Size = 0,
+    seed: Seed = 0,
     linear: Annotated[
         Path | None,
         typer.Option(help="Also the linear baseline, fitted on this folder of training images."),
@@ -95,12 +104,12 @@ def evaluate(
     ] = "auto",
     frechet: Annotated[bool, typer.Option(help="Measure FD-EffLite0.")] = True,
     fid: Annotated[bool, typer.Option(help="Measure FID; fetches Inception v3 once.")] = False,
-    dataset: Annotated[str, typer.Option(help="Its name; default: the folder's parent.")] = "",
-    split: Annotated[str, typer.Option(help="Its split; default: the folder's name.")] = "",
-    notes: Annotated[str, typer.Option(help="A remark for the file.")] = "",
-    bundles: Annotated[Path | None, typer.Option(help="Folder of the trained models.")] = None,
-    device: Annotated[str, typer.Option(help="PyTorch device of the networks.")] = "cpu",
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    dataset: DatasetName = "",
+    split: SplitName = "",
+    notes: Notes = "",
+    bundles: Bundles = None,
+    device: Device = "cpu",
+    threads: Threads = 1,
     remote: Annotated[bool, typer.Option(help="Use running services, not this process.")] = False,
     transmitter: Transmitter = None,
     channel: ChannelAddress = None,
@@ -111,17 +120,13 @@ def evaluate(
     PSNR, MS-SSIM, ST-LPIPS and FD-EffLite0 with 95 % intervals, in this process or through
     running services (--remote); the results are the same.
     """
-    try:
+    with needs("train", "evaluation"):
         import torch
 
         from genjscc.evaluation.paired import Outcome, differences_from
         from genjscc.evaluation.records import ResultFile, write_results
         from genjscc.evaluation.sweep import Cell, evaluate_cell
         from genjscc.report.figures import describe, plot_against_snr
-    except ImportError as error:
-        raise MissingExtraError(
-            f"evaluation needs {error.name!r}: pip install 'genjscc[train]'"
-        ) from error
     torch.set_num_threads(threads)
     made_by = origin()
     snrs = parse_snrs(snr_db, "--snr-db")
@@ -193,96 +198,6 @@ def measurable(noise: ChannelName, linear: Path | None) -> ChannelName:
     if noise is ChannelName.RAYLEIGH and linear is not None:
         raise InvalidInputError("--noise", "the linear baseline knows awgn; leave --linear out")
     return noise
-
-
-def parse_snrs(text: str, option: str) -> list[float]:
-    """Numbers between commas. Raises InvalidInputError."""
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise InvalidInputError(option, f"got {text!r}; must be numbers as -5,0,5") from error
-
-
-def load_dataset(folder: Path, num: int, size: int, name: str, split: str) -> Dataset:
-    """Evenly spaced images of a folder in the order of their names."""
-    from genjscc.client.protocol import to_rgb_array
-    from genjscc.evaluation.sweep import Dataset
-    from genjscc.photos import load_square
-    from genjscc.training.data import list_images
-
-    paths = list_images(folder)
-    count = min(num, len(paths)) if num else len(paths)
-    if count < 2:
-        raise InvalidInputError("data", f"{folder} holds {count} image; an interval needs two")
-    chosen = [paths[i * len(paths) // count] for i in range(count)]
-    images = [load_square(p, size) if size else to_rgb_array(p) for p in chosen]
-    folder = folder.resolve()
-    return Dataset(name or folder.parent.name, split or folder.name, images)
-
-
-def make_meter(*, perceptual: str, frechet: bool, fid: bool) -> Meter:
-    """The metrics that were asked for.
-
-    Raises:
-        InvalidInputError: a perceptual distance has another name.
-        MissingExtraError: a network's package or weights are missing.
-    """
-    from genjscc.evaluation.sweep import Meter
-    from genjscc.quality.frechet import EffLite0Distance, InceptionDistance, SetDistance
-    from genjscc.quality.metrics import (
-        PERCEPTUAL_FIELDS,
-        available_perceptual,
-        perceptual_metric,
-    )
-
-    names = {name: field for field, name in PERCEPTUAL_FIELDS.items()}
-    if perceptual == "auto":
-        chosen = list(available_perceptual().values())
-    else:
-        chosen = [] if perceptual == "none" else perceptual.split(",")  # type: ignore[assignment]
-    for name in chosen:
-        if name not in names:
-            raise InvalidInputError(
-                "--perceptual", f"got {name!r}; there are auto, none, {', '.join(names)}"
-            )
-    metrics = {names[name]: perceptual_metric(name) for name in chosen}
-    distances: dict[str, SetDistance] = {}
-    if frechet:
-        distances["fd_efflite0"] = EffLite0Distance()
-    if fid:
-        distances["fid"] = InceptionDistance()
-    return Meter(metrics, distances)
-
-
-@contextmanager
-def open_link(
-    remote: bool,
-    bundles: Path | None,
-    device: str,
-    threads: int,
-    addresses: tuple[str | None, str | None, str | None],
-    timeout_s: float = DEFAULT_TIMEOUT_S,
-) -> Iterator[Link | LocalLink]:
-    """The link to measure through."""
-    if not remote:
-        with LocalLink(bundles=bundles, device=device, threads=threads) as local:
-            yield local
-        return
-    transmitter, channel, receiver = addresses
-    with Link(
-        transmitter=transmitter, channel=channel, receiver=receiver, timeout_s=timeout_s
-    ) as link:
-        link.wait_ready(10.0)
-        yield link
-
-
-def choose_models(offered: Sequence[ModelInfo], names: Sequence[str] | None) -> list[ModelInfo]:
-    """The models of these names, or all. Raises ModelNotFoundError."""
-    by_name = {model.name: model for model in offered}
-    for name in names or ():
-        if name not in by_name:
-            raise ModelNotFoundError(f"model: got {name!r}; there are {', '.join(by_name)}")
-    return [by_name[name] for name in names or by_name]
 
 
 def choose_baselines(
@@ -358,16 +273,3 @@ def measure_baseline(
 
 def _symbols(ratio: str, side: int) -> int:
     return int(parse_ratio(ratio) * 3 * side * side)
-
-
-@contextmanager
-def progress(text: str, total: int) -> Iterator[Any]:
-    """A bar over the images of one cell; yields what to call after each."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-
-    from genjscc.cli.progress import LoggedProgress
-
-    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn())
-    with LoggedProgress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda _: bar.advance(task)

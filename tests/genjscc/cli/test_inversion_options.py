@@ -15,7 +15,7 @@ from rich.console import Console
 from tiny_bundles import SINGLE
 
 from genjscc import Inversion, LocalLink
-from genjscc.cli.inversion import inversion_of
+from genjscc.cli.inversion_options import inversion_of
 from genjscc.cli.pictures import half_blocks
 from genjscc.errors import InvalidInputError
 from genjscc.repository import REPOSITORY

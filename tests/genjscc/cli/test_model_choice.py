@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from tiny_bundles import GENERATIVE, SINGLE, write_tiny, write_tiny_generative
 
-from genjscc.cli.choice import choose_model
 from genjscc.cli.console import report_error
+from genjscc.cli.model_choice import choose_model
 from genjscc.client.options import ModelInfo, SchemeName
 from genjscc.errors import InvalidInputError, ModelNotFoundError
 from genjscc.repository import REPOSITORY

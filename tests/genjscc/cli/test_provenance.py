@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from genjscc.cli.origin import current_commit
+from genjscc.cli.provenance import current_commit
 
 
 def git(folder: Path, *arguments: str) -> None:

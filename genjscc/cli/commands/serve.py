@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from genjscc.errors import MissingExtraError
+from genjscc.errors import needs
 
 
 class Role(StrEnum):
@@ -33,11 +33,8 @@ def register(app: typer.Typer) -> None:
 
 def serve(role: Annotated[Role, typer.Argument(help="Which service.")], ctx: typer.Context) -> None:
     """Run one service until SIGTERM; `genjscc serve ROLE --help` lists its flags."""
-    try:
+    with needs(
+        "models", f"the {role}", checkout=True, otherwise=" (the channel alone: '.[serve]')"
+    ):
         module = import_module(f"{role}.__main__")
-    except ImportError as error:
-        raise MissingExtraError(
-            f"cannot load the {role} ({error.name!r} is missing): run it from the repository "
-            "after pip install -e '.[models]' (the channel alone: '.[serve]')"
-        ) from error
     module.main(ctx.args)
