@@ -29,7 +29,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from genjscc import Link
-from genjscc.cli.origin import origin
+from genjscc.cli.provenance import origin
 from genjscc.launch.containers import GATEWAY, Project, free_ports_settings
 
 REPLICAS = (1, 2)

@@ -25,7 +25,7 @@ import torch
 from fits import ratio_spread, spread
 from serving_harness import finish
 
-from genjscc.cli.train import launch
+from genjscc.cli.commands.train import launch
 from genjscc.quality.perceptual import mse
 from genjscc.training.config import DeepJSCCConfig
 from genjscc.training.deepjscc import DeepJSCCTraining, build_pair

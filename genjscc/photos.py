@@ -20,14 +20,22 @@ def load_square(path: Path, size: int) -> NDArray[np.uint8]:
     Raises:
         InvalidInputError: the file is missing, damaged or not an image.
     """
+    return square(load_photo(path), size)
+
+
+def load_photo(path: Path) -> NDArray[np.uint8]:
+    """Read a photo, upright, as uint8 [H, W, 3].
+
+    Raises:
+        InvalidInputError: the file is missing, damaged or not an image.
+    """
     try:
         with Image.open(path) as image:
-            rgb = rgb_from_pil(image)
+            return rgb_from_pil(image)
     except UnidentifiedImageError as error:
         raise InvalidInputError("photo", f"{path} is not an image") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InvalidInputError("photo", f"cannot read {path}: {error}") from error
-    return square(rgb, size)
 
 
 def square(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -4,7 +4,8 @@
 z_hat ─ Attn ─ RB ─ RBU ─ AF ─ RB ─ RBU ─ AF ─ Attn ─ RB ─ RBU ─ AF ─ RB ─ RBU ─ AF ─ x_hat
        C_out,H/16   c,H/8          c,H/4                   c,H/2          3,H
 
-x_hat passes a sigmoid, which keeps it in [0, 1].
+x_hat passes a sigmoid, which keeps it in [0, 1]. Beside a linear path it is clamped instead, and
+while training it is left as it is: a clamped pixel would get no gradient.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from genjscc.layers import (
 from genjscc.layers.bottleneck import bottleneck_from_symbols
 from genjscc.layers.condition import condition, num_conditions
 from genjscc.layers.graph import as_graph
+from genjscc.layers.linear_path import BesideLinearPath, linear_synthesis
+from genjscc.layers.stages import Width, stage_widths
 
 Reconstruct = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
 """(symbols [B, k], SNRs [B] in dB, padded size) -> images [B, 3, H', W'] in [0, 1]"""
@@ -35,35 +38,42 @@ class Decoder(nn.Module):
 
     def __init__(
         self,
-        width: int,
+        width: Width,
         symbol_channels: int,
         channel_steps: tuple[int, ...] = (),
         *,
         af: bool = True,
+        linear_path: bool = False,
     ) -> None:
         super().__init__()
         self.symbol_channels = symbol_channels
         self.channel_steps = channel_steps
-        c, n = width, num_conditions(channel_steps)
-        self.blocks = ConditionedSequence(
+        self.linear_path = linear_path
+        c2, c4, c8 = stage_widths(width)
+        n = num_conditions(channel_steps)
+        network = ConditionedSequence(
             [
                 AttentionBlock(symbol_channels),
                 ResidualBlock(symbol_channels, symbol_channels),
-                ResidualBlockUpsample(symbol_channels, c),
-                AFModule(c, n),
-                ResidualBlock(c, c),
-                ResidualBlockUpsample(c, c),
-                AFModule(c, n),
-                AttentionBlock(c),
-                ResidualBlock(c, c),
-                ResidualBlockUpsample(c, c),
-                AFModule(c, n),
-                ResidualBlock(c, c),
-                ResidualBlockUpsample(c, 3),
+                ResidualBlockUpsample(symbol_channels, c8),
+                AFModule(c8, n),
+                ResidualBlock(c8, c8),
+                ResidualBlockUpsample(c8, c4),
+                AFModule(c4, n),
+                AttentionBlock(c4),
+                ResidualBlock(c4, c4),
+                ResidualBlockUpsample(c4, c2),
+                AFModule(c2, n),
+                ResidualBlock(c2, c2),
+                ResidualBlockUpsample(c2, 3),
                 AFModule(3, n),
             ],
             af=af,
         )
+        self.blocks: nn.Module = network
+        if linear_path:
+            linear = linear_synthesis(symbol_channels, n, af=af)
+            self.blocks = BesideLinearPath(network, linear, 3)
 
     def forward(self, symbols: Tensor, snr_db: Tensor, size: tuple[int, int]) -> Tensor:
         """x_hat of the received symbols.
@@ -74,7 +84,7 @@ class Decoder(nn.Module):
             size: height and width of the (padded) images, multiples of 16.
 
         Returns:
-            float [B, 3, H, W] in [0, 1].
+            float [B, 3, H, W] in [0, 1]; while training beside a linear path, of any range.
         """
         return self._decode(self.blocks, symbols, snr_db, size)
 
@@ -92,5 +102,7 @@ class Decoder(nn.Module):
         self, blocks: nn.Module, symbols: Tensor, snr_db: Tensor, size: tuple[int, int]
     ) -> Tensor:
         bottleneck, channels = bottleneck_from_symbols(symbols, self.symbol_channels, size)
-        x_hat = blocks(bottleneck, condition(snr_db, channels, self.channel_steps))
-        return torch.sigmoid(x_hat.float())
+        x_hat: Tensor = blocks(bottleneck, condition(snr_db, channels, self.channel_steps)).float()
+        if not self.linear_path:
+            return torch.sigmoid(x_hat)
+        return x_hat if self.training else x_hat.clamp(0, 1)

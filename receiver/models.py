@@ -72,13 +72,21 @@ def load_decoder(
 
 def load_deepjscc(root: Path, config: BundleConfig) -> Decoder:
     """As `load_decoder`, for the scheme deepjscc."""
-    decoder = Decoder(config.width, config.symbol_channels, config.channel_steps, af=config.af)
+    decoder = Decoder(
+        config.width,
+        config.symbol_channels,
+        config.channel_steps,
+        af=config.af,
+        linear_path=config.linear_path,
+    )
     return fill(decoder, root / config.name / DECODER, config)
 
 
 def load_latents(root: Path, config: BundleConfig) -> LatentDecoder:
     """The trained part of a GenerativeJSCC decoder, which is what the bundle holds."""
     part = _generative_part(root, config)
+    if not isinstance(config.width, int):
+        raise BundleError(f"{root / config.name}: width: got {config.width}; must be one number")
     try:
         latents = LatentDecoder(
             config.width,

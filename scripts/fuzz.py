@@ -20,7 +20,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from genjscc.cli.origin import current_commit
+from genjscc.cli.provenance import current_commit
 from genjscc.launch.processes import ROLES, LocalServices
 from genjscc.repository import REPOSITORY
 

@@ -21,26 +21,32 @@ from genjscc.layers import (
 from genjscc.layers.bottleneck import STRIDE, symbols_from_bottleneck
 from genjscc.layers.condition import condition, num_conditions
 from genjscc.layers.graph import as_graph
+from genjscc.layers.linear_path import BesideLinearPath, linear_analysis
+from genjscc.layers.stages import Width, stage_widths
 
 
 class Encoder(nn.Module):
     """f: images and SNR to unnormalised symbols z~.
 
     Args:
-        width: c, the channels of every stage but the last (the paper's is 256).
+        width: c, the channels of every stage but the last (the paper's is 256), or those at 1/2,
+            1/4 and 1/8 of the image's side.
         symbol_channels: C_out, real channels of the bottleneck: rho = C_out/1536. Even.
         channel_steps: bottleneck channels that may be sent, when one network serves several
             bandwidth ratios (always a prefix); empty for the paper's network, one rate.
         af: False leaves the AF modules out.
+        linear_path: True adds a linear code (`genjscc.layers.linear_path`), which the paper's
+            network does not have.
     """
 
     def __init__(
         self,
-        width: int,
+        width: Width,
         symbol_channels: int,
         channel_steps: tuple[int, ...] = (),
         *,
         af: bool = True,
+        linear_path: bool = False,
     ) -> None:
         super().__init__()
         if symbol_channels % 2 or symbol_channels < 2:
@@ -49,25 +55,30 @@ class Encoder(nn.Module):
             )
         self.symbol_channels = symbol_channels
         self.channel_steps = channel_steps
-        c, n = width, num_conditions(channel_steps)
-        self.blocks: nn.Module = ConditionedSequence(
+        c2, c4, c8 = stage_widths(width)
+        n = num_conditions(channel_steps)
+        network = ConditionedSequence(
             [
-                ResidualBlockWithStride(3, c),
-                AFModule(c, n),
-                ResidualBlock(c, c),
-                ResidualBlockWithStride(c, c),
-                AFModule(c, n),
-                AttentionBlock(c),
-                ResidualBlock(c, c),
-                ResidualBlockWithStride(c, c),
-                AFModule(c, n),
-                ResidualBlock(c, c),
-                ResidualBlockWithStride(c, symbol_channels),
+                ResidualBlockWithStride(3, c2),
+                AFModule(c2, n),
+                ResidualBlock(c2, c2),
+                ResidualBlockWithStride(c2, c4),
+                AFModule(c4, n),
+                AttentionBlock(c4),
+                ResidualBlock(c4, c4),
+                ResidualBlockWithStride(c4, c8),
+                AFModule(c8, n),
+                ResidualBlock(c8, c8),
+                ResidualBlockWithStride(c8, symbol_channels),
                 AFModule(symbol_channels, n),
                 AttentionBlock(symbol_channels),
             ],
             af=af,
         )
+        self.blocks: nn.Module = network
+        if linear_path:
+            linear = linear_analysis(symbol_channels, n, af=af)
+            self.blocks = BesideLinearPath(network, linear, symbol_channels)
 
     def forward(self, images: Tensor, snr_db: Tensor, channels: int | None = None) -> Tensor:
         """z~ of the images.

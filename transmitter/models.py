@@ -16,5 +16,11 @@ def load_encoder(root: Path, config: BundleConfig) -> Encoder:
     Raises:
         BundleError: its file is missing, altered or of another network.
     """
-    encoder = Encoder(config.width, config.symbol_channels, config.channel_steps, af=config.af)
+    encoder = Encoder(
+        config.width,
+        config.symbol_channels,
+        config.channel_steps,
+        af=config.af,
+        linear_path=config.linear_path,
+    )
     return fill(encoder, root / config.name / ENCODER, config)

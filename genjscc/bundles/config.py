@@ -20,6 +20,7 @@ from genjscc.layers.bottleneck import SOURCE_SAMPLES_PER_SYMBOL
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+Channels = Annotated[int, Field(ge=2, le=4096, multiple_of=2)]
 BundleName = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
@@ -68,10 +69,13 @@ class BundleConfig(BaseModel):
     pair_id: str = Field(
         pattern=r"^[0-9a-f]{16}$", description="digest of the weights; shared by the pair"
     )
-    width: int = Field(ge=2, le=4096, description="c, channels of the networks")
+    width: Channels | tuple[Channels, Channels, Channels] = Field(
+        description="c, channels of the networks, or those at 1/2, 1/4 and 1/8 of the side"
+    )
     symbol_channels: int = Field(ge=2, le=4096, multiple_of=2, description="C_out")
     channel_steps: tuple[int, ...] = Field((), description="prefixes of C_out that may be sent")
     af: bool = Field(True, description="whether the networks have AF modules")
+    linear_path: bool = Field(False, description="whether a linear code runs beside the networks")
     generative: GenerativePart | None = Field(None, description="for the scheme generative alone")
     domain: str = Field(description="what it was trained on")
     image_size: int = Field(ge=16, description="side of the training images in pixels")
@@ -99,6 +103,8 @@ class BundleConfig(BaseModel):
     def _scheme_is_described(self) -> Self:
         if (self.scheme == "generative") != (self.generative is not None):
             raise ValueError(f"scheme {self.scheme!r} and the part 'generative' contradict")
+        if self.generative is not None and (self.linear_path or not isinstance(self.width, int)):
+            raise ValueError("scheme 'generative' has one width and no linear path")
         return self
 
     @property

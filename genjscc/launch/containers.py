@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genjscc.client.transport import DEFAULT_PORTS
-from genjscc.errors import GenJSCCError, MissingExtraError, UnavailableError
+from genjscc.errors import GenJSCCError, MissingExtraError, UnavailableError, needs
 from genjscc.repository import REPOSITORY
 
 if TYPE_CHECKING:
@@ -48,13 +48,9 @@ def connect() -> DockerClient:
         MissingExtraError: the package docker or the Compose plugin is missing.
         UnavailableError: no engine answers.
     """
-    try:
+    with needs("docker", "Docker Compose"):
         import docker
         from docker.errors import DockerException
-    except ImportError as error:
-        raise MissingExtraError(
-            "the package docker is missing; pip install 'genjscc[docker]'"
-        ) from error
     try:
         client = docker.from_env()
         client.ping()

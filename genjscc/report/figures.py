@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from genjscc.errors import InvalidInputError, MissingExtraError
+from genjscc.errors import InvalidInputError, needs
 from genjscc.evaluation.records import Record
 from genjscc.quality.statistics import Mean
 
@@ -36,10 +36,8 @@ def plot_against_snr(records: Sequence[Record], title: str) -> Figure:
         InvalidInputError: no records.
         MissingExtraError: matplotlib is not installed.
     """
-    try:
+    with needs("train", "plotting"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("plots need matplotlib: pip install 'genjscc[train]'") from error
     if not records:
         raise InvalidInputError("records", "there are none")
     panels = [name for name in _PANELS if all(getattr(r, name) is not None for r in records)]

@@ -8,7 +8,7 @@ import mimetypes
 import re
 from pathlib import Path
 
-from genjscc.errors import InvalidInputError, MissingExtraError
+from genjscc.errors import InvalidInputError, needs
 
 _IMAGE = re.compile(r'<img [^>]*?src="(?P<source>[^"]+)"[^>]*>')
 _STYLE = """
@@ -42,10 +42,8 @@ def to_html(markdown: str, title: str, folder: Path) -> str:
         InvalidInputError: an image is missing.
         MissingExtraError: Python-Markdown is not installed.
     """
-    try:
+    with needs("train", "the page"):
         from markdown import Markdown
-    except ImportError as error:
-        raise MissingExtraError("the page needs markdown: pip install 'genjscc[train]'") from error
     converter = Markdown(extensions=["tables", "toc"], extension_configs={"toc": {"toc_depth": 2}})
     body = _IMAGE.sub(lambda match: _embedded(match, folder), converter.convert(markdown))
     contents = getattr(converter, "toc", "")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from genjscc.errors import MissingExtraError
+from genjscc.errors import needs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,11 +62,9 @@ def draw(panels: Sequence[Panel], name: str, columns: int = 3) -> str:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
+    with needs("train", "plotting"):
         import matplotlib as mpl
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("plots need matplotlib: pip install 'genjscc[train]'") from error
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     labels = {curve.label for panel in panels for curve in panel.curves}

@@ -16,8 +16,8 @@ from torch import nn
 from genjscc.bundles.config import BundleConfig
 from genjscc.bundles.store import find_bundles
 from genjscc.errors import BundleError, InvalidInputError, ModelNotFoundError, quoted
-from genjscc.images import checked_padded_size
 from genjscc.layers.bottleneck import STRIDE
+from genjscc.pixels import checked_padded_size
 from genjscc.serving.settings import ModelSettings
 from genjscc.v1 import model_pb2
 from genjscc.wire.ratios import format_ratio, parse_ratio

@@ -18,7 +18,9 @@ from pydantic import (
 
 from genjscc.errors import InvalidInputError
 from genjscc.layers.bottleneck import num_symbols
+from genjscc.layers.stages import stage_widths
 from genjscc.quality.perceptual import PerceptualName
+from genjscc.training.augmentation import Augmentation
 from receiver.generative import LatentSpace
 
 
@@ -29,6 +31,9 @@ def _names(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+_Width = Annotated[int, Field(ge=2, multiple_of=2)]
+
+
 class PairConfig(BaseModel):
     """What the trainings of all schemes are told; the field texts are the commands' help."""
 
@@ -37,13 +42,18 @@ class PairConfig(BaseModel):
     train: Path = Field(description="folder of training images, searched recursively")
     val: Path = Field(description="folder of validation images")
     image_size: int = Field(64, multiple_of=16, ge=16, description="side of the training squares")
+    augmentation: Augmentation = Field(
+        Augmentation(), description="random framing of training images; see `Augmentation`"
+    )
     initial_bundle: Path | None = Field(
         None,
         description="folder of a bundle whose weights a new run starts from (the encoder alone, "
         "where that is of another scheme); none: random",
     )
 
-    width: int = Field(256, ge=2, multiple_of=2, description="c, channels of the networks")
+    width: _Width | tuple[_Width, _Width, _Width] = Field(
+        256, description="c, channels of the networks, or those at 1/2, 1/4 and 1/8 of the side"
+    )
     symbol_channels: int = Field(
         8, ge=2, multiple_of=2, description="C_out: bandwidth ratio rho = C_out/1536"
     )
@@ -51,12 +61,20 @@ class PairConfig(BaseModel):
         (),
         description="one network for several rates: prefixes of C_out to train (empty: one rate)",
     )
+    rate_weights: tuple[float, ...] = Field(
+        (), description="how often each of channel_steps is drawn, relative; empty: equally often"
+    )
     af: bool = Field(True, description="AF modules; without them the networks ignore the SNR")
     snr_db: tuple[float, float] = Field(
         (-5.0, 5.0), description="range of the SNR in dB, drawn uniformly for each image"
     )
 
     mse_weight: float = Field(1.0, ge=0, description="weight of the MSE on [0, 1] images")
+    mse_scale: Literal["linear", "log"] = Field(
+        "linear",
+        description="log: the logarithm of each image's MSE, so that a decibel counts the same "
+        "at every rate and SNR",
+    )
     perceptual: Annotated[tuple[PerceptualName, ...], BeforeValidator(_names)] = Field(
         ("st-lpips-vgg",),
         description="perceptual distances in the loss, whose mean counts; null: none",
@@ -73,11 +91,13 @@ class PairConfig(BaseModel):
         0.0, ge=0, description="longest gradient; 0: any. Holds large learning rates together"
     )
     warmup_images: int = Field(0, ge=0, description="images over which the rate rises from 0")
-    schedule: Literal["plateau", "cosine"] = Field(
+    schedule: Literal["plateau", "cosine", "wsd"] = Field(
         "plateau",
         description="plateau: x0.8 after 4 validations without improvement; "
-        "cosine: down to 1 percent at the last image of a stage",
+        "cosine: down to 1 percent at the last image of a stage; wsd (warm-up, stable, decay): "
+        "constant, then linearly down to 1 percent over the last decay_images of a stage",
     )
+    decay_images: int = Field(0, ge=0, description="wsd only: length of the decay, in images")
     patience: int = Field(
         8, ge=1, description="plateau only: stop after so many validations without improvement"
     )
@@ -88,6 +108,12 @@ class PairConfig(BaseModel):
 
     validate_every: int = Field(24_000, ge=1, description="training images between validations")
     validate_images: int = Field(512, ge=1, description="validation images used each time")
+    validate_size: int = Field(
+        0, ge=0, multiple_of=16, description="side of the validation squares; 0: image_size"
+    )
+    validate_snr_db: tuple[float, ...] = Field(
+        (-5.0, 0.0, 5.0), min_length=1, description="SNRs in dB that validation reports"
+    )
     checkpoint_every_s: float = Field(300.0, gt=0, description="seconds between checkpoints")
     workers: int = Field(0, ge=0, description="processes that decode images")
 
@@ -103,6 +129,13 @@ class PairConfig(BaseModel):
                 f"channel_steps: got {list(steps)}; even, ascending, the last one equal to "
                 f"symbol_channels ({self.symbol_channels})"
             )
+        if self.rate_weights and (
+            len(self.rate_weights) != len(steps) or not sum(self.rate_weights) > 0
+        ):
+            raise ValueError(
+                f"rate_weights: got {len(self.rate_weights)}; must be one for each of "
+                f"channel_steps ({len(steps)}), not all 0"
+            )
         if self.snr_db[0] > self.snr_db[1]:
             raise ValueError(f"snr_db: got {self.snr_db}; the lower end comes first")
         return self
@@ -111,6 +144,11 @@ class PairConfig(BaseModel):
     def num_symbols(self) -> int:
         """K at the highest rate."""
         return num_symbols(self.symbol_channels, (self.image_size, self.image_size))
+
+    @property
+    def validation_size(self) -> int:
+        """Side of the validation squares in pixels."""
+        return self.validate_size or self.image_size
 
     @property
     def rates(self) -> tuple[int | None, ...]:
@@ -122,6 +160,22 @@ class DeepJSCCConfig(PairConfig):
     """A DeepJSCC training run."""
 
     images: int = Field(1_000_000, ge=1, description="training images in all, repeats included")
+    linear_path: bool = Field(
+        False, description="a linear code beside the networks, which start at zero"
+    )
+    linear_images: int = Field(
+        0, ge=0, description="images of a first stage, in which the linear path alone learns"
+    )
+
+    @model_validator(mode="after")
+    def _linear_stage_has_a_path(self) -> Self:
+        if self.linear_images and not self.linear_path:
+            raise ValueError("linear_images: got some, but linear_path is false; must be 0")
+        if self.linear_images >= self.images:
+            raise ValueError(
+                f"linear_images: got {self.linear_images}; must be below images ({self.images})"
+            )
+        return self
 
 
 class GeneratorRunConfig(PairConfig):
@@ -134,6 +188,17 @@ class GeneratorRunConfig(PairConfig):
         description="training images of a first stage, in which latents learn the codes that the "
         "generator was trained to decode, which costs no pass through it; 0: none",
     )
+
+    @model_validator(mode="after")
+    def _one_width(self) -> Self:
+        if not isinstance(self.width, int):
+            raise ValueError(f"width: got {self.width}; must be one number around a generator")
+        return self
+
+    @property
+    def channels(self) -> int:
+        """c, the same at every resolution."""
+        return stage_widths(self.width)[0]
 
 
 class GenerativeJSCCConfig(GeneratorRunConfig):

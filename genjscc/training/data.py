@@ -8,11 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from genjscc.errors import InvalidInputError
-from genjscc.photos import load_square
+from genjscc.photos import load_photo
+from genjscc.training.augmentation import Augmentation, augmented, central
+
+# Decoded images that each process keeps.
+_KEPT_BYTES = 1 << 30
+# Tells the draws of the augmentation from those of `genjscc.training.draws`.
+_AUGMENTATION = 2
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
@@ -32,17 +39,66 @@ def list_images(folder: Path) -> list[Path]:
 
 
 class ImageFolder(Dataset[Tensor]):
-    """Square images [3, size, size], uint8, in the order of their names."""
+    """Square images [3, size, size], uint8, in the order of their names.
 
-    def __init__(self, folder: Path, size: int) -> None:
+    Args:
+        folder: searched recursively.
+        size: side of the squares in pixels.
+        augmentation: how they are cut out of the images and changed.
+        seed: of the random changes.
+    """
+
+    def __init__(
+        self, folder: Path, size: int, augmentation: Augmentation | None = None, *, seed: int = 0
+    ) -> None:
         self.paths = list_images(folder)
         self.size = size
+        self._augmentation = augmentation or Augmentation()
+        self._seed = seed
+        self._kept: dict[int, NDArray[np.uint8]] = {}
+        self._kept_bytes = 0
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Tensor:
-        return torch.from_numpy(load_square(self.paths[index], self.size)).permute(2, 0, 1)
+    def __getitem__(self, key: int | tuple[int, int]) -> Tensor:
+        """Cut the square of an image, at random if a sample's number comes with its index."""
+        index, number = key if isinstance(key, tuple) else (key, None)
+        rgb = self._pixels(index)
+        if number is None:
+            rgb = central(rgb, self.size, self._augmentation)
+        else:
+            draws = np.random.default_rng([self._seed, number, _AUGMENTATION])
+            rgb = augmented(rgb, self.size, self._augmentation, draws)
+        return torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
+
+    def _pixels(self, index: int) -> NDArray[np.uint8]:
+        """Return the decoded image, which is kept while there is room: decoding takes longest."""
+        if index in self._kept:
+            return self._kept[index]
+        rgb = load_photo(self.paths[index])
+        if self._kept_bytes + rgb.nbytes <= _KEPT_BYTES:
+            self._kept[index] = rgb
+            self._kept_bytes += rgb.nbytes
+        return rgb
+
+
+class NumberedSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of (index, number of the sample in the run) from a sampler's indices.
+
+    Args:
+        steps: the sampler.
+        first_sample: number of its first sample.
+        stride: samples from one batch to the next, all processes counted.
+    """
+
+    def __init__(self, steps: Sampler[list[int]], *, first_sample: int, stride: int) -> None:
+        self._steps, self._first, self._stride = steps, first_sample, stride
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step, indices in enumerate(self._steps):
+            first = self._first + step * self._stride
+            yield [(index, first + place) for place, index in enumerate(indices)]
 
 
 class StepSampler(Sampler[list[int]]):

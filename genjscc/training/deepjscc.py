@@ -11,35 +11,97 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from genjscc.bundles.config import BundleConfig
+from genjscc.bundles.store import read_config
+from genjscc.evaluation.linear import fit_linear, tiles_of
+from genjscc.layers.bottleneck import STRIDE
+from genjscc.layers.linear_path import BesideLinearPath, start_as_transform
+from genjscc.layers.sequence import ConditionedSequence
+from genjscc.layers.stages import stage_widths
 from genjscc.training import loop
 from genjscc.training.config import DeepJSCCConfig
-from genjscc.training.loop import PairTraining, Stage
+from genjscc.training.data import ImageFolder
+from genjscc.training.loop import PairTraining, Stage, refuse_other_sizes
 from receiver.deepjscc import Decoder
 from receiver.forward import ForwardOperator
 from receiver.models import load_deepjscc
 from transmitter.encoder import Encoder
 
+# A linear path bears, and needs, a larger learning rate than a network.
+_LINEAR_SHARE = 4.0
+# Training squares that the transform is fitted to: tens of thousands of patches.
+_KLT_IMAGES = 600
+
 
 def build_pair(config: DeepJSCCConfig) -> ForwardOperator:
     """The untrained encoder and decoder of a run, from its seed."""
     torch.manual_seed(config.seed)
-    sizes = (config.width, config.symbol_channels, config.channel_steps)
-    return ForwardOperator(Encoder(*sizes, af=config.af), Decoder(*sizes, af=config.af))
+    sizes = (stage_widths(config.width), config.symbol_channels, config.channel_steps)
+    encoder = Encoder(*sizes, af=config.af, linear_path=config.linear_path)
+    return ForwardOperator(encoder, Decoder(*sizes, af=config.af, linear_path=config.linear_path))
+
+
+def fit_linear_path(pair: ForwardOperator, config: DeepJSCCConfig) -> None:
+    """Begin a pair's linear path as the Karhunen-Loève transform of training patches."""
+    analysis, synthesis = _linear_paths(pair)
+    data = ImageFolder(config.train, config.image_size, config.augmentation, seed=config.seed)
+    chosen = [(i * len(data) // _KLT_IMAGES % len(data), i) for i in range(_KLT_IMAGES)]
+    patches = torch.cat([tiles_of(data[key], STRIDE) for key in chosen]).float() / 255
+    code = fit_linear(patches, config.symbol_channels, seed=config.seed)
+    start_as_transform(
+        analysis,
+        synthesis,
+        mean=code.mean,
+        components=code.components,
+        variances=code.variances,
+        fewest=min(config.channel_steps, default=config.symbol_channels),
+    )
+
+
+def _beside_linear(pair: nn.Module) -> list[BesideLinearPath]:
+    return [module for module in pair.modules() if isinstance(module, BesideLinearPath)]
+
+
+def _linear_paths(pair: nn.Module) -> list[ConditionedSequence]:
+    return [module.linear for module in _beside_linear(pair)]
 
 
 class DeepJSCCTraining(PairTraining[DeepJSCCConfig]):
-    """A run in one stage, in which everything learns."""
+    """A run in which everything learns, after a first stage of the linear path if there is one."""
 
     scheme = "deepjscc"
 
     def build(self) -> ForwardOperator:
         return build_pair(self.config).to(memory_format=torch.channels_last)
 
+    def start(self, pair: nn.Module) -> None:
+        if self.config.linear_path and isinstance(pair, ForwardOperator):
+            fit_linear_path(pair, self.config)
+
+    def groups(self, pair: nn.Module) -> Sequence[Sequence[nn.Parameter]]:
+        """The linear path, if there is one, and all else."""
+        linear = [p for path in _linear_paths(pair) for p in path.parameters()]
+        if not linear:
+            return super().groups(pair)
+        known = {id(parameter) for parameter in linear}
+        return [linear, [p for p in pair.parameters() if id(p) not in known]]
+
+    def trained_module(self) -> nn.Module:
+        for module in _beside_linear(self.pair):
+            module.linear_alone = self.stage == 0
+        return self.pair
+
+    def load_initial(self, pair: nn.Module, bundle: Path) -> None:
+        refuse_other_sizes(bundle, self.config, read_config(bundle), ("linear_path",))
+        super().load_initial(pair, bundle)
+
     def load_initial_decoder(self, pair: nn.Module, root: Path, declared: BundleConfig) -> None:
         self.take_over(pair.get_submodule("decoder"), load_deepjscc(root, declared), declared)
 
     def plan(self) -> Sequence[Stage]:
-        return [Stage(self.config.images, (1.0,))]
+        if not self.config.linear_path:
+            return [Stage(self.config.images, (1.0,))]
+        alone = self.config.linear_images
+        return [Stage(alone, (_LINEAR_SHARE, 0.0)), Stage(self.config.images - alone, (1.0, 1.0))]
 
 
 def fit(

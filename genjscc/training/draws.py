@@ -51,7 +51,19 @@ def draw_batch(
     )
 
 
-def draw_rate(seed: int, step: int, rates: tuple[int | None, ...]) -> int | None:
-    """The rate of a step, the same on all processes: its gradients belong to one rate."""
-    choice = int(np.random.default_rng([seed, step, 1]).integers(len(rates)))
-    return rates[choice]
+def draw_rate(
+    seed: int, step: int, rates: tuple[int | None, ...], weights: tuple[float, ...] = ()
+) -> int | None:
+    """The rate of a step, the same on all processes: its gradients belong to one rate.
+
+    Args:
+        seed: of the run.
+        step: number of the step.
+        rates: what to choose from.
+        weights: how often each is drawn, relative; empty: equally often.
+    """
+    draws = np.random.default_rng([seed, step, 1])
+    if not weights:
+        return rates[int(draws.integers(len(rates)))]
+    shares = np.array(weights) / sum(weights)
+    return rates[int(draws.choice(len(rates), p=shares))]

@@ -14,6 +14,7 @@ from torch import nn
 from genjscc.bundles.config import BundleConfig
 from genjscc.bundles.store import CARD, GENERATOR, read_generator_config, write_bundle
 from genjscc.errors import InvalidInputError
+from genjscc.layers.stages import stage_widths
 from genjscc.training import deepjscc, generative
 from genjscc.training.config import DeepJSCCConfig, GenerativeJSCCConfig, PairConfig
 from genjscc.training.loop import load_trained
@@ -72,7 +73,8 @@ def _deepjscc(state: dict[str, Any], _: Path) -> Exported:
     config = DeepJSCCConfig.model_validate(state["config"])
     pair = deepjscc.build_pair(config)
     load_trained(pair, state["average"] or state["pair"], "")
-    return Exported(config, (pair.encoder, pair.decoder), {}, {})
+    rows = {"linear path": "a 16x16 transform beside both networks"} if config.linear_path else {}
+    return Exported(config, (pair.encoder, pair.decoder), {"linear_path": config.linear_path}, rows)
 
 
 def _generative(state: dict[str, Any], root: Path) -> Exported:
@@ -138,11 +140,17 @@ _TITLES = {
 }
 
 
+def _width(config: PairConfig) -> str:
+    widths = stage_widths(config.width)
+    return str(widths[0]) if len(set(widths)) == 1 else "/".join(map(str, widths))
+
+
 def _card(exported: Exported, written: BundleConfig, images: int, notes: str) -> str:
     config = exported.config
     low, high = config.snr_db
     size, side = config.image_size, written.only_side
     millions = sum(p.numel() for m in exported.halves for p in m.parameters()) / 1e6
+    distortion = "log(MSE)" if config.mse_scale == "log" else "MSE"
     loss = "no perceptual term"
     if config.perceptual:
         named = ", ".join(config.perceptual)
@@ -161,10 +169,10 @@ def _card(exported: Exported, written: BundleConfig, images: int, notes: str) ->
         + ("no other" if side else "any other size works, less well"),
         "bandwidth ratios rho = k/m": ", ".join(map(format_ratio, written.channels_by_ratio)),
         "SNR": f"{low:g} to {high:g} dB, drawn for each image",
-        "network": f"width {config.width}, {millions:.2f} M trained parameters, "
+        "network": f"width {_width(config)}, {millions:.2f} M trained parameters, "
         f"{'' if config.af else 'no AF modules, '}{rates}",
         **exported.rows,
-        "loss": f"{config.mse_weight:g} x MSE + {loss}",
+        "loss": f"{config.mse_weight:g} x {distortion} + {loss}",
         "optimiser": f"Adam{config.betas}, rate {config.learning_rate:g}, {config.schedule}, "
         f"batch {config.batch_size} per process, EMA {config.ema_decay:g}",
         "seen": f"{images} training images, repeats included; seed {config.seed}",

@@ -60,7 +60,7 @@ def build_pair(config: GenerativeJSCCConfig) -> ForwardOperator:
             f"{generator.size}x{generator.size} pixels",
         )
     torch.manual_seed(config.seed)
-    sizes = (config.width, config.symbol_channels, config.channel_steps)
+    sizes = (config.channels, config.symbol_channels, config.channel_steps)
     encoder = Encoder(*sizes, af=config.af)
     try:
         latents = LatentDecoder(

@@ -139,7 +139,7 @@ def build(config: LatentStartConfig) -> StartOperator:
         )
     links = [_link(path.resolve(), config) for path in config.pairs]
     torch.manual_seed(config.seed)
-    start = LatentStart.for_generator(generator, latent_spread(generator), config.width)
+    start = LatentStart.for_generator(generator, latent_spread(generator), config.channels)
     start.to(memory_format=torch.channels_last)
     return StartOperator(start, Given(links, generator), config.symbol_channels)
 

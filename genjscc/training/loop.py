@@ -25,19 +25,21 @@ from torch.utils.data import DataLoader
 from genjscc.bundles.config import BundleConfig
 from genjscc.bundles.store import read_config
 from genjscc.errors import InvalidInputError
+from genjscc.layers.bottleneck import num_symbols
 from genjscc.quality.fast_backward import with_fast_backward
 from genjscc.quality.perceptual import MeanDistance, mse, perceptual
 from genjscc.training.averaging import Average
 from genjscc.training.config import PairConfig
-from genjscc.training.data import ImageFolder, StepSampler
+from genjscc.training.data import ImageFolder, NumberedSampler, StepSampler
 from genjscc.training.distributed import StopOnSignal, any_process, sum_over_processes
 from genjscc.training.draws import VALIDATION, draw_batch, draw_rate
 from genjscc.training.run import RunFolder
 from transmitter.models import load_encoder
 
-VALIDATION_SNRS_DB = (-5.0, 0.0, 5.0)
 _PLATEAU_EPOCHS, _PLATEAU_FACTOR = 4, 0.8
-_COSINE_FLOOR = 0.01
+_FLOOR = 0.01
+# Added to an MSE before its logarithm: that of a picture at 40 dB, which is good enough.
+_LOG_OFFSET = 1e-4
 _SIZES = ("width", "symbol_channels", "channel_steps")
 
 C = TypeVar("C", bound=PairConfig)
@@ -62,7 +64,10 @@ def learning_rate_at(config: PairConfig, images: int, of: int, plateau_factor: f
         return rate * (images + 1) / config.warmup_images
     if config.schedule == "cosine":
         done = min(1.0, images / of)
-        rate *= _COSINE_FLOOR + (1 - _COSINE_FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
+        rate *= _FLOOR + (1 - _FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
+    if config.schedule == "wsd" and config.decay_images:
+        left = min(1.0, max(0, of - images) / config.decay_images)
+        rate *= _FLOOR + (1 - _FLOOR) * left
     return rate
 
 
@@ -80,6 +85,8 @@ class PairTraining(ABC, Generic[C]):
         pair = self.build()
         if state is None and config.initial_bundle is not None:
             self.load_initial(pair, config.initial_bundle)
+        elif state is None:
+            self.start(pair)
         self.pair = pair.to(fabric.device)
         self.stages = self.plan()
         groups = [{"params": list(group)} for group in self.groups(self.pair)]
@@ -107,6 +114,9 @@ class PairTraining(ABC, Generic[C]):
 
         It may be any module that is called like one.
         """
+
+    def start(self, pair: nn.Module) -> None:
+        """Sets weights of a new run that do not come from its seed alone."""
 
     @abstractmethod
     def load_initial_decoder(self, pair: nn.Module, root: Path, declared: BundleConfig) -> None:
@@ -199,14 +209,20 @@ class PairTraining(ABC, Generic[C]):
 
     def batches(self) -> Iterator[Tensor]:
         """Batches from the current step on: [B, 3, S, S] uint8."""
-        data = ImageFolder(self.config.train, self.config.image_size)
-        sampler = StepSampler(
+        config, rank, ranks = self.config, self.fabric.global_rank, self.fabric.world_size
+        data = ImageFolder(config.train, config.image_size, config.augmentation, seed=config.seed)
+        steps = StepSampler(
             len(data),
-            self.config.batch_size,
-            seed=self.config.seed,
+            config.batch_size,
+            seed=config.seed,
             first_step=self.step,
-            rank=self.fabric.global_rank,
-            ranks=self.fabric.world_size,
+            rank=rank,
+            ranks=ranks,
+        )
+        sampler = NumberedSampler(
+            steps,
+            first_sample=self.images + rank * config.batch_size,
+            stride=ranks * config.batch_size,
         )
         loader: DataLoader[Tensor] = DataLoader(
             data,
@@ -224,7 +240,7 @@ class PairTraining(ABC, Generic[C]):
         draws = draw_batch(
             self.config.seed, samples, self.config.snr_db, self.config.num_symbols, device
         )
-        rate = draw_rate(self.config.seed, self.step, self.config.rates)
+        rate = draw_rate(self.config.seed, self.step, self.config.rates, self.config.rate_weights)
         images = pixels.to(device, non_blocking=True).float() / 255
         images = torch.where(draws.flips[:, None, None, None], images.flip(3), images)
         images = images.contiguous(memory_format=torch.channels_last)
@@ -249,8 +265,12 @@ class PairTraining(ABC, Generic[C]):
             group["lr"] = rate * share
 
     def _terms(self, images: Tensor, x_hat: Tensor, *, always: bool = False) -> dict[str, Tensor]:
-        terms = {"mse": mse(x_hat, images).mean()}
-        loss = self.config.mse_weight * terms["mse"]
+        distortion = mse(x_hat, images)
+        terms = {"mse": distortion.mean()}
+        if self.config.mse_scale == "log":
+            loss = self.config.mse_weight * (distortion + _LOG_OFFSET).log().mean()
+        else:
+            loss = self.config.mse_weight * terms["mse"]
         if self.perceptual is not None and (always or self.images >= self.config.perceptual_after):
             with self.fabric.autocast():
                 terms["perceptual"] = self.perceptual(x_hat, images).mean()
@@ -259,10 +279,12 @@ class PairTraining(ABC, Generic[C]):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Means over the validation images at -5, 0 and 5 dB, each rate; fixed noise."""
+        """Means over the validation images at each SNR and rate; fixed noise."""
         config, link = self.config, self.average.module if self.average else self.pair
         link.eval()
-        data = ImageFolder(config.val, config.image_size)
+        size = config.validation_size
+        data = ImageFolder(config.val, size, config.augmentation)
+        most_symbols = num_symbols(config.symbol_channels, (size, size))
         # Evenly spaced, so that a part of a sorted folder stands for the whole.
         count = min(config.validate_images, len(data))
         chosen = [i * len(data) // count for i in range(count)]
@@ -271,14 +293,14 @@ class PairTraining(ABC, Generic[C]):
         ranks, rank = self.fabric.world_size, self.fabric.global_rank
         for rate in config.rates:
             channels = rate or config.symbol_channels
-            for snr in VALIDATION_SNRS_DB:
+            for snr in config.validate_snr_db:
                 key = f"{channels}ch_{snr:+g}dB"
                 for start in range(rank * 32, count, 32 * ranks):
                     images = torch.stack([data[i] for i in chosen[start : start + 32]])
                     images = images.to(self.fabric.device).float() / 255
                     samples = range(VALIDATION + start, VALIDATION + start + len(images))
                     draws = draw_batch(
-                        config.seed, samples, (snr, snr), config.num_symbols, images.device
+                        config.seed, samples, (snr, snr), most_symbols, images.device
                     )
                     with self.fabric.autocast():
                         x_hat = link(images, draws.snr_db, draws.unit_noise, rate)
@@ -293,7 +315,7 @@ class PairTraining(ABC, Generic[C]):
         self.pair.train()
         means = self._means(sums)
         means["loss"] = sum(v for k, v in means.items() if k.startswith("loss_")) / (
-            len(config.rates) * len(VALIDATION_SNRS_DB)
+            len(config.rates) * len(config.validate_snr_db)
         )
         if self.fabric.is_global_zero:
             self.run.sheet(self.images, shown)
@@ -306,7 +328,7 @@ class PairTraining(ABC, Generic[C]):
             f"{kind}_{rate or self.config.symbol_channels}ch_{snr:+g}dB"
             for kind in ("psnr", "loss")
             for rate in self.config.rates
-            for snr in VALIDATION_SNRS_DB
+            for snr in self.config.validate_snr_db
         ]
         packed = torch.tensor([sums.get(key, 0.0) for key in keys], device=self.fabric.device)
         total = sum_over_processes(self.fabric, packed)

@@ -15,12 +15,7 @@ LAYERS: list[tuple[str, ...]] = [
     (
         *("genjscc.addresses", "genjscc.display", "genjscc.repository"),
         *("genjscc.v1", "genjscc.errors", "genjscc.limits", "genjscc.wire", "genjscc.layers"),
-        *(
-            "genjscc.images",
-            "genjscc.photos",
-            "genjscc.bundles",
-            "genjscc.serving",
-        ),
+        *("genjscc.pixels", "genjscc.photos", "genjscc.bundles", "genjscc.serving"),
         *("genjscc.client", "genjscc.quality"),
     ),
     ("channel",),

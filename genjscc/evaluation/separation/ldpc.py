@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from channel.noise import unit_noise_rows
 from channel.physics import awgn, noise_power
 from genjscc.client.options import Awgn
-from genjscc.errors import InvalidInputError, MissingExtraError
+from genjscc.errors import InvalidInputError, needs
 from genjscc.evaluation.separation.capacity import (
     AnyChannel,
     Attempt,
@@ -209,14 +209,11 @@ class _Blocks:
 
 
 def _import_sionna() -> _Blocks:
-    try:
+    with needs(
+        "ldpc", "the LDPC chain", otherwise=" (or leave it out with --channel-code capacity)"
+    ):
         from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
         from sionna.phy.mapping import Constellation, Demapper, Mapper
-    except ImportError as error:
-        raise MissingExtraError(
-            "the LDPC chain needs sionna-no-rt: pip install 'genjscc[ldpc]' (or leave it out "
-            "with --channel-code capacity)"
-        ) from error
     blocks = _Blocks()
     blocks.encoder, blocks.decoder = LDPC5GEncoder, LDPC5GDecoder
     blocks.constellation, blocks.mapper, blocks.demapper = Constellation, Mapper, Demapper

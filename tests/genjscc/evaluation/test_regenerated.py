@@ -12,9 +12,9 @@ import pytest
 import typer.main
 
 from genjscc import LocalLink
-from genjscc.cli import baseline, evaluate
-from genjscc.cli.baseline import make_plans
-from genjscc.cli.evaluate import load_dataset
+from genjscc.cli.commands import baseline, evaluate
+from genjscc.cli.commands.baseline import make_plans
+from genjscc.cli.measuring import load_dataset
 from genjscc.client.options import Awgn
 from genjscc.errors import InvalidInputError
 from genjscc.evaluation.records import Record, ResultFile

@@ -16,7 +16,8 @@ from real_services import Services
 from typer.testing import CliRunner
 
 from genjscc import Link, LocalLink
-from genjscc.cli.evaluate import load_dataset, make_meter, parse_snrs, register
+from genjscc.cli.commands.evaluate import register
+from genjscc.cli.measuring import load_dataset, make_meter, parse_snrs
 from genjscc.errors import InvalidInputError, MissingExtraError
 from genjscc.evaluation.linear import fit_linear
 from genjscc.evaluation.records import ResultFile, read_results, write_results

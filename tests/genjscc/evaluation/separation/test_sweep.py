@@ -12,7 +12,7 @@ from photo_folders import write_photos
 from pictures import gradient, noise
 from typer.testing import CliRunner
 
-from genjscc.cli import baseline
+from genjscc.cli.commands import baseline
 from genjscc.client.options import Awgn
 from genjscc.errors import InvalidInputError, MissingExtraError
 from genjscc.evaluation.records import ResultFile, write_results
