@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights as 8-bit integers: half the size of float16, for storage alone.
 
-The weights of a convolution are integers times one scale for each of their first dimension, which
-lies beside them as `NAME:scale`. All else (biases, GDN, AF) stays in float16. Networks compute with
-the restored float32 values, in any precision.
+Tensors of two dimensions or more are integers times one scale for each index of the first one,
+stored beside them as `NAME:scale`. All else (biases, GDN) stays in float16.
+Networks compute with the restored float32 values, in any precision.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from torch import Tensor
 
 _SCALE = ":scale"
 _LARGEST = 127
-_CONVOLUTION_DIMENSIONS = 4
+# A GDN's matrix is squared before use: its many small entries would become zero.
+_GDN = "gamma"
 
 
 def narrowed(name: str, tensor: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -29,10 +30,10 @@ def narrowed(name: str, tensor: Tensor, dtype: torch.dtype) -> dict[str, Tensor]
     """
     if dtype != torch.int8:
         return {name: tensor.to(dtype).contiguous()}
-    if tensor.dim() != _CONVOLUTION_DIMENSIONS:
+    if tensor.dim() < 2 or name.endswith(_GDN):
         return {name: tensor.half().contiguous()}
-    scales = tensor.float().abs().amax((1, 2, 3)) / _LARGEST
-    integers = (tensor.float() / scales.clamp(min=1e-30)[:, None, None, None]).round()
+    scales = tensor.float().abs().flatten(1).amax(1) / _LARGEST
+    integers = (tensor.float() / _beside(scales.clamp(min=1e-30), tensor)).round()
     # A NaN has no integer; its scale has it.
     integers = integers.nan_to_num().clamp(-_LARGEST, _LARGEST).to(torch.int8)
     return {name: integers.contiguous(), f"{name}{_SCALE}": scales}
@@ -53,5 +54,9 @@ def restored(stored: dict[str, Tensor]) -> dict[str, Tensor]:
         scales = stored.get(f"{name}{_SCALE}")
         if scales is None or scales.shape != tensor.shape[:1]:
             raise ValueError(f"{name}: its scales are missing or of another shape")
-        state[name] = tensor.float() * scales.float().reshape(-1, *[1] * (tensor.dim() - 1))
+        state[name] = tensor.float() * _beside(scales.float(), tensor)
     return state
+
+
+def _beside(scales: Tensor, tensor: Tensor) -> Tensor:
+    return scales.reshape(-1, *[1] * (tensor.dim() - 1))

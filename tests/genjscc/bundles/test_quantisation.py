@@ -22,31 +22,32 @@ def weights() -> torch.Tensor:
 
 def test_integers_keep_each_row_to_half_a_step() -> None:
     x = weights()
-    y = restored(narrowed("w", x, torch.int8))["w"]
+    y = restored(narrowed("weight", x, torch.int8))["weight"]
     step = x.abs().amax((1, 2, 3)) / 127
     assert ((x - y).abs().amax((1, 2, 3)) <= step * 0.501).all()
 
 
-def test_all_but_convolutions_stays_in_float16() -> None:
-    x = torch.randn(7, 5)
-    stored = narrowed("w", x, torch.int8)
-    assert list(stored) == ["w"]
-    assert torch.equal(restored(stored)["w"], x.half().float())
+@pytest.mark.parametrize(("name", "shape"), [("bias", (7,)), ("weight", (7,)), ("gamma", (7, 5))])
+def test_biases_and_gdn_stay_in_float16(name: str, shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape)
+    stored = narrowed(name, x, torch.int8)
+    assert list(stored) == [name]
+    assert torch.equal(restored(stored)[name], x.half().float())
 
 
 def test_a_row_of_zeros_survives() -> None:
     x = weights()
     x[2] = 0
-    assert torch.equal(restored(narrowed("w", x, torch.int8))["w"][2], x[2])
+    assert torch.equal(restored(narrowed("weight", x, torch.int8))["weight"][2], x[2])
 
 
 @pytest.mark.parametrize("scales", [None, torch.ones(5)])
 def test_missing_or_odd_scales_are_refused(scales: torch.Tensor | None) -> None:
-    stored = narrowed("w", weights(), torch.int8)
-    del stored["w:scale"]
+    stored = narrowed("weight", weights(), torch.int8)
+    del stored["weight:scale"]
     if scales is not None:
-        stored["w:scale"] = scales
-    with pytest.raises(ValueError, match="w: its scales"):
+        stored["weight:scale"] = scales
+    with pytest.raises(ValueError, match="weight: its scales"):
         restored(stored)
 
 
