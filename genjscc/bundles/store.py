@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from genjscc.bundles.config import NAME_PATTERN, BundleConfig, GeneratorConfig
+from genjscc.bundles.quantisation import narrowed, restored
 from genjscc.errors import BundleError, InvalidInputError, quoted
 
 CONFIG, CARD = "config.json", "card.md"
@@ -118,8 +119,8 @@ def read_weights(path: Path, config: BundleConfig | GeneratorConfig) -> dict[str
     if declared != found:
         raise BundleError(f"{path}: SHA-256 is {found}, {CONFIG} says {declared}; {_HINT}")
     try:
-        state = {name: tensor.float() for name, tensor in parse_safetensors(data).items()}
-    except SafetensorError as error:
+        state = restored(parse_safetensors(data))
+    except (SafetensorError, ValueError) as error:
         raise BundleError(f"{path}: {error}; {_HINT}") from error
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise BundleError(f"{path}: a weight is not finite; {_HINT}")
@@ -141,15 +142,22 @@ def fill(module: _M, path: Path, config: BundleConfig) -> _M:
 
 
 def write_weights(module: nn.Module, path: Path, dtype: torch.dtype) -> str:
-    """Stores a module's tensors as safetensors in a narrower type; returns the SHA-256.
+    """Store a module's tensors as safetensors in a narrower type; return the SHA-256.
+
+    Args:
+        module: any.
+        path: file to write.
+        dtype: a floating type, or torch.int8 (`genjscc.bundles.quantisation`).
 
     Raises:
         BundleError: a value does not fit into the type.
     """
-    stored = {k: v.detach().to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
+    stored: dict[str, Tensor] = {}
+    for name, tensor in module.state_dict().items():
+        stored |= narrowed(name, tensor.detach().cpu(), dtype)
     for name, tensor in stored.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise BundleError(f"{path.name}: {name} does not fit into {dtype}")
+            raise BundleError(f"{path.name}: {name} does not fit into {tensor.dtype}")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(stored, path)
     # safetensors makes files that their owner alone may read; a service runs as another user.

@@ -41,6 +41,7 @@ def differences_from(outcomes: Sequence[Outcome], *, bundle: str, scheme: str) -
         means = {
             name: paired_difference(values, reference.values[name])
             for name, values in measured.values.items()
+            if not name.startswith("grid_")  # a share of an error, not a distance
         }
         found.append(
             Difference(

@@ -44,10 +44,20 @@ class Record(BaseModel):
     lpips_vgg: Mean | None = None
     lpips_alex: Mean | None = None
     lpips_squeeze: Mean | None = None
+    grid_2: Mean | None = Field(None, description="share of the error that repeats every 2 pixels")
+    grid_4: Mean | None = Field(None, description="the same for 4 pixels")
+    grid_8: Mean | None = Field(None, description="the same for 8 pixels")
+    grid_16: Mean | None = Field(None, description="the same for 16 pixels")
     fd_efflite0: float | None = Field(
         None, description="Fréchet distance between received and original images"
     )
     fid: float | None = Field(None, description="the same with Inception v3: FID")
+
+    @property
+    def grid(self) -> float | None:
+        """The largest mean grid share over the periods; None where it was not measured."""
+        shares = (self.grid_2, self.grid_4, self.grid_8, self.grid_16)
+        return max((share.mean for share in shares if share is not None), default=None)
 
 
 class Difference(BaseModel):

@@ -19,7 +19,7 @@ from genjscc.errors import InvalidInputError
 from genjscc.evaluation.linear import LinearCode, image_of, tiles_of, transmit_linear
 from genjscc.evaluation.records import Record
 from genjscc.quality.frechet import SetDistance
-from genjscc.quality.metrics import Metric, ms_ssim, ms_ssim_scales, psnr
+from genjscc.quality.metrics import Metric, grid_metrics, ms_ssim, ms_ssim_scales, psnr
 from genjscc.quality.statistics import mean_of
 
 Rgb = NDArray[np.uint8]
@@ -96,7 +96,13 @@ class Meter:
             self._kept.clear()
             for distance in self.distances.values():
                 distance.set_reference(_batches(originals))
-        metrics = {"psnr_db": Metric(psnr), "ms_ssim": Metric(ms_ssim), **self.perceptual}
+        side = min(side for image in originals for side in image.shape[:2])
+        metrics = {
+            "psnr_db": Metric(psnr),
+            "ms_ssim": Metric(ms_ssim),
+            **self.perceptual,
+            **grid_metrics(side),
+        }
         values: dict[str, list[float]] = {name: [] for name in metrics}
         pairs = zip(_batches(originals), _batches(received), strict=True)
         for number, (x, x_hat) in enumerate(pairs):

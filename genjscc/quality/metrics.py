@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from genjscc.errors import needs
+from genjscc.quality.grid import PERIODS, grid_share
 from genjscc.quality.perceptual import PerceptualName, perceptual, trunk_is_here
 
 # The weights of Wang, Simoncelli and Bovik (2003) for five scales, finest first.
@@ -43,6 +45,15 @@ def psnr(reference: Tensor, image: Tensor) -> Tensor:
     """10 log10(1/MSE) in dB (eq. 17, on the [0, 1] scale); 100 where the images are equal."""
     mse = torch.mean((reference.double() - image.double()) ** 2, dim=(1, 2, 3))
     return -10 * torch.log10(mse.clamp(min=1e-10))
+
+
+def grid_metrics(side: int) -> dict[str, Metric]:
+    """Return the grid shares that images with that smaller side have room for, by record field."""
+    return {
+        f"grid_{period}": Metric(partial(grid_share, period=period))
+        for period in PERIODS
+        if period <= side
+    }
 
 
 def ms_ssim_scales(side: int) -> int:

@@ -14,10 +14,12 @@ from genjscc.errors import InvalidInputError
 from genjscc.report import gaps, summary, tables
 from genjscc.report.book import FIGURES, Book
 from genjscc.report.page import to_html
+from genjscc.report.published import read_published
 from genjscc.report.sections.bandwidth import bandwidth
 from genjscc.report.sections.fading import fading
 from genjscc.report.sections.mismatch import mismatch
 from genjscc.report.sections.paper import paper_figures
+from genjscc.report.sections.published import published
 from genjscc.report.sections.separation import separation
 from genjscc.report.sections.time import receiver_time
 from genjscc.report.selection import split_entries
@@ -75,6 +77,7 @@ def build_report(results: Path, output: Path, bundles: Path, pictures: Path) -> 
     paper_figures(book, shown)
     _show_pictures(book, sheets, pictures, output)
     bandwidth(book, shown)
+    published(book, shown, read_published(results))
     receiver_time(book, sources, shown)
     separation(book, shown)
     mismatch(book, shown)

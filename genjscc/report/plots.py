@@ -102,7 +102,7 @@ def _draw_panel(axis: Axes, panel: Panel) -> None:
         points = sorted(curve.points, key=lambda point: point.x)
         x = [point.x for point in points]
         y = [point.y for point in points]
-        bars = [point.ci95 for point in points]
+        bars = [point.ci95 for point in points] if any(point.ci95 for point in points) else None
         style = {"linewidth": 1.3, "markersize": 3, "marker": "o", **curve.style}
         axis.errorbar(x, y, yerr=bars, label=curve.label, capsize=1.5, elinewidth=0.7, **style)
         lost = [(point.x, point.y) for point in points if point.lost]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from genjscc.bundles.config import BundleConfig
@@ -36,10 +37,18 @@ class Exported:
 
 
 def export_run(
-    run: Path, root: Path, *, name: str, domain: str, licence: str, notes: str = ""
+    run: Path,
+    root: Path,
+    *,
+    name: str,
+    domain: str,
+    licence: str,
+    notes: str = "",
+    dtype: torch.dtype = torch.float16,
 ) -> BundleConfig:
     """Writes the (averaged) weights of a run's checkpoint as bundle `name` below `root`.
 
+    Weights are stored in `dtype`: a floating type, or torch.int8 for half of float16's size.
     A GenerativeJSCC pair names its generator, whose bundle is copied to `root` if it is not there.
 
     Raises:
@@ -64,8 +73,9 @@ def export_run(
         "licence": licence,
         **exported.declared,
     }
-    written = write_bundle(root, *exported.halves, card="", declared=declared)
-    (root / name / CARD).write_text(_card(exported, written, state["images"], notes))
+    written = write_bundle(root, *exported.halves, card="", declared=declared, dtype=dtype)
+    weights = f"{str(dtype).removeprefix('torch.')} safetensors"
+    (root / name / CARD).write_text(_card(exported, written, state["images"], weights, notes))
     return written
 
 
@@ -145,7 +155,7 @@ def _width(config: PairConfig) -> str:
     return str(widths[0]) if len(set(widths)) == 1 else "/".join(map(str, widths))
 
 
-def _card(exported: Exported, written: BundleConfig, images: int, notes: str) -> str:
+def _card(exported: Exported, written: BundleConfig, images: int, weights: str, notes: str) -> str:
     config = exported.config
     low, high = config.snr_db
     size, side = config.image_size, written.only_side
@@ -176,7 +186,7 @@ def _card(exported: Exported, written: BundleConfig, images: int, notes: str) ->
         "optimiser": f"Adam{config.betas}, rate {config.learning_rate:g}, {config.schedule}, "
         f"batch {config.batch_size} per process, EMA {config.ema_decay:g}",
         "seen": f"{images} training images, repeats included; seed {config.seed}",
-        "weights": "float16 safetensors",
+        "weights": weights,
         "licence": written.licence,
     }
     table = "\n".join(f"| {name} | {text} |" for name, text in rows.items())

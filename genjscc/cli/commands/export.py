@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,13 @@ import typer
 
 from genjscc.cli.console import present
 from genjscc.errors import needs
+
+
+class StoredType(StrEnum):
+    """Types in which a bundle's weights are stored."""
+
+    FLOAT16 = "float16"
+    INT8 = "int8"
 
 
 def register(app: typer.Typer) -> None:
@@ -25,11 +33,20 @@ def export(
     licence: Annotated[str, typer.Option(help="Terms of the weights, for the card.")],
     notes: Annotated[str, typer.Option(help="More for the card.")] = "",
     bundles: Annotated[Path, typer.Option(help="Folder of the bundles.")] = Path("models"),
+    weights: Annotated[
+        StoredType, typer.Option(help="Type of the stored weights; int8 takes half the space.")
+    ] = StoredType.FLOAT16,
 ) -> None:
     """Make a bundle of a run's weights, whichever scheme it trained."""
-    from genjscc.training.export import export_run
+    with needs("train", "training"):
+        import torch
 
-    config = export_run(run, bundles, name=name, domain=domain, licence=licence, notes=notes)
+        from genjscc.training.export import export_run
+
+    dtype: torch.dtype = getattr(torch, weights.value)
+    config = export_run(
+        run, bundles, name=name, domain=domain, licence=licence, notes=notes, dtype=dtype
+    )
     present(
         f"{bundles / name}: pair {config.pair_id}",
         results=[{"model": name, "pair_id": config.pair_id}],
