@@ -95,8 +95,10 @@ class ModelSettings(ServiceSettings):
     )
     max_pixels: int = Field(4 * 1024 * 1024, ge=1, description="rows times columns of an image")
     device: str = Field("cpu", description="PyTorch device, such as cpu, cuda or cuda:1")
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="precision of the networks; bfloat16 is faster where it is native"
+    dtype: Literal["float32", "bfloat16", "auto"] = Field(
+        "float32",
+        description="precision of the networks; bfloat16 is faster where it is native and slower "
+        "elsewhere, auto takes it where it is native",
     )
     threads: int = Field(1, ge=1, description="CPU threads of the networks")
     device_cores: str = Field(

@@ -18,6 +18,7 @@ from genjscc.bundles.store import find_bundles
 from genjscc.errors import BundleError, InvalidInputError, ModelNotFoundError, quoted
 from genjscc.images import checked_padded_size
 from genjscc.layers.bottleneck import STRIDE
+from genjscc.layers.precision import arithmetic
 from genjscc.settings import ModelSettings
 from genjscc.v1 import model_pb2
 from genjscc.wire.ratios import format_ratio, parse_ratio
@@ -93,7 +94,7 @@ class Catalogue(Generic[N]):
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise InvalidInputError("device", f"got {settings.device!r}: {reason}") from error
-        self._bfloat16 = settings.dtype == "bfloat16"
+        self._arithmetic = arithmetic(settings.dtype, self.device.type)
         self._models = {
             name: LoadedModel(config, self._placed(load(settings.bundles, config)))
             for name, config in find_bundles(settings.bundles).items()
@@ -142,9 +143,9 @@ class Catalogue(Generic[N]):
 
     def precision(self) -> contextlib.AbstractContextManager[object]:
         """The arithmetic that the settings ask for."""
-        if self._bfloat16:
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return contextlib.nullcontext()
+        if self._arithmetic == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self._arithmetic)
 
     def warm_up(self, run: Callable[[LoadedModel[N]], object]) -> None:
         """Runs each model once, so that the first request does not pay for set-up."""

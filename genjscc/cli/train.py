@@ -41,7 +41,10 @@ Overrides = Annotated[
 ]
 Devices = Annotated[int, typer.Option(help="Processes, one device each.")]
 Accelerator = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
-Precision = Annotated[str, typer.Option(help="32-true or bf16-mixed.")]
+Precision = Annotated[
+    str,
+    typer.Option(help="32-true, bf16-mixed, or auto: the latter where the device is made for it."),
+]
 Threads = Annotated[
     int, typer.Option(help="CPU threads of each process; 0: the cores divided among them.")
 ]
@@ -55,7 +58,7 @@ def deepjscc(
     set_: Overrides = None,
     devices: Devices = 1,
     accelerator: Accelerator = "auto",
-    precision: Precision = "bf16-mixed",
+    precision: Precision = "auto",
     threads: Threads = 0,
 ) -> None:
     """Train a DeepJSCC pair; Ctrl-C saves, the same command goes on.
@@ -81,7 +84,7 @@ def generative(
     set_: Overrides = None,
     devices: Devices = 1,
     accelerator: Accelerator = "auto",
-    precision: Precision = "bf16-mixed",
+    precision: Precision = "auto",
     threads: Threads = 0,
 ) -> None:
     """Train a GenerativeJSCC pair around a frozen generator; Ctrl-C saves, the same goes on.
@@ -106,7 +109,7 @@ def start(
     set_: Overrides = None,
     devices: Devices = 1,
     accelerator: Accelerator = "auto",
-    precision: Precision = "bf16-mixed",
+    precision: Precision = "auto",
     threads: Threads = 0,
 ) -> None:
     """Train a network that reads where inversions through a generator begin.
@@ -149,7 +152,7 @@ def stylegan2(
     set_: Overrides = None,
     devices: Devices = 1,
     accelerator: Accelerator = "auto",
-    precision: Precision = "bf16-mixed",
+    precision: Precision = "auto",
     threads: Threads = 0,
 ) -> None:
     """Train a StyleGAN2 generator; Ctrl-C saves, the same command goes on.
@@ -190,6 +193,10 @@ def launch(devices: int, accelerator: str, precision: str, threads: int) -> Fabr
     with needed_for_training():
         import torch
         from lightning_fabric import Fabric
+
+        from genjscc.layers.precision import training_precision
+    on_gpu = accelerator in ("cuda", "gpu") or (accelerator == "auto" and torch.cuda.is_available())
+    precision = training_precision(precision, "cuda" if on_gpu else "cpu")
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // devices))
     fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # type: ignore[arg-type]
     fabric.launch()

@@ -42,7 +42,7 @@ class LocalLink:
     Args:
         bundles: folder of the trained models; None: the services' default.
         device: PyTorch device of the networks.
-        dtype: precision of the networks.
+        dtype: precision of the networks; "auto": bfloat16 where it is native.
         threads: CPU threads of the networks.
         max_batch: images that `send_many` computes together.
         plugins: channel functions by name, for `PluginChannel`; see `channel.plugins`.
@@ -57,7 +57,7 @@ class LocalLink:
         *,
         bundles: str | Path | None = None,
         device: str = "cpu",
-        dtype: Literal["float32", "bfloat16"] = "float32",
+        dtype: Literal["float32", "bfloat16", "auto"] = "float32",
         threads: int = 1,
         max_batch: int = 16,
         plugins: Mapping[str, Callable[..., Any]] | None = None,
