@@ -30,7 +30,8 @@ from genjscc.client.options import (
 )
 from genjscc.client.pixels import TensorLike, rgb_from_array, rgb_from_tensor
 from genjscc.errors import InvalidInputError
-from genjscc.limits import Limits
+from genjscc.limits import PHOTO_LIMITS, Limits
+from genjscc.photos import read_file
 from genjscc.v1 import channel_pb2, model_pb2, receiver_pb2, tensor_pb2, transmitter_pb2
 from genjscc.wire.codewords import (
     Codeword,
@@ -38,7 +39,13 @@ from genjscc.wire.codewords import (
     codeword_to_message,
     gains_from_message,
 )
-from genjscc.wire.images import rgb_from_message, rgb_from_pil, rgb_to_message
+from genjscc.wire.images import (
+    decode_file,
+    is_heif,
+    rgb_from_message,
+    rgb_from_open_image,
+    rgb_to_message,
+)
 from genjscc.wire.numbers import checked_seed, checked_snr_db
 from genjscc.wire.ratios import parse_ratio
 from genjscc.wire.schemes import SCHEMES
@@ -48,7 +55,8 @@ ImageInput = str | Path | bytes | NDArray[Any] | Image.Image | TensorLike
 
 _M = TypeVar("_M")
 
-# A client trusts its services about sizes; the message length bounds them anyway.
+# A client trusts its services about sizes; the message length bounds them anyway. Pictures have
+# limits: an encoded one may hold anything.
 _LIMITS = Limits(max_pixels=2**31, max_symbols=2**31)
 
 
@@ -69,18 +77,11 @@ def image_to_message(image: ImageInput) -> tensor_pb2.Image:
         InvalidInputError: none of these, or a file that cannot be read.
     """
     if isinstance(image, str | Path):
-        try:
-            return tensor_pb2.Image(encoded=Path(image).read_bytes())
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise InvalidInputError("image", f"cannot read {image}: {reason}") from error
+        return _file_to_message(read_file(image, field="image"))
     if isinstance(image, bytes | bytearray):
-        return tensor_pb2.Image(encoded=bytes(image))
+        return _file_to_message(bytes(image))
     if isinstance(image, Image.Image):
-        try:
-            return rgb_to_message(rgb_from_pil(image))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InvalidInputError("image", f"cannot read the Pillow image: {error}") from error
+        return rgb_to_message(rgb_from_open_image(image, limits=PHOTO_LIMITS))
     if isinstance(image, np.ndarray):
         return rgb_to_message(rgb_from_array(image))
     if isinstance(image, TensorLike):
@@ -89,6 +90,12 @@ def image_to_message(image: ImageInput) -> tensor_pb2.Image:
         "image",
         f"got {type(image).__name__}; must be a path, bytes, a Pillow image, an array or a tensor",
     )
+
+
+def _file_to_message(data: bytes) -> tensor_pb2.Image:
+    if is_heif(data):  # which services do not read: it is decoded where its package is installed
+        return rgb_to_message(decode_file(data, limits=PHOTO_LIMITS, field="image"))
+    return tensor_pb2.Image(encoded=data)
 
 
 def encode_request(image: ImageInput, options: Options) -> transmitter_pb2.EncodeRequest:
@@ -191,7 +198,7 @@ def read_transmission(response: channel_pb2.TransmitResponse, options: Options) 
 
 def read_image(response: receiver_pb2.DecodeResponse) -> NDArray[np.uint8]:
     """The reconstruction of an answer, uint8 [H, W, 3]."""
-    return rgb_from_message(response.image, limits=_LIMITS)
+    return rgb_from_message(response.image, limits=PHOTO_LIMITS)
 
 
 class Journey:
@@ -304,4 +311,4 @@ def model_info(message: model_pb2.Model) -> ModelInfo:
 
 def to_rgb_array(image: ImageInput) -> NDArray[np.uint8]:
     """The pixels of an image, uint8 [H, W, 3], as a transmitter reads them."""
-    return rgb_from_message(image_to_message(image), limits=_LIMITS)
+    return rgb_from_message(image_to_message(image), limits=PHOTO_LIMITS)

@@ -21,7 +21,7 @@ _KEPT_BYTES = 1 << 30
 # Tells the draws of the framing from those of `genjscc.training.draws`.
 _FRAMING = 2
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 def list_images(folder: Path) -> list[Path]:
