@@ -14,12 +14,12 @@ from torch.utils.data import Dataset, Sampler
 
 from genjscc.errors import InvalidInputError
 from genjscc.photos import load_photo
-from genjscc.training.augmentation import Augmentation, central, framed
+from genjscc.training.augmentation import Augmentation, augmented, central
 
 # Decoded images that each process keeps.
 _KEPT_BYTES = 1 << 30
-# Tells the draws of the framing from those of `genjscc.training.draws`.
-_FRAMING = 2
+# Tells the draws of the augmentation from those of `genjscc.training.draws`.
+_AUGMENTATION = 2
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
@@ -44,8 +44,8 @@ class ImageFolder(Dataset[Tensor]):
     Args:
         folder: searched recursively.
         size: side of the squares in pixels.
-        augmentation: how they are cut out of the images.
-        seed: of the random cuts.
+        augmentation: how they are cut out of the images and changed.
+        seed: of the random changes.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class ImageFolder(Dataset[Tensor]):
         if number is None:
             rgb = central(rgb, self.size, self._augmentation)
         else:
-            draws = np.random.default_rng([self._seed, number, _FRAMING])
-            rgb = framed(rgb, self.size, self._augmentation, draws)
+            draws = np.random.default_rng([self._seed, number, _AUGMENTATION])
+            rgb = augmented(rgb, self.size, self._augmentation, draws)
         return torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
 
     def _pixels(self, index: int) -> NDArray[np.uint8]:

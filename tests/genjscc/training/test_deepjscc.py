@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from genjscc.repository import REPOSITORY
 from genjscc.training.config import DeepJSCCConfig, load_config
 from genjscc.training.deepjscc import DeepJSCCTraining, fit
 from genjscc.training.export import export_run
+from genjscc.training.loop import fit as loop_fit
 from genjscc.training.loop import learning_rate_at
 from genjscc.training.losses import perceptual
 from transmitter.encoder import encode
@@ -164,6 +166,68 @@ def test_learning_rate_warms_up_and_falls_to_one_percent(photos: Path) -> None:
     assert learning_rate_at(config, 1000, 1000, 1.0) == pytest.approx(1e-5)
 
 
+def test_wsd_holds_the_rate_and_then_lowers_it_to_one_percent(photos: Path) -> None:
+    config = tiny(photos, images=1000, schedule="wsd", decay_images=200, learning_rate=1e-3)
+    assert learning_rate_at(config, 790, 1000, 1.0) == 1e-3
+    assert learning_rate_at(config, 900, 1000, 1.0) == pytest.approx(0.505e-3)
+    assert learning_rate_at(config, 1000, 1000, 1.0) == pytest.approx(1e-5)
+
+
+def test_a_linear_path_learns_first_and_the_network_joins_it(photos: Path, tmp_path: Path) -> None:
+    config = tiny(photos, linear_path=True, linear_images=8, images=16)
+    training = DeepJSCCTraining(config, tmp_path / "run", one_process())
+    untrained = {name: value.clone() for name, value in weights(training).items()}
+    changed: list[set[str]] = []
+
+    def note(training: DeepJSCCTraining, _: dict[str, float]) -> None:
+        now = training.pair.state_dict()
+        changed.append({n for n, v in now.items() if not torch.equal(v, untrained[n])})
+
+    loop_fit(training, note)
+    assert changed[0]
+    assert all(".linear." in name for name in changed[1])
+    assert any(name.endswith("gate") for name in changed[-1])
+    assert any(".network." in name for name in changed[-1])
+    exported = export_run(tmp_path / "run", tmp_path, name="x", domain="pictures", licence="none")
+    assert exported.linear_path
+    load_encoder(tmp_path, exported)
+
+
+def test_a_linear_path_beats_the_mean_image_before_any_training(
+    photos: Path, tmp_path: Path
+) -> None:
+    plain = DeepJSCCTraining(tiny(photos), tmp_path / "plain", one_process()).validate()
+    begun = DeepJSCCTraining(
+        tiny(photos, linear_path=True), tmp_path / "begun", one_process()
+    ).validate()
+    assert begun["psnr_8ch_+5dB"] > plain["psnr_8ch_+5dB"] + 1
+
+
+def test_a_bundle_without_a_linear_path_cannot_begin_a_run_with_one(
+    photos: Path, tmp_path: Path
+) -> None:
+    write_both(tmp_path)
+    config = tiny(
+        photos,
+        symbol_channels=32,
+        channel_steps=(2, 8, 32),
+        initial_bundle=tmp_path / MULTI,
+        linear_path=True,
+    )
+    with pytest.raises(InvalidInputError, match=r"initial_bundle: .*linear_path False; this run"):
+        DeepJSCCTraining(config, tmp_path / "run", one_process())
+
+
+def test_a_logarithmic_loss_weighs_decibels_alike(photos: Path, tmp_path: Path) -> None:
+    training = DeepJSCCTraining(tiny(photos, mse_scale="log"), tmp_path, one_process())
+    images = torch.full((2, 3, 16, 16), 0.5)
+    good, bad = images + 0.1, images + 0.2
+    losses = [float(training.terms(images, x_hat)["loss"]) for x_hat in (good, bad)]
+    # 6 dB, less what the offset takes away.
+    assert losses[1] - losses[0] == pytest.approx(math.log(4), rel=0.01)
+    assert float(training.terms(images, good)["mse"]) == pytest.approx(0.01)
+
+
 TRAIN = [sys.executable, "-m", "genjscc", "train", "deepjscc"]
 
 
@@ -238,7 +302,9 @@ def test_shipped_files_start_on_a_small_folder(photos: Path, tmp_path: Path, pat
         "perceptual": None,
         "batch_size": 4,
         "images": 8,
+        "linear_images": 0,
         "validate_every": 8,
+        "validate_size": 0,
         "workers": 0,
     }
     training = fit(load_config(DeepJSCCConfig, path, small), tmp_path, one_process())

@@ -36,3 +36,9 @@ def test_all_rates_come_up_equally_often() -> None:
     drawn = [draw_rate(1, step, (2, 8, 32)) for step in range(3000)]
     for rate in (2, 8, 32):
         assert abs(drawn.count(rate) / 3000 - 1 / 3) < 5 * (2 / 9 / 3000) ** 0.5
+
+
+def test_rates_come_up_as_often_as_they_weigh() -> None:
+    drawn = [draw_rate(1, step, (2, 8, 32), (1, 0, 3)) for step in range(2000)]
+    assert drawn.count(8) == 0
+    assert abs(drawn.count(2) / 2000 - 1 / 4) < 5 * (3 / 16 / 2000) ** 0.5
