@@ -73,6 +73,14 @@ class LoadedModel(Generic[N]):
             )
         return padded
 
+    def told_snr_db(self, snr_db: float) -> float:
+        """What the networks are told of an SNR in dB: the nearest that they were trained for.
+
+        Beyond that range they do worse than at its end.
+        """
+        low, high = self.config.snr_db
+        return min(max(snr_db, low), high)
+
     @property
     def smallest_size(self) -> tuple[int, int]:
         """The smallest padded size that this model can carry."""

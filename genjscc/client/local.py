@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, Unpack
 from numpy import uint8
 from numpy.typing import NDArray
 
+from genjscc.client.checks import checked_count, checked_images
 from genjscc.client.exchange import (
     ImageInput,
     Journey,
@@ -30,7 +31,7 @@ from genjscc.client.exchange import (
 from genjscc.client.inversion import InversionStep, read_step
 from genjscc.client.keywords import CommonKeywords, SendKeywords, options_for, options_for_each
 from genjscc.client.options import HOPS, Failure, Hop, ModelInfo, Reception, Transmission
-from genjscc.errors import GenJSCCError, MissingExtraError
+from genjscc.errors import GenJSCCError, InvalidInputError, MissingExtraError, checked_kind
 from genjscc.wire.codewords import Codeword
 
 _CHUNK = 64
@@ -49,6 +50,7 @@ class LocalLink:
 
     Raises:
         MissingExtraError: torch or the services' code is not installed.
+        InvalidInputError: an argument is of the wrong type, or there is no such device.
         BundleError: there is no usable model.
     """
 
@@ -63,6 +65,8 @@ class LocalLink:
         plugins: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         try:
+            from pydantic import ValidationError
+
             from channel.service import ChannelRoom
             from genjscc.serving.room import answer, answer_many
             from genjscc.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
@@ -76,14 +80,23 @@ class LocalLink:
             ) from error
         fields: dict[str, Any] = {"device": device, "dtype": dtype, "threads": threads}
         if bundles is not None:
-            fields["bundles"] = Path(bundles)
-        self._transmitter = TransmitterRoom(TransmitterSettings(**fields))
+            fields["bundles"] = Path(checked_kind(bundles, (str, Path), "bundles"))
+        if plugins is not None:
+            checked_kind(plugins, Mapping, "plugins")
+        self._max_batch = checked_count(max_batch, "max_batch", least=1)
+        try:
+            sending, receiving = TransmitterSettings(**fields), ReceiverSettings(**fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise InvalidInputError(field, f"got {first['input']!r}; {first['msg']}") from error
+        self._transmitter = TransmitterRoom(sending)
         self._rooms: dict[Hop, Any] = {
             "encode": self._transmitter,
             "transmit": ChannelRoom(ChannelSettings(), plugins=plugins),
-            "decode": ReceiverRoom(ReceiverSettings(**fields)),
+            "decode": ReceiverRoom(receiving),
         }
-        self._answer, self._answer_many, self._max_batch = answer, answer_many, max_batch
+        self._answer, self._answer_many = answer, answer_many
         self._previews = Previews
 
     def __enter__(self) -> Self:
@@ -152,7 +165,7 @@ class LocalLink:
     ) -> Iterator[Reception | Failure]:
         """Many images, batched; see `AsyncLink.send_many`."""
         each = options_for_each(snr_db, keywords)
-        numbered = enumerate(images)
+        numbered = enumerate(checked_images(images))
         broken: Exception | None = None
         while broken is None:
             chunk: list[tuple[int, ImageInput, Any]] = []
@@ -198,8 +211,9 @@ class LocalLink:
 
     def encode(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Codeword:
         """The transmitter alone: an image's codeword."""
-        request = encode_request(image, options_for(keywords))
-        return read_codeword(self._answer(self._rooms["encode"], request))
+        options = options_for(keywords)
+        response = self._answer(self._rooms["encode"], encode_request(image, options))
+        return read_codeword(response, options)
 
     def transmit(self, codeword: Codeword, **keywords: Unpack[SendKeywords]) -> Transmission:
         """The channel alone: what is left of a codeword."""

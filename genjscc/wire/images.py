@@ -134,16 +134,15 @@ def rgb_from_pil(image: Image.Image) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"))
 
 
-def _orientation(image: Image.Image) -> object:
-    """EXIF's word for how the camera was held; None where it says nothing that can be read.
+def _orientation(image: Image.Image) -> int:
+    """EXIF's word for how the camera was held; 0 where it says nothing that can be read.
 
     Only this field is looked at. Cameras and editors write others with wrong types.
     """
     try:
-        value = image.getexif().get(_ORIENTATION)
+        return int(image.getexif().get(_ORIENTATION, 0))
     except Exception:  # noqa: BLE001 (whatever is wrong there, the picture is none the worse)
-        return None
-    return value if isinstance(value, int | float) else None
+        return 0
 
 
 def _in_srgb(image: Image.Image, source: Image.Image) -> Image.Image:
