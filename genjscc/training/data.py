@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from genjscc.errors import InvalidInputError
 from genjscc.photos import load_photo
 from genjscc.training.augmentation import Augmentation, augmented, central
 
+_log = logging.getLogger(__name__)
 # Decoded images that each process keeps.
 _KEPT_BYTES = 1 << 30
 # Tells the draws of the augmentation from those of `genjscc.training.draws`.
@@ -25,21 +29,49 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images below a folder, sorted.
+    """The images below a folder, sorted; linked folders are followed.
+
+    What macOS leaves beside files on foreign disks (`._photo.png`) has a picture's name and is
+    none: it is left out, with a warning.
 
     Raises:
         InvalidInputError: the folder is missing or holds none.
     """
     if not folder.is_dir():
         raise InvalidInputError("data", f"{folder} is not a folder")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    named = sorted(path for path in _files_below(folder) if path.suffix.lower() in SUFFIXES)
+    found = [path for path in named if not path.name.startswith("._")]
+    if len(found) < len(named):
+        first = next(path for path in named if path.name.startswith("._"))
+        _log.warning(
+            "data: %d files as %s hold no picture; left out", len(named) - len(found), first
+        )
     if not found:
         raise InvalidInputError("data", f"no image ({', '.join(sorted(SUFFIXES))}) below {folder}")
     return found
 
 
+def _files_below(folder: Path) -> Iterator[Path]:
+    seen = set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        own = Path(where).resolve()
+        if own in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(own)
+        yield from (Path(where, name) for name in names)
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 of the names of the images below a folder, in the order that a run goes by."""
+    names = (path.relative_to(folder).as_posix() for path in list_images(folder))
+    return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+
+
 class ImageFolder(Dataset[Tensor]):
     """Square images [3, size, size], uint8, in the order of their names.
+
+    One that cannot be read is left out with a warning; the next one stands in for it.
 
     Args:
         folder: searched recursively.
@@ -57,6 +89,7 @@ class ImageFolder(Dataset[Tensor]):
         self._seed = seed
         self._kept: dict[int, NDArray[np.uint8]] = {}
         self._kept_bytes = 0
+        self._unreadable: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -73,6 +106,21 @@ class ImageFolder(Dataset[Tensor]):
         return torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
 
     def _pixels(self, index: int) -> NDArray[np.uint8]:
+        """Return the image, or the next one that can be read, whatever the process or the run."""
+        for step in range(len(self.paths)):
+            number = (index + step) % len(self.paths)
+            if number in self._unreadable:
+                continue
+            try:
+                return self._decoded(number)
+            except InvalidInputError as error:
+                self._unreadable.add(number)
+                _log.warning("data: %s; left out, number %d of those", error, len(self._unreadable))
+        raise InvalidInputError(
+            "data", f"none of the {len(self.paths)} images can be read, not {self.paths[0]} either"
+        )
+
+    def _decoded(self, index: int) -> NDArray[np.uint8]:
         """Return the decoded image, which is kept while there is room: decoding takes longest."""
         if index in self._kept:
             return self._kept[index]
