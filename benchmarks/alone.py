@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from serving_harness import channel_request, decode_requests, image_requests
 
-from genjscc.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
+from genjscc.serving.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
 from genjscc.wire.codewords import Codeword
 
 Role = Literal["transmitter", "channel", "receiver"]
@@ -44,50 +44,52 @@ def unit_codewords(pair_id: str, count: int, side: int) -> list[Codeword]:
     ]
 
 
-def make_room(role: Role, dtype: str, threads: int) -> Any:
+def make_engine(role: Role, dtype: str, threads: int) -> Any:
     """As the service makes it."""
     if role == "channel":
-        from channel.service import ChannelRoom
+        from channel.service import ChannelEngine
 
-        return ChannelRoom(ChannelSettings())
+        return ChannelEngine(ChannelSettings())
     settings: dict[str, Any] = {"default_model": MODEL, "threads": threads, "dtype": dtype}
     if role == "transmitter":
-        from transmitter.service import TransmitterRoom
+        from transmitter.service import TransmitterEngine
 
-        transmitter = TransmitterRoom(TransmitterSettings(**settings))
+        transmitter = TransmitterEngine(TransmitterSettings(**settings))
         transmitter.warm_up()
         return transmitter
-    from receiver.service import ReceiverRoom
+    from receiver.service import ReceiverEngine
 
-    receiver = ReceiverRoom(ReceiverSettings(**settings))
+    receiver = ReceiverEngine(ReceiverSettings(**settings))
     receiver.warm_up()
     return receiver
 
 
-def requests_of(role: Role, room: Any, count: int, side: int, symbols: int = SYMBOLS) -> list[Any]:
+def requests_of(
+    role: Role, engine: Any, count: int, side: int, symbols: int = SYMBOLS
+) -> list[Any]:
     """What clients would send; answers of the receiver are plain pixels."""
     if role == "channel":
         return [channel_request(symbols, seed) for seed in range(count)]
     if role == "transmitter":
         return image_requests(count, RATE, side)
     return decode_requests(
-        unit_codewords(room.catalogue.by_name(MODEL).config.pair_id, count, side)
+        unit_codewords(engine.catalogue.by_name(MODEL).config.pair_id, count, side)
     )
 
 
 class Computation:
-    """A room and jobs for it, in this process."""
+    """An engine and jobs for it, in this process."""
 
     def __init__(self, role: Role, dtype: str = "float32", threads: int = 1) -> None:
-        self.role, self.room = role, make_room(role, dtype, threads)
+        self.role, self.engine = role, make_engine(role, dtype, threads)
         self._jobs: dict[tuple[int, int], list[Any]] = {}
 
     def jobs(self, count: int, side: int, symbols: int) -> list[Any]:
         """So many prepared requests."""
         known = self._jobs.setdefault((side, symbols), [])
         if len(known) < count:
-            requests = requests_of(self.role, self.room, count, side, symbols)
-            known[:] = [self.room.prepare(request) for request in requests]
+            requests = requests_of(self.role, self.engine, count, side, symbols)
+            known[:] = [self.engine.prepare(request) for request in requests]
         return known[:count]
 
     def run(
@@ -98,7 +100,7 @@ class Computation:
         walls, cpu = [], time.process_time()
         for _ in range(repeat):
             started = time.perf_counter()
-            self.room.run(jobs)
+            self.engine.run(jobs)
             walls.append(time.perf_counter() - started)
         return {
             "walls_s": walls,

@@ -30,12 +30,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from genjscc.errors import MissingExtraError
 from genjscc.layers.bottleneck import num_symbols
-from genjscc.training import losses
+from genjscc.quality.perceptual import PerceptualName
+from genjscc.quality.perceptual import perceptual as perceptual_distance
 from receiver.deepjscc import Decoder
 from receiver.forward import ForwardOperator
 from receiver.generative import GenerativeDecoder, LatentDecoder
-from receiver.inverse_config import InverseConfig
-from receiver.stylegan2 import Generator
+from receiver.inverse.config import InverseConfig
+from receiver.stylegan2.generator import Generator
 from transmitter.encoder import Encoder
 
 SIDES = (64, 256, 512)
@@ -158,9 +159,9 @@ def generative_cost(width: int, side: int) -> Count:
             return count([decoder], lambda: ([symbols], decoder(symbols, snr_db, (side, side))))
 
 
-def inversion_step_cost(width: int, side: int, perceptual: losses.PerceptualName) -> Count:
+def inversion_step_cost(width: int, side: int, perceptual: PerceptualName) -> Count:
     """One step of InverseJSCC: G, A and the distance, there and back to latents and noise maps."""
-    distance = losses.perceptual(perceptual)
+    distance = perceptual_distance(perceptual)
     with shapes_only():
         generator = make_generator(side)
         encoder, decoder = Encoder(width, SYMBOL_CHANNELS), Decoder(width, SYMBOL_CHANNELS)

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, ExitStack
 from typing import Any
 
-from alone import MODEL, RATE, Alone, Role, make_room, requests_of
+from alone import MODEL, RATE, Alone, Role, make_engine, requests_of
 from echo_servers import EchoServer, tcp_sender
 from fits import ratio_spread, spread
 from serving_cost import STREAM_ITEMS, service_cpu_s
@@ -44,7 +44,7 @@ from serving_harness import (
 )
 from training_throughput import MALLOC
 
-from genjscc.launch import LocalService
+from genjscc.launch.processes import LocalService
 from genjscc.loadtest.loops import Send
 from genjscc.v1 import channel_pb2
 
@@ -110,7 +110,7 @@ async def served(
 def one_role(role: Role, rounds: int, seconds: float) -> dict[str, Any]:
     """A service and its floors, in turns."""
     path = PATHS[role]
-    requests = requests_of(role, make_room(role, "float32", 1), 32, 64)
+    requests = requests_of(role, make_engine(role, "float32", 1), 32, 64)
     single = [request.SerializeToString() for request in requests]
     item = ITEMS[path]
     items = [item(item_id=1, request=request).SerializeToString() for request in requests]

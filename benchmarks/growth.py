@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from alone import MODEL, Alone, Role, make_room, requests_of, unit_codewords
+from alone import MODEL, Alone, Role, make_engine, requests_of, unit_codewords
 from cost_model import GENERATORS, make_generator
 from fits import growth
 from serving_harness import (
@@ -39,14 +39,14 @@ from serving_harness import (
 
 from genjscc import Options
 from genjscc.bundles.store import find_generators, read_config
-from genjscc.client.exchange import decode_request
-from genjscc.launch import LocalService
+from genjscc.client.protocol import decode_request
+from genjscc.launch.processes import LocalService
 from genjscc.loadtest.mix import Shot
 from genjscc.repository import REPOSITORY
-from genjscc.settings import ReceiverSettings
+from genjscc.serving.settings import ReceiverSettings
 from receiver.models import Generators
-from receiver.service import ReceiverRoom
-from receiver.stylegan2_checkpoints import save_bundle
+from receiver.service import ReceiverEngine
+from receiver.stylegan2.checkpoints import save_bundle
 
 SIDES = (64, 128, 256, 512, 1024)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -91,7 +91,7 @@ def curves(
 
 def replicas(counts: Sequence[int], seconds: float) -> tuple[list[float], list[float]]:
     """Images per second and bytes of so many receivers under load."""
-    requests = requests_of("receiver", make_room("receiver", "float32", 1), 8, 64)
+    requests = requests_of("receiver", make_engine("receiver", "float32", 1), 8, 64)
     payloads = [request.SerializeToString() for request in requests]
     flags = ["--max-batch", "16", "--threads", "1", "--default-model", MODEL]
     services: list[LocalService] = []
@@ -149,18 +149,18 @@ def bundles_with_generator() -> Iterator[tuple[Path, str]]:
 def inversion_times(bundles: Path, generator: str, batch: int, steps: int) -> list[float]:
     """Seconds from the start until each step of so many inversions at once."""
     settings = ReceiverSettings(bundles=bundles, threads=1, inversion_generator=generator)
-    room = ReceiverRoom(settings)
+    engine = ReceiverEngine(settings)
     pair = read_config(bundles / MODEL).pair_id
     requests = [
         decode_request(codeword, Options(scheme="inverse", snr_db=0.0))
         for codeword in unit_codewords(pair, batch, 64)
     ]
-    warm = room.begin(room.prepare(requests[0]))  # loads the perceptual network
-    room.advance([warm])
-    courses = [room.begin(room.prepare(request)) for request in requests]
+    warm = engine.begin(engine.prepare(requests[0]))  # loads the perceptual network
+    engine.advance([warm])
+    courses = [engine.begin(engine.prepare(request)) for request in requests]
     began, found = time.perf_counter(), []
     for _ in range(steps):
-        room.advance(courses)
+        engine.advance(courses)
         found.append(time.perf_counter() - began)
     return found
 

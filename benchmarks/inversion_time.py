@@ -26,15 +26,16 @@ from serving_harness import criterion, finish, parser
 from torch import Tensor
 
 from genjscc import Inversion, LocalLink, Options
-from genjscc.cli.evaluate import choose_models, load_dataset
-from genjscc.cli.inversion import inversion_of
-from genjscc.client.exchange import decode_request
+from genjscc.cli.inversion_options import inversion_of
+from genjscc.cli.measuring import load_dataset
+from genjscc.cli.model_choice import choose_models
 from genjscc.client.inversion import inversion_to_message
-from genjscc.evaluation.metrics import PERCEPTUAL_FIELDS, Metric, perceptual_metric, psnr
-from genjscc.evaluation.statistics import mean_of
-from genjscc.settings import ReceiverSettings
+from genjscc.client.protocol import decode_request
+from genjscc.quality.metrics import PERCEPTUAL_FIELDS, Metric, perceptual_metric, psnr
+from genjscc.quality.statistics import mean_of
+from genjscc.serving.settings import ReceiverSettings
 from genjscc.v1 import receiver_pb2
-from receiver.service import ReceiverRoom
+from receiver.service import ReceiverEngine
 
 LOWER_IS_BETTER = ("st_lpips_vgg", "st_lpips_alex")
 METRICS = ("psnr_db", *LOWER_IS_BETTER)
@@ -86,14 +87,14 @@ def with_options(
 
 
 def invert(
-    room: ReceiverRoom, requests: list[receiver_pb2.DecodeRequest], every: int, curve: Curve
+    engine: ReceiverEngine, requests: list[receiver_pb2.DecodeRequest], every: int, curve: Curve
 ) -> None:
     """One batch to its end; images are kept after the first and every few steps, and at the end."""
-    courses = [room.begin(room.prepare(request)) for request in requests]
+    courses = [engine.begin(engine.prepare(request)) for request in requests]
     wall = cpu = 0.0
     while True:
         wall_before, cpu_before = time.perf_counter(), time.process_time()
-        reports = room.advance(courses)
+        reports = engine.advance(courses)
         wall += (time.perf_counter() - wall_before) / len(courses)
         cpu += (time.process_time() - cpu_before) / len(courses)
         step = reports[0].steps_done
@@ -138,15 +139,15 @@ def time_to_reach(points: list[dict[str, Any]], name: str, goal: float, clock: s
 
 
 def measure(
-    arguments: argparse.Namespace, room: ReceiverRoom, model: str, images: Sequence[Any]
+    arguments: argparse.Namespace, engine: ReceiverEngine, model: str, images: Sequence[Any]
 ) -> dict[str, Any]:
     """Both presets on what one pair sent."""
     requests = requests_for(arguments, model, images)
     presets = {name: inversion_of(pairs) or Inversion() for name, pairs in options(arguments)}
     curves = {name: Curve() for name in presets}
     for inversion in presets.values():  # what is loaded once is not measured
-        warm = [room.begin(room.prepare(with_options(requests[0], inversion)))]
-        room.advance(warm)
+        warm = [engine.begin(engine.prepare(with_options(requests[0], inversion)))]
+        engine.advance(warm)
     starts = range(0, len(requests), arguments.batch)
     for turn, start in enumerate(starts):
         # In turns, each first in every second batch.
@@ -155,7 +156,7 @@ def measure(
                 with_options(one, presets[name])
                 for one in requests[start : start + arguments.batch]
             ]
-            invert(room, batch, arguments.every, curves[name])
+            invert(engine, batch, arguments.every, curves[name])
             print(f"{model}, batch {turn + 1} of {len(starts)}: {name}", file=sys.stderr)
     originals = torch.stack([torch.from_numpy(i).permute(2, 0, 1) for i in images]).float() / 255
     metrics = {name: perceptual_metric(PERCEPTUAL_FIELDS[name]) for name in LOWER_IS_BETTER}
@@ -194,9 +195,9 @@ def main() -> int:
     arguments = made.parse_args()
     torch.set_num_threads(arguments.threads)
     settings = ReceiverSettings(bundles=arguments.bundles, threads=arguments.threads)
-    room = ReceiverRoom(settings)
+    engine = ReceiverEngine(settings)
     dataset = load_dataset(arguments.data, 2 if arguments.short else arguments.num, 0, "", "")
-    found = {name: measure(arguments, room, name, dataset.images) for name in arguments.model}
+    found = {name: measure(arguments, engine, name, dataset.images) for name in arguments.model}
     criteria = [
         criterion(
             f"inversion, {model}: times as fast to the paper's run's {metric}",

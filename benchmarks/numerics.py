@@ -32,16 +32,16 @@ from serving_harness import finish, parser
 from torch import Tensor
 from training_throughput import MALLOC
 
-from genjscc.client.exchange import encode_request
 from genjscc.client.options import Options
-from genjscc.images import to_unit_range
+from genjscc.client.protocol import encode_request
 from genjscc.loadtest.mix import picture
+from genjscc.pixels import to_unit_range
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.memory import keep_large_blocks
 from genjscc.serving.metrics import Metrics
-from genjscc.settings import TransmitterSettings
+from genjscc.serving.settings import TransmitterSettings
 from transmitter.encoder import encode
-from transmitter.service import TransmitterRoom
+from transmitter.service import TransmitterEngine
 
 CASES = ((64, 16), (256, 1))
 PAYS = 1.05
@@ -84,7 +84,7 @@ class Network:
 def network_of(role: Any, side: int, batch: int) -> Network:
     """With inputs as the service has them."""
     computation = Computation(role)
-    model = computation.room.catalogue.by_name(MODEL)
+    model = computation.engine.catalogue.by_name(MODEL)
     jobs = computation.jobs(batch, side, 0)
     if role == "transmitter":
         return Network(model.network, role, [job.pixels for job in jobs], side)
@@ -199,21 +199,21 @@ def malloc_kept(role: Any, rounds: int, repeat: int) -> dict[str, Any]:
     return {"ms": spread([1e3 * one for one in times[1]]), **verdict_of(ratio_spread(*times))}
 
 
-class OnTheLoop(TransmitterRoom):
+class OnTheLoop(TransmitterEngine):
     """Reads every image on the event loop."""
 
     def is_quick(self, request: Any) -> bool:  # noqa: ARG002
         return True
 
 
-async def files(room: type[TransmitterRoom], seconds: float) -> tuple[float, float]:
+async def files(engine: type[TransmitterEngine], seconds: float) -> tuple[float, float]:
     """Images per second of PNG files, and how long the loop stood still at most (99 %)."""
     file = io.BytesIO()
     Image.fromarray(picture(256, 256, 0)).save(file, "PNG")
     request = encode_request(file.getvalue(), Options(rate=RATE))
     settings = TransmitterSettings(default_model=MODEL, threads=1)
     dispatcher: Dispatcher[Any, Any, Any, Any] = Dispatcher(
-        lambda: room(settings), settings, Metrics("transmitter", "benchmark")
+        lambda: engine(settings), settings, Metrics("transmitter", "benchmark")
     )
     await dispatcher.start()
     late: list[float] = []
@@ -243,8 +243,8 @@ def off_the_loop(rounds: int, seconds: float) -> dict[str, Any]:
     rates: list[list[float]] = [[], []]
     lags: list[list[float]] = [[], []]
     for number in range(rounds + 1):
-        for room, rate, lag in zip((TransmitterRoom, OnTheLoop), rates, lags, strict=True):
-            found = asyncio.run(files(room, seconds))
+        for engine, rate, lag in zip((TransmitterEngine, OnTheLoop), rates, lags, strict=True):
+            found = asyncio.run(files(engine, seconds))
             if number:
                 rate.append(found[0])
                 lag.append(found[1])

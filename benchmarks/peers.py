@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from alone import MODEL, RATE, Alone, Role, make_room, requests_of
+from alone import MODEL, RATE, Alone, Role, make_engine, requests_of
 from fits import Point, ratio_spread, spread, throughput_ratio
 from peers_client import MAX_BATCH, OURS, PeerError, Server
 from serving_harness import (
@@ -174,8 +174,8 @@ def measure(names: list[str], rounds: int, scale: float, options: Any) -> dict[s
     requests: dict[Role, dict[int, list[Any]]] = {}
     options.expected = {}
     for role in ROLES:
-        room = make_room(role, "float32", 1)
-        requests[role] = {side: requests_of(role, room, 8, side) for side in SIDES}
+        engine = make_engine(role, "float32", 1)
+        requests[role] = {side: requests_of(role, engine, 8, side) for side in SIDES}
         for message in requests[role][64] + requests[role][256]:
             message.snr_db = 5.0  # what the peers tell the networks
     found: dict[str, dict[str, list[Any]]] = {name: {role: [] for role in ROLES} for name in names}

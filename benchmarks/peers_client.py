@@ -25,7 +25,7 @@ from alone import MODEL
 from serving_harness import ANSWERED, DECODE, ENCODE, family_of, grpc_sender
 
 from genjscc.errors import UnavailableError
-from genjscc.launch import LocalService
+from genjscc.launch.processes import LocalService
 from genjscc.loadtest.loops import Send
 from genjscc.loadtest.mix import Shot
 from genjscc.v1 import receiver_pb2, transmitter_pb2

@@ -29,8 +29,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from genjscc import Link
-from genjscc.cli.origin import origin
-from genjscc.deploy.project import GATEWAY, Project, free_ports_settings
+from genjscc.cli.provenance import origin
+from genjscc.launch.containers import GATEWAY, Project, free_ports_settings
 
 REPLICAS = (1, 2)
 SERVICES = ("transmitter", "channel", "receiver", GATEWAY)

@@ -29,15 +29,15 @@ from serving_harness import (
     use_of,
 )
 
-from genjscc.launch import LocalService
+from genjscc.launch.processes import LocalService
 from genjscc.limits import Limits
+from genjscc.serving.engine import answer
 from genjscc.serving.memory import keep_large_blocks
-from genjscc.serving.room import answer
-from genjscc.settings import ReceiverSettings, TransmitterSettings
+from genjscc.serving.settings import ReceiverSettings, TransmitterSettings
 from genjscc.v1 import receiver_pb2, transmitter_pb2
 from genjscc.wire.codewords import codeword_from_message
-from receiver.service import ReceiverRoom
-from transmitter.service import TransmitterRoom
+from receiver.service import ReceiverEngine
+from transmitter.service import TransmitterEngine
 
 MODEL, RATE, BATCH = "faces64", "1/48", 16
 LIMIT = 1.15
@@ -47,11 +47,11 @@ STREAM_ITEMS = {
 }
 
 
-def model_cpu_s(room: Any, jobs: list[Any], images: int) -> float:
+def model_cpu_s(engine: Any, jobs: list[Any], images: int) -> float:
     """CPU seconds per image of the batched network in this process."""
     started = time.process_time()
     for start in range(0, images, BATCH):
-        room.run([jobs[(start + i) % len(jobs)] for i in range(BATCH)])
+        engine.run([jobs[(start + i) % len(jobs)] for i in range(BATCH)])
     return (time.process_time() - started) / (images // BATCH * BATCH)
 
 
@@ -64,9 +64,11 @@ def service_cpu_s(pid: int, images: int, load: Any) -> float:
     return (use_of(pid).cpu_s - before) / images
 
 
-def measure(role: str, room: Any, path: str, requests: list[Any], rounds: int, images: int) -> Any:
+def measure(
+    role: str, engine: Any, path: str, requests: list[Any], rounds: int, images: int
+) -> Any:
     """Ratios of one service."""
-    jobs = [room.prepare(request) for request in requests]
+    jobs = [engine.prepare(request) for request in requests]
     single = [request.SerializeToString() for request in requests]
     item = STREAM_ITEMS[path]
     items = [item(item_id=1, request=request).SerializeToString() for request in requests]
@@ -76,7 +78,7 @@ def measure(role: str, room: Any, path: str, requests: list[Any], rounds: int, i
     found: dict[str, list[float]] = {"model_ms": [], "calls_ms": [], "stream_ms": []}
     try:
         for number in range(rounds + 1):
-            alone = model_cpu_s(room, jobs, images)
+            alone = model_cpu_s(engine, jobs, images)
             calls = service_cpu_s(
                 pid, images, unary_load(address, path, single, count=images, in_flight=64)
             )
@@ -101,8 +103,8 @@ def measure(role: str, room: Any, path: str, requests: list[Any], rounds: int, i
 def main() -> int:
     arguments = parser("CPU time of saturated services", "bench_serving_cost.json").parse_args()
     rounds, images = (1, 64) if arguments.short else (7, 1600)
-    transmitter = TransmitterRoom(TransmitterSettings(default_model=MODEL, threads=1))
-    receiver = ReceiverRoom(ReceiverSettings(default_model=MODEL, threads=1))
+    transmitter = TransmitterEngine(TransmitterSettings(default_model=MODEL, threads=1))
+    receiver = ReceiverEngine(ReceiverSettings(default_model=MODEL, threads=1))
     keep_large_blocks()  # as services do: both sides compute the same graphs
     transmitter.warm_up()
     receiver.warm_up()

@@ -27,7 +27,7 @@ from serving_harness import (
     use_of,
 )
 
-from genjscc.launch import LocalService
+from genjscc.launch.processes import LocalService
 from genjscc.v1 import channel_pb2
 
 SYMBOLS, IN_FLIGHT, WINDOW = 1024, 32, 64

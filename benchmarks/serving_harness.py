@@ -23,9 +23,9 @@ import grpc
 import numpy as np
 from bench_file import BenchFile
 
-from genjscc.cli.origin import origin
-from genjscc.client.exchange import decode_request, encode_request, transmit_request
+from genjscc.cli.provenance import origin
 from genjscc.client.options import Options, Transmission
+from genjscc.client.protocol import decode_request, encode_request, transmit_request
 from genjscc.errors import UnavailableError
 from genjscc.loadtest.loops import Extent, Send, arrivals, closed_loop, open_loop
 from genjscc.loadtest.mix import Shot, picture

@@ -15,7 +15,7 @@ import numpy as np
 from serving_harness import criterion, finish, parser
 
 from genjscc.client.options import HOPS
-from genjscc.launch import LocalServices
+from genjscc.launch.processes import LocalServices
 from genjscc.loadtest.mix import picture
 
 MODEL, RATE = "faces64", "1/48"

@@ -21,7 +21,7 @@ import numpy as np
 from serving_harness import criterion, finish, parser
 
 from genjscc import Failure, Link
-from genjscc.launch import ROLES, LocalService
+from genjscc.launch.processes import ROLES, LocalService
 from genjscc.loadtest.mix import picture
 
 MODEL, RATE, SIDE = "faces64", "1/48", 64

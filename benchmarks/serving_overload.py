@@ -35,7 +35,7 @@ from serving_harness import (
     use_of,
 )
 
-from genjscc.launch import LocalService
+from genjscc.launch.processes import LocalService
 from genjscc.loadtest.loops import arrivals
 from genjscc.loadtest.recorder import Latencies
 from genjscc.serving.cores import keep_for_device

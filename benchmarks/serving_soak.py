@@ -23,7 +23,7 @@ from serving_harness import Use, criterion, finish, parser, use_of
 
 from genjscc import AsyncLink, Failure
 from genjscc.errors import GenJSCCError
-from genjscc.launch import ROLES, LocalServices
+from genjscc.launch.processes import ROLES, LocalServices
 from genjscc.loadtest.mix import UNSPECIFIED, Mix, parse_weighted
 
 GROWTH = 0.03

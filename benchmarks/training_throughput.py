@@ -25,11 +25,11 @@ import torch
 from fits import ratio_spread, spread
 from serving_harness import finish
 
-from genjscc.cli.train import launch
+from genjscc.cli.commands.train import launch
+from genjscc.quality.perceptual import mse
 from genjscc.training.config import DeepJSCCConfig
 from genjscc.training.deepjscc import DeepJSCCTraining, build_pair
 from genjscc.training.draws import draw_batch, draw_rate
-from genjscc.training.losses import mse
 
 BATCH = 32
 WARM_UP_STEPS = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from channel.service import channel_service
 from genjscc.serving.server import run_process
-from genjscc.settings import ChannelSettings, read_settings
+from genjscc.serving.settings import ChannelSettings, read_settings
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channel.physics import Array
-from genjscc.errors import InvalidInputError, MissingExtraError
+from genjscc.errors import InvalidInputError, needs
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,8 @@ def make_backend(library: Literal["numpy", "torch"], device: str) -> Backend:
     """
     if library == "numpy":
         return Backend(put=lambda array: array, get=lambda array: array)
-    try:
+    with needs("models", "backend torch", otherwise=", or use backend numpy"):
         import torch
-    except ImportError as error:
-        raise MissingExtraError(
-            "backend torch needs PyTorch: pip install 'genjscc[models]', or use backend numpy"
-        ) from error
     try:
         target = torch.device(device)
         torch.empty(0, device=target)

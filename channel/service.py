@@ -38,8 +38,8 @@ from genjscc.limits import MAX_SEED, Limits
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.server import Service
+from genjscc.serving.settings import ChannelSettings
 from genjscc.serving.streams import answer_stream
-from genjscc.settings import ChannelSettings
 from genjscc.v1 import channel_pb2, channel_pb2_grpc, codeword_pb2
 from genjscc.wire.codewords import symbols_from_message
 from genjscc.wire.numbers import checked_seed, checked_snr_db
@@ -127,7 +127,7 @@ def _rows(parts: list[NDArray[np.complex64]]) -> NDArray[np.complex64]:
     return parts[0][None] if len(parts) == 1 else np.stack(parts)
 
 
-class ChannelRoom:
+class ChannelEngine:
     """Power normalisation, fading, noise (eq. 3-5); plug-ins in place of the latter two."""
 
     def __init__(
@@ -234,7 +234,7 @@ class ChannelRoom:
 
 
 class ChannelServicer(channel_pb2_grpc.ChannelServiceServicer):
-    """gRPC to room."""
+    """gRPC to engine."""
 
     def __init__(self, dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics) -> None:
         self._dispatcher, self._metrics = dispatcher, metrics
@@ -260,10 +260,10 @@ class ChannelServicer(channel_pb2_grpc.ChannelServiceServicer):
 def channel_service(settings: ChannelSettings) -> Service:
     """The channel, ready to be served."""
 
-    def load(metrics: Metrics) -> ChannelRoom:
-        room = ChannelRoom(settings, metrics.observe_snr_db)
-        room.warm_up()
-        return room
+    def load(metrics: Metrics) -> ChannelEngine:
+        engine = ChannelEngine(settings, metrics.observe_snr_db)
+        engine.warm_up()
+        return engine
 
     def register(
         dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics, server: grpc.aio.Server

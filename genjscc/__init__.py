@@ -32,8 +32,8 @@ if TYPE_CHECKING:
         Reception,
         Transmission,
     )
-    from genjscc.client.recordings import load_sigmf, save_sigmf
     from genjscc.client.security import Security
+    from genjscc.client.sigmf import load_sigmf, save_sigmf
     from genjscc.errors import GenJSCCError
     from genjscc.wire.codewords import Codeword
 
@@ -56,8 +56,8 @@ _HOMES = {
     "Reception": "genjscc.client.options",
     "Security": "genjscc.client.security",
     "Transmission": "genjscc.client.options",
-    "load_sigmf": "genjscc.client.recordings",
-    "save_sigmf": "genjscc.client.recordings",
+    "load_sigmf": "genjscc.client.sigmf",
+    "save_sigmf": "genjscc.client.sigmf",
 }
 
 __all__ = [

@@ -19,8 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from genjscc.client.probe import problem
 from genjscc.client.transport import default_address
-from genjscc.deploy.probe import problem
 from genjscc.errors import BundleError, GenJSCCError
 
 State = Literal["ok", "missing", "problem"]
@@ -196,8 +196,8 @@ def perceptual_weights() -> Iterator[Finding]:
     if any(find_spec(name) is None for name in ("torch", "torchvision", "lpips")):
         yield Finding(area, "LPIPS", "missing", "not installed", advice)
         return
-    from genjscc.evaluation.metrics import PERCEPTUAL_FIELDS
-    from genjscc.training.losses import trunk_is_here
+    from genjscc.quality.metrics import PERCEPTUAL_FIELDS
+    from genjscc.quality.perceptual import trunk_is_here
 
     for kind in PERCEPTUAL_FIELDS.values():
         if kind.startswith("st-"):

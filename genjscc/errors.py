@@ -22,6 +22,8 @@ turned back by the client: `except InvalidInputError` means the same near and fa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from reprlib import Repr
 from typing import ClassVar, TypeVar
 
@@ -117,6 +119,30 @@ class DivergedError(GenJSCCError):
 
 class MissingExtraError(GenJSCCError):
     """An optional package is needed and not installed; the text says which extra brings it."""
+
+
+@contextmanager
+def needs(extra: str, what: str, *, checkout: bool = False, otherwise: str = "") -> Iterator[None]:
+    """Turn a failed import inside into the error that names the extra to install.
+
+    Args:
+        extra: optional dependencies of the package, as in `pip install 'genjscc[EXTRA]'`.
+        what: subject of the message.
+        checkout: True if the code is only in the repository, not in the installed package.
+        otherwise: text after the advice.
+
+    Raises:
+        MissingExtraError: an import inside failed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        advice = (
+            f"run it from the repository after pip install -e '.[{extra}]'"
+            if checkout
+            else f"pip install 'genjscc[{extra}]'"
+        )
+        raise MissingExtraError(f"{what} needs {error.name!r}: {advice}{otherwise}") from error
 
 
 _BY_CODE: dict[int, type[GenJSCCError]] = {

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from genjscc.serving.server import run_process
-from genjscc.settings import ReceiverSettings, read_settings
+from genjscc.serving.settings import ReceiverSettings, read_settings
 from receiver.service import receiver_service
 
 

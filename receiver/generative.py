@@ -46,8 +46,7 @@ from genjscc.layers import (
 )
 from genjscc.layers.bottleneck import bottleneck_from_symbols
 from genjscc.layers.condition import condition, num_conditions
-from receiver.inverse_variables import latent_spread
-from receiver.stylegan2 import Generator
+from receiver.stylegan2.generator import Generator, latent_spread
 
 LatentSpace = Literal["w", "w+"]
 NUM_BLOCKS = 8

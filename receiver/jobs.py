@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genjscc.images import to_rgb
+from genjscc.pixels import to_rgb
 from genjscc.v1 import inversion_pb2, model_pb2, tensor_pb2
-from receiver.inverse_config import InverseConfig
+from receiver.inverse.config import InverseConfig
 
 
 @dataclass(frozen=True)

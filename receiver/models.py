@@ -13,8 +13,8 @@ from genjscc.bundles.store import DECODER, GENERATOR, fill, read_generator_confi
 from genjscc.errors import BundleError
 from receiver.deepjscc import Decoder
 from receiver.generative import GenerativeDecoder, LatentDecoder
-from receiver.stylegan2 import Generator
-from receiver.stylegan2_checkpoints import load_bundle
+from receiver.stylegan2.checkpoints import load_bundle
+from receiver.stylegan2.generator import Generator
 
 
 class Generators:

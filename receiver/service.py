@@ -16,25 +16,25 @@ import torch
 from torch import nn
 
 from channel.physics import spread_gains, zero_force
-from genjscc.bundles.catalogue import Catalogue, LoadedModel
 from genjscc.bundles.config import BundleConfig
 from genjscc.errors import InvalidInputError, UnsupportedError, WrongPairError
-from genjscc.images import images_per_pass, padded_size
 from genjscc.layers.bottleneck import num_symbols
 from genjscc.limits import Limits
+from genjscc.pixels import images_per_pass, padded_size
+from genjscc.serving.catalogue import Catalogue, LoadedModel
 from genjscc.serving.cores import enter_device
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.server import Service
+from genjscc.serving.settings import ReceiverSettings
 from genjscc.serving.streams import answer_stream
-from genjscc.settings import ReceiverSettings
 from genjscc.v1 import model_pb2, receiver_pb2, receiver_pb2_grpc, tensor_pb2
 from genjscc.wire.codewords import codeword_from_message, gains_from_message
 from genjscc.wire.images import rgb_to_message
 from genjscc.wire.numbers import checked_snr_db
 from genjscc.wire.schemes import SCHEMES, scheme_label
 from receiver.deepjscc import Decoder, Reconstruct
-from receiver.inverse_serving import (
+from receiver.inverse.serving import (
     BEYOND_ARITHMETIC,
     DIVERGED,
     Course,
@@ -51,7 +51,7 @@ Schemes = dict[model_pb2.Scheme.ValueType, Reconstruct]
 _QUICK_BYTES = 3 * 128 * 128
 
 
-class ReceiverRoom:
+class ReceiverEngine:
     """The decoders of a folder of bundles."""
 
     runs_quickly = False
@@ -233,7 +233,7 @@ class ReceiverRoom:
 
 
 class ReceiverServicer(receiver_pb2_grpc.ReceiverServiceServicer):
-    """gRPC to room."""
+    """gRPC to engine."""
 
     def __init__(self, dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics) -> None:
         self._dispatcher, self._metrics = dispatcher, metrics
@@ -278,17 +278,17 @@ class ReceiverServicer(receiver_pb2_grpc.ReceiverServiceServicer):
         request: Any,
         context: Any,
     ) -> receiver_pb2.ReceiverServiceListModelsResponse:
-        room = cast("ReceiverRoom", self._dispatcher.room)
-        return receiver_pb2.ReceiverServiceListModelsResponse(models=room.models())
+        engine = cast("ReceiverEngine", self._dispatcher.engine)
+        return receiver_pb2.ReceiverServiceListModelsResponse(models=engine.models())
 
 
 def receiver_service(settings: ReceiverSettings) -> Service:
     """The receiver, ready to be served."""
 
-    def load(_: Metrics) -> ReceiverRoom:
-        room = ReceiverRoom(settings)
-        room.warm_up()
-        return room
+    def load(_: Metrics) -> ReceiverEngine:
+        engine = ReceiverEngine(settings)
+        engine.warm_up()
+        return engine
 
     def register(
         dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics, server: grpc.aio.Server

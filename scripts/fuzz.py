@@ -20,8 +20,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from genjscc.cli.origin import current_commit
-from genjscc.launch import ROLES, LocalServices
+from genjscc.cli.provenance import current_commit
+from genjscc.launch.processes import ROLES, LocalServices
 from genjscc.repository import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "tests" / "helpers"))

@@ -20,7 +20,7 @@ from torchvision.models import vgg16
 
 from receiver.deepjscc import Decoder
 from receiver.generative import GenerativeDecoder, LatentDecoder
-from receiver.stylegan2 import Generator
+from receiver.stylegan2.generator import Generator
 from transmitter.encoder import Encoder
 
 WIDTH, SYMBOL_CHANNELS = 256, 2

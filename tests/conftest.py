@@ -16,7 +16,7 @@ from real_services import Services, running_services
 from tiny_bundles import GENERATOR, tiny_face_generator, write_both
 
 from genjscc import Link
-from receiver.stylegan2_checkpoints import save_bundle
+from receiver.stylegan2.checkpoints import save_bundle
 
 torch.set_num_threads(1)
 # A shell in the background starts its programs deaf to Ctrl-C, and they theirs.

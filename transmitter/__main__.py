@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from genjscc.serving.server import run_process
-from genjscc.settings import TransmitterSettings, read_settings
+from genjscc.serving.settings import TransmitterSettings, read_settings
 from transmitter.service import transmitter_service
 
 

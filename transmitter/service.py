@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from genjscc.bundles.catalogue import Catalogue
 from genjscc.errors import InvalidInputError
-from genjscc.images import images_per_pass, to_padded_tensor, to_unit_range
 from genjscc.limits import Limits
+from genjscc.pixels import images_per_pass, to_padded_tensor, to_unit_range
+from genjscc.serving.catalogue import Catalogue
 from genjscc.serving.cores import enter_device
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.server import Service
+from genjscc.serving.settings import TransmitterSettings
 from genjscc.serving.streams import answer_stream
-from genjscc.settings import TransmitterSettings
 from genjscc.v1 import transmitter_pb2, transmitter_pb2_grpc
 from genjscc.wire.codewords import Codeword, codeword_to_message
 from genjscc.wire.images import rgb_from_message
@@ -54,7 +54,7 @@ class EncodeResult:
     seconds: float
 
 
-class TransmitterRoom:
+class TransmitterEngine:
     """The encoders of a folder of bundles."""
 
     runs_quickly = False
@@ -134,7 +134,7 @@ class TransmitterRoom:
 
 
 class TransmitterServicer(transmitter_pb2_grpc.TransmitterServiceServicer):
-    """gRPC to room."""
+    """gRPC to engine."""
 
     def __init__(self, dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics) -> None:
         self._dispatcher, self._metrics = dispatcher, metrics
@@ -161,19 +161,19 @@ class TransmitterServicer(transmitter_pb2_grpc.TransmitterServiceServicer):
         request: Any,
         context: Any,
     ) -> transmitter_pb2.TransmitterServiceListModelsResponse:
-        room = cast("TransmitterRoom", self._dispatcher.room)
+        engine = cast("TransmitterEngine", self._dispatcher.engine)
         return transmitter_pb2.TransmitterServiceListModelsResponse(
-            models=room.catalogue.messages()
+            models=engine.catalogue.messages()
         )
 
 
 def transmitter_service(settings: TransmitterSettings) -> Service:
     """The transmitter, ready to be served."""
 
-    def load(_: Metrics) -> TransmitterRoom:
-        room = TransmitterRoom(settings)
-        room.warm_up()
-        return room
+    def load(_: Metrics) -> TransmitterEngine:
+        engine = TransmitterEngine(settings)
+        engine.warm_up()
+        return engine
 
     def register(
         dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics, server: grpc.aio.Server

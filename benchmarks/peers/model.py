@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
 from genjscc.bundles.store import read_config  # noqa: E402
-from genjscc.images import to_unit_range  # noqa: E402
+from genjscc.pixels import to_unit_range  # noqa: E402
 from receiver.models import load_decoder  # noqa: E402
 from transmitter.encoder import encode  # noqa: E402
 from transmitter.models import load_encoder  # noqa: E402

@@ -25,9 +25,9 @@ import grpc.experimental.gevent
 from locust import User, constant, task
 
 from genjscc.addresses import grpc_target
-from genjscc.client.exchange import send_steps
+from genjscc.client.channel_options import channel_options
 from genjscc.client.options import Hop, Options
-from genjscc.client.policy import channel_options
+from genjscc.client.protocol import send_steps
 from genjscc.client.security import Security
 from genjscc.client.transport import ROLES, default_address, new_request_id
 from genjscc.errors import GenJSCCError

@@ -28,16 +28,18 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the console script."""
-    from genjscc.cli import (
+    from genjscc.cli.commands import (
         baseline,
         compare,
         convert,
         demo,
         doctor,
         evaluate,
+        export,
         invert,
         loadtest,
         models,
+        receiver_time,
         report,
         samples,
         send,
@@ -49,7 +51,8 @@ def main() -> None:
 
     commands = (
         *(demo, send, web, models, up, serve, doctor, loadtest),
-        *(evaluate, baseline, report, compare, invert, samples, train, convert),
+        *(evaluate, baseline, report, receiver_time, compare, invert, samples),
+        *(export, train, convert),
     )
     for command in commands:
         command.register(app)

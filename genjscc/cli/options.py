@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from genjscc.client.options import Awgn, Fading, Noiseless
 
+# Services.
 Transmitter = Annotated[
     str | None, typer.Option(help="Address host:port.", envvar="GENJSCC_TRANSMITTER")
 ]
@@ -18,6 +20,33 @@ ChannelAddress = Annotated[
 ]
 Receiver = Annotated[str | None, typer.Option(help="Address host:port.", envvar="GENJSCC_RECEIVER")]
 
+# Networks.
+Bundles = Annotated[Path | None, typer.Option(help="Folder of the trained models.")]
+Device = Annotated[str, typer.Option(help="PyTorch device of the networks.")]
+GeneratorDevice = Annotated[str, typer.Option(help="PyTorch device.")]
+Threads = Annotated[int, typer.Option(help="CPU threads.")]
+GeneratorPath = Annotated[Path, typer.Argument(help="Bundle folder or checkpoint.")]
+
+# Images.
+TestImages = Annotated[Path, typer.Argument(help="Folder of test images.")]
+Num = Annotated[int, typer.Option(help="Images, evenly spaced over the folder; 0: all.")]
+NumImages = Annotated[int, typer.Option(help="Images, evenly spaced over the folder.")]
+Size = Annotated[int, typer.Option(help="Central squares of that side; 0: as they are.")]
+DatasetName = Annotated[
+    str, typer.Option("--dataset", help="Its name; default: the folder's parent.")
+]
+SplitName = Annotated[str, typer.Option("--split", help="Its split; default: the folder's name.")]
+
+# Measurements.
+Snrs = Annotated[str, typer.Option("--snr-db", help="SNRs in dB, with commas.")]
+Seed = Annotated[int, typer.Option(help="Of the noise; image number i has SEED + i.")]
+Perceptual = Annotated[str, typer.Option(help="Perceptual distances with commas, auto or none.")]
+
+# What is written.
+ResultsAndPicture = Annotated[
+    Path, typer.Argument(help="JSON file to write; a picture goes beside it.")
+]
+Notes = Annotated[str, typer.Option(help="A remark for the file.")]
 Preview = Annotated[bool, typer.Option(help="Show pictures, where standard output is a terminal.")]
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from genjscc.evaluation.records import Difference, Record
-    from genjscc.evaluation.statistics import Mean
+    from genjscc.quality.statistics import Mean
 
     Measured = TypeVar("Measured", Record, Difference)
 

@@ -13,7 +13,11 @@ from numpy import uint8
 from numpy.typing import NDArray
 
 from genjscc.client.checks import checked_images, checked_timeout
-from genjscc.client.exchange import (
+from genjscc.client.inversion import InversionStep, read_step
+from genjscc.client.keywords import CommonKeywords, SendKeywords, options_for, options_for_each
+from genjscc.client.options import Failure, Hop, ModelInfo, Reception, Transmission
+from genjscc.client.pipeline import Pipeline
+from genjscc.client.protocol import (
     ImageInput,
     decode_request,
     encode_request,
@@ -27,10 +31,6 @@ from genjscc.client.exchange import (
     send_steps,
     transmit_request,
 )
-from genjscc.client.inversion import InversionStep, read_step
-from genjscc.client.keywords import CommonKeywords, SendKeywords, options_for, options_for_each
-from genjscc.client.options import Failure, Hop, ModelInfo, Reception, Transmission
-from genjscc.client.pipeline import Pipeline
 from genjscc.client.security import Security
 from genjscc.client.tracing import link_span
 from genjscc.client.transport import (

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from genjscc.client.arrays import TensorLike
 from genjscc.client.inversion import Inversion
 from genjscc.client.options import (
     CHANNELS,
@@ -30,7 +31,6 @@ from genjscc.client.options import (
     PluginChannel,
     Transmission,
 )
-from genjscc.client.pixels import TensorLike
 from genjscc.errors import InvalidInputError, checked_kind, quoted
 from genjscc.wire.codewords import Codeword
 from genjscc.wire.numbers import checked_seed, checked_snr_db

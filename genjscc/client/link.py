@@ -15,10 +15,10 @@ from numpy import uint8
 from numpy.typing import NDArray
 
 from genjscc.client.aio import DEFAULT_TIMEOUT_S, AsyncLink
-from genjscc.client.exchange import ImageInput
 from genjscc.client.inversion import InversionStep
 from genjscc.client.keywords import CommonKeywords, SendKeywords
 from genjscc.client.options import Failure, ModelInfo, Reception, Transmission
+from genjscc.client.protocol import ImageInput
 from genjscc.client.security import Security
 from genjscc.client.transport import refuse_after_fork
 from genjscc.errors import CancelledCallError, UnavailableError

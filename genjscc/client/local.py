@@ -13,7 +13,10 @@ from numpy import uint8
 from numpy.typing import NDArray
 
 from genjscc.client.checks import checked_count, checked_images
-from genjscc.client.exchange import (
+from genjscc.client.inversion import InversionStep, read_step
+from genjscc.client.keywords import CommonKeywords, SendKeywords, options_for, options_for_each
+from genjscc.client.options import HOPS, Failure, Hop, ModelInfo, Reception, Transmission
+from genjscc.client.protocol import (
     ImageInput,
     Journey,
     decode_request,
@@ -28,10 +31,7 @@ from genjscc.client.exchange import (
     send_steps,
     transmit_request,
 )
-from genjscc.client.inversion import InversionStep, read_step
-from genjscc.client.keywords import CommonKeywords, SendKeywords, options_for, options_for_each
-from genjscc.client.options import HOPS, Failure, Hop, ModelInfo, Reception, Transmission
-from genjscc.errors import GenJSCCError, InvalidInputError, MissingExtraError, checked_kind
+from genjscc.errors import GenJSCCError, InvalidInputError, checked_kind, needs
 from genjscc.wire.codewords import Codeword
 
 _CHUNK = 64
@@ -64,20 +64,19 @@ class LocalLink:
         max_batch: int = 16,
         plugins: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
-        try:
+        with needs("models", "LocalLink", checkout=True, otherwise=", or use Link"):
             from pydantic import ValidationError
 
-            from channel.service import ChannelRoom
-            from genjscc.serving.room import answer, answer_many
-            from genjscc.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
-            from receiver.inverse_serving import Previews
-            from receiver.service import ReceiverRoom
-            from transmitter.service import TransmitterRoom
-        except ImportError as error:
-            raise MissingExtraError(
-                f"LocalLink runs the services' own code and {error.name!r} is missing: run it "
-                "from the repository after pip install -e '.[models]', or use Link"
-            ) from error
+            from channel.service import ChannelEngine
+            from genjscc.serving.engine import answer, answer_many
+            from genjscc.serving.settings import (
+                ChannelSettings,
+                ReceiverSettings,
+                TransmitterSettings,
+            )
+            from receiver.inverse.serving import Previews
+            from receiver.service import ReceiverEngine
+            from transmitter.service import TransmitterEngine
         fields: dict[str, Any] = {"device": device, "dtype": dtype, "threads": threads}
         if bundles is not None:
             fields["bundles"] = Path(checked_kind(bundles, (str, Path), "bundles"))
@@ -90,11 +89,11 @@ class LocalLink:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
             raise InvalidInputError(field, f"got {first['input']!r}; {first['msg']}") from error
-        self._transmitter = TransmitterRoom(sending)
-        self._rooms: dict[Hop, Any] = {
+        self._transmitter = TransmitterEngine(sending)
+        self._engines: dict[Hop, Any] = {
             "encode": self._transmitter,
-            "transmit": ChannelRoom(ChannelSettings(), plugins=plugins),
-            "decode": ReceiverRoom(receiving),
+            "transmit": ChannelEngine(ChannelSettings(), plugins=plugins),
+            "decode": ReceiverEngine(receiving),
         }
         self._answer, self._answer_many = answer, answer_many
         self._previews = Previews
@@ -122,14 +121,14 @@ class LocalLink:
 
     def decoders(self) -> list[ModelInfo]:
         """The models that the receiver can decode, each with its schemes."""
-        return [model_info(message) for message in self._rooms["decode"].models()]
+        return [model_info(message) for message in self._engines["decode"].models()]
 
     def send(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Reception:
         """One image over the link; see `AsyncLink.send`."""
         steps = send_steps(image, options_for(keywords))
         call = next(steps)
         while True:
-            response = self._answer(self._rooms[call.hop], call.request)
+            response = self._answer(self._engines[call.hop], call.request)
             try:
                 call = steps.send(response)
             except StopIteration as end:
@@ -143,18 +142,18 @@ class LocalLink:
         steps = send_steps(image, inverse_options(options_for(keywords)))
         call = next(steps)
         while call.hop != "decode":
-            call = steps.send(self._answer(self._rooms[call.hop], call.request))
+            call = steps.send(self._answer(self._engines[call.hop], call.request))
         request = invert_request(call.request, preview_every)
         previews = self._previews(request.preview_every, request.request.format)
-        room = self._rooms["decode"]
-        job = room.prepare(request.request)
-        course = room.begin(job)
+        engine = self._engines["decode"]
+        job = engine.prepare(request.request)
+        course = engine.begin(job)
         result = None
         while result is None:
-            (report,) = room.advance([course])
+            (report,) = engine.advance([course])
             yield read_step(previews.progress(report))
             result = report.result
-        yield last_of(steps, room.finish(job, result))
+        yield last_of(steps, engine.finish(job, result))
 
     def send_many(
         self,
@@ -191,7 +190,9 @@ class LocalLink:
             except GenJSCCError as error:
                 outcomes[index] = Failure(index, error)
         for hop in HOPS:
-            responses = self._answer_many(self._rooms[hop], list(pending.values()), self._max_batch)
+            responses = self._answer_many(
+                self._engines[hop], list(pending.values()), self._max_batch
+            )
             following: dict[int, Any] = {}
             for index, response in zip(pending, responses, strict=True):
                 try:
@@ -212,18 +213,18 @@ class LocalLink:
     def encode(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Codeword:
         """The transmitter alone: an image's codeword."""
         options = options_for(keywords)
-        response = self._answer(self._rooms["encode"], encode_request(image, options))
+        response = self._answer(self._engines["encode"], encode_request(image, options))
         return read_codeword(response, options)
 
     def transmit(self, codeword: Codeword, **keywords: Unpack[SendKeywords]) -> Transmission:
         """The channel alone: what is left of a codeword."""
         options = options_for(keywords)
         request = transmit_request(codeword, options)
-        return read_transmission(self._answer(self._rooms["transmit"], request), options)
+        return read_transmission(self._answer(self._engines["transmit"], request), options)
 
     def decode(
         self, received: Transmission | Codeword, **keywords: Unpack[SendKeywords]
     ) -> NDArray[uint8]:
         """The receiver alone: the image of received symbols, uint8 [H, W, 3]."""
         request = decode_request(received, options_for(keywords))
-        return read_image(self._answer(self._rooms["decode"], request))
+        return read_image(self._answer(self._engines["decode"], request))

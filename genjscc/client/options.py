@@ -15,7 +15,7 @@ from PIL import Image
 
 from genjscc.client.inversion import Inversion, InversionReport
 from genjscc.display import card_html, constellation_svg, image_html, line, png
-from genjscc.errors import GenJSCCError, InvalidInputError, MissingExtraError, checked_kind
+from genjscc.errors import GenJSCCError, InvalidInputError, checked_kind, needs
 from genjscc.wire import schemes
 from genjscc.wire.codewords import Codeword
 from genjscc.wire.ratios import format_ratio
@@ -206,12 +206,8 @@ class Reception:
         Raises:
             MissingExtraError: PyTorch is not installed.
         """
-        try:
+        with needs("models", "to_tensor"):
             import torch
-        except ImportError as error:
-            raise MissingExtraError(
-                "to_tensor needs PyTorch: pip install 'genjscc[models]'"
-            ) from error
         return torch.from_numpy(self.image.transpose(2, 0, 1).astype(np.float32) / 255)
 
     def to_pil(self) -> Image.Image:

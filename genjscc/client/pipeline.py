@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from genjscc.client.exchange import ImageInput, Journey
 from genjscc.client.options import HOPS, Failure, Hop, Options, Reception
+from genjscc.client.protocol import ImageInput, Journey
 from genjscc.client.resumable import ResumableStream
 from genjscc.client.transport import ROLES, Metadata, Transport, checked_length, from_rpc_error
 from genjscc.errors import GenJSCCError

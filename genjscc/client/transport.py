@@ -13,8 +13,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from genjscc.addresses import grpc_target
+from genjscc.client.channel_options import MAX_MESSAGE_BYTES, channel_options
 from genjscc.client.options import HOPS, Hop
-from genjscc.client.policy import MAX_MESSAGE_BYTES, channel_options
 from genjscc.client.security import Security
 from genjscc.errors import (
     GenJSCCError,

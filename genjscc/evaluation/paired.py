@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from genjscc.evaluation.records import Difference, Record
-from genjscc.evaluation.statistics import paired_difference
 from genjscc.evaluation.sweep import Measured
+from genjscc.quality.statistics import paired_difference
 
 Outcome = tuple[Record, Measured]
 

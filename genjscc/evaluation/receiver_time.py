@@ -11,8 +11,8 @@ from pydantic import Field
 from genjscc.client.inversion import Inversion
 from genjscc.client.options import ModelInfo, Reception, SchemeName
 from genjscc.evaluation.records import Record, ResultFile
-from genjscc.evaluation.statistics import Mean, mean_of
 from genjscc.evaluation.sweep import Cell, Dataset, Meter, SendsMany, evaluate_cell
+from genjscc.quality.statistics import Mean, mean_of
 
 
 class TimedRecord(Record):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from genjscc.errors import InvalidInputError
-from genjscc.evaluation.statistics import Mean
+from genjscc.quality.statistics import Mean
 
 SchemeLabel = Literal["deepjscc", "generative", "inverse", "linear"]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genjscc.evaluation.frechet import Distances, Reference
-from receiver.stylegan2 import Generator
+from genjscc.quality.frechet import Distances, Reference
+from receiver.stylegan2.generator import Generator
 
 _BATCH = 50
 

@@ -16,11 +16,11 @@ from channel.noise import unit_noise_rows
 from genjscc.client.inversion import Inversion
 from genjscc.client.options import Awgn, Channel, Failure, ModelInfo, Reception, SchemeName
 from genjscc.errors import InvalidInputError
-from genjscc.evaluation.frechet import SetDistance
 from genjscc.evaluation.linear import LinearCode, image_of, tiles_of, transmit_linear
-from genjscc.evaluation.metrics import Metric, ms_ssim, ms_ssim_scales, psnr
 from genjscc.evaluation.records import Record
-from genjscc.evaluation.statistics import mean_of
+from genjscc.quality.frechet import SetDistance
+from genjscc.quality.metrics import Metric, ms_ssim, ms_ssim_scales, psnr
+from genjscc.quality.statistics import mean_of
 
 Rgb = NDArray[np.uint8]
 _CHUNK = 32

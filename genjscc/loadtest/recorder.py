@@ -9,19 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genjscc.client.options import HOPS
-from genjscc.errors import MissingExtraError
+from genjscc.errors import needs
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 _LONGEST_US, _DIGITS = 3_600_000_000, 3
 
 
 def _histogram() -> Any:
-    try:
+    with needs("load", "a load test"):
         from hdrh.histogram import HdrHistogram
-    except ImportError as error:
-        raise MissingExtraError(
-            f"load tests need {error.name!r}: pip install 'genjscc[load]'"
-        ) from error
     return HdrHistogram(1, _LONGEST_US, _DIGITS)
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from genjscc.errors import MissingExtraError
+from genjscc.errors import needs
 from genjscc.loadtest.recorder import Recorder
 
 _SHOWN = (0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99)
@@ -51,10 +51,8 @@ def plot(recorder: Recorder, title: str, path: Path) -> None:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
+    with needs("load", "plotting"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("plots need matplotlib: pip install 'genjscc[load]'") from error
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     figure.suptitle(title)

@@ -18,9 +18,9 @@ from typing import Any, Generic
 
 from genjscc.errors import DeadlineError
 from genjscc.serving.context import deadline, has_passed
+from genjscc.serving.engine import Job, Result
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.queue import BatchQueue
-from genjscc.serving.room import Job, Result
 
 
 @dataclass(eq=False)
@@ -63,7 +63,7 @@ class BatchRunner(Generic[Job, Result]):
 
         Raises:
             DeadlineError: the caller stopped waiting before it was computed.
-            Exception: what the room raised for it.
+            Exception: what the engine raised for it.
         """
         loop = asyncio.get_running_loop()
         waiting: _Waiting[Job, Result] = _Waiting(job, loop.create_future())
@@ -130,7 +130,7 @@ class BatchRunner(Generic[Job, Result]):
         try:
             outcome = self._run([waiting.job for waiting in batch])
             if len(outcome) != len(batch):  # nobody may wait for ever
-                raise RuntimeError(f"the room gave {len(outcome)} results for {len(batch)} jobs")
+                raise RuntimeError(f"the engine gave {len(outcome)} results for {len(batch)} jobs")
         except Exception as error:  # noqa: BLE001 (handed to whoever waits)
             outcome = error
         seconds = time.perf_counter() - started

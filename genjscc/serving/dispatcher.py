@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a room's work on threads: the event loop never runs a model.
+"""Runs an engine's work on threads: the event loop never runs a model.
 
 Requests are checked on a small pool, wait in a queue, run in batches on one thread (the
-device's), and are written out on the pool again. Small ones, where a room says so, are checked
+device's), and are written out on the pool again. Small ones, where an engine says so, are checked
 and written on the event loop, a short codeword's noise is even added there: a thread's help would
 cost more than it takes. A batch takes what waits when the thread becomes free: under low load
 nothing waits for company, unless `max_delay_ms` asks for it.
@@ -26,11 +26,11 @@ from typing import Any, Generic, TypeVar
 from genjscc.errors import OverloadedError, UnavailableError, UnsupportedError
 from genjscc.serving.admission import Admission, Place
 from genjscc.serving.batches import BatchRunner
-from genjscc.serving.iterations import Iterations, StepwiseRoom
+from genjscc.serving.engine import Engine, Job, QuickEngine
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.queue import BatchQueue
-from genjscc.serving.room import Job, QuickRoom, Room
-from genjscc.settings import ServiceSettings
+from genjscc.serving.settings import ServiceSettings
+from genjscc.serving.stepwise import Iterations, StepwiseEngine
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -44,16 +44,16 @@ _DRAINING = "the service is shutting down; another one may answer"
 
 
 class Dispatcher(Generic[Request, Job, Result, Response]):
-    """Serves one room. Lives on one event loop."""
+    """Serves one engine. Lives on one event loop."""
 
     def __init__(
         self,
-        load: Callable[[], Room[Request, Job, Result, Response]],
+        load: Callable[[], Engine[Request, Job, Result, Response]],
         settings: ServiceSettings,
         metrics: Metrics,
     ) -> None:
         self._load, self._metrics = load, metrics
-        self._room: Room[Request, Job, Result, Response] | None = None
+        self._engine: Engine[Request, Job, Result, Response] | None = None
         self._queue: BatchQueue[Any] = BatchQueue(
             max_batch=settings.max_batch, max_delay_s=settings.max_delay_ms / 1000
         )
@@ -75,25 +75,25 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         self.stream_window = settings.stream_window
 
     async def start(self) -> None:
-        """Loads and warms the room; until then requests are answered UNAVAILABLE."""
+        """Loads and warms the engine; until then requests are answered UNAVAILABLE."""
         loop = asyncio.get_running_loop()
-        room = await loop.run_in_executor(self._device, self._load)
-        if isinstance(room, StepwiseRoom):
-            self._iterations = Iterations(room, self._device, self._metrics)
-        if isinstance(room, QuickRoom):
-            self._is_quick, self._runs_quickly = room.is_quick, room.runs_quickly
-        self._room = room
+        engine = await loop.run_in_executor(self._device, self._load)
+        if isinstance(engine, StepwiseEngine):
+            self._iterations = Iterations(engine, self._device, self._metrics)
+        if isinstance(engine, QuickEngine):
+            self._is_quick, self._runs_quickly = engine.is_quick, engine.runs_quickly
+        self._engine = engine
 
     @property
-    def room(self) -> Room[Request, Job, Result, Response]:
-        """The loaded room.
+    def engine(self) -> Engine[Request, Job, Result, Response]:
+        """The loaded engine.
 
         Raises:
             UnavailableError: it is still loading.
         """
-        if self._room is None:
+        if self._engine is None:
             raise UnavailableError("the service is still loading its models; try again later")
-        return self._room
+        return self._engine
 
     def enter(self, streaming: bool) -> Place:
         """The place of a call that has just come; its content has not been read.
@@ -117,7 +117,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             reader.cancel()
 
     def _run(self, jobs: Sequence[Job]) -> Sequence[Result]:
-        return self.room.run(jobs)
+        return self.engine.run(jobs)
 
     async def answer(self, request: Request) -> Response:
         """The response to a request that has a place.
@@ -128,14 +128,14 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         """
         if (response := self.answer_at_once(request)) is not None:
             return response
-        room, quick = self.room, self._is_quick(request)
-        job = await self._apart(quick, room.prepare, request)
+        engine, quick = self.engine, self._is_quick(request)
+        job = await self._apart(quick, engine.prepare, request)
         steps = self._steps_of(job)
         if steps is None:
-            result = await self._batches.result(room.key(job), job)
+            result = await self._batches.result(engine.key(job), job)
         else:
             result = await steps.result(job)
-        return await self._apart(quick, room.finish, job, result)
+        return await self._apart(quick, engine.finish, job, result)
 
     def answer_at_once(self, request: Request) -> Response | None:
         """The response to a request of which all work is quick; None for others.
@@ -143,11 +143,11 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         Raises:
             GenJSCCError: what is wrong with the request.
         """
-        room = self.room
+        engine = self.engine
         if not (self._runs_quickly and self._is_quick(request)):
             return None
-        job = room.prepare(request)
-        return room.finish(job, self._batches.result_here(job))
+        job = engine.prepare(request)
+        return engine.finish(job, self._batches.result_here(job))
 
     async def _apart(self, quick: bool, function: Callable[..., T], *arguments: Any) -> T:
         """Calls a function on the pool, or on the spot where it is quick."""
@@ -156,20 +156,20 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     async def follow(self, request: Request) -> AsyncGenerator[Any]:
-        """The room's reports on a single call that takes many steps, then its response.
+        """The engine's reports on a single call that takes many steps, then its response.
 
         Raises:
             GenJSCCError: as `answer`; UnsupportedError where the request does not take steps.
         """
-        room, quick = self.room, self._is_quick(request)
-        job = await self._apart(quick, room.prepare, request)
+        engine, quick = self.engine, self._is_quick(request)
+        job = await self._apart(quick, engine.prepare, request)
         steps = self._steps_of(job)
         if steps is None:
             raise UnsupportedError("the request is computed at once; there are no steps")
         async with aclosing(steps.follow(job)) as reports:
             async for report in reports:
                 yield report
-        yield await self._apart(quick, room.finish, job, report.result)
+        yield await self._apart(quick, engine.finish, job, report.result)
 
     def _steps_of(self, job: Job) -> Iterations[Job] | None:
         steps = self._iterations

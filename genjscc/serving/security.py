@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 
 from genjscc.errors import AccessError, InvalidInputError
-from genjscc.settings import ServiceSettings
+from genjscc.serving.settings import ServiceSettings
 
 AUTHORIZATION = "authorization"
 _SCHEME = b"bearer "

@@ -21,19 +21,19 @@ from prometheus_client import start_http_server
 
 from genjscc.addresses import is_loopback, joined
 from genjscc.errors import GenJSCCError
-from genjscc.serving.calls import CallHandler
+from genjscc.serving.call_handler import CallHandler
 from genjscc.serving.cores import keep_for_device
 from genjscc.serving.dispatcher import Dispatcher
+from genjscc.serving.engine import Engine
 from genjscc.serving.health import Health
 from genjscc.serving.listener import Listener
 from genjscc.serving.logs import set_up_logging
 from genjscc.serving.memory import give_back_regularly, keep_large_blocks
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.reflection import enable_reflection
-from genjscc.serving.room import Room
 from genjscc.serving.security import TokenGuard, accepted_tokens, server_credentials
+from genjscc.serving.settings import ModelSettings, ServiceSettings
 from genjscc.serving.tracing import make_tracer
-from genjscc.settings import ModelSettings, ServiceSettings
 
 log = logging.getLogger("genjscc")
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -50,13 +50,13 @@ class Service:
     Attributes:
         role: its name in logs and metrics.
         full_name: of the gRPC service.
-        load: makes the room, loaded and warm; called once, on the device's thread.
+        load: makes the engine, loaded and warm; called once, on the device's thread.
         register: adds the servicer to a server.
     """
 
     role: str
     full_name: str
-    load: Callable[[Metrics], Room[Any, Any, Any, Any]]
+    load: Callable[[Metrics], Engine[Any, Any, Any, Any]]
     register: Callable[[Dispatcher[Any, Any, Any, Any], Metrics, grpc.aio.Server], None]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from genjscc.errors import MissingExtraError
+from genjscc.errors import needs
 from genjscc.serving.context import request_id
 
 Span = Callable[[str, Mapping[str, Any]], Callable[[str], None]]
@@ -57,16 +57,12 @@ def make_tracer(role: str, *, enabled: bool) -> Span | None:
     """
     if not enabled:
         return None
-    try:
+    with needs("tracing", "tracing"):
         from opentelemetry import trace
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    except ImportError as error:
-        raise MissingExtraError(
-            f"traces need {error.name!r}: pip install 'genjscc[tracing]'"
-        ) from error
     resource = Resource.create({"service.name": f"genjscc-{role}"})
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

@@ -2,7 +2,7 @@
 """Trainings around a frozen generator that learn its codes before anything passes through it.
 
 A generator that was trained here decodes the codes of photographs
-(`genjscc.training.stylegan2_codes`), so each training image has a latent that shows it. The squared
+(`genjscc.training.stylegan2.codes`), so each training image has a latent that shows it. The squared
 error to that latent teaches what reads it from received symbols or images, and what sends it,
 without a pass through generator and perceptual network.
 """
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from genjscc.training.config import GeneratorRunConfig
 from genjscc.training.loop import PairTraining, Stage
-from genjscc.training.stylegan2_codes import CodeBasis, CodeEncoder, latent_offset, read_codes
+from genjscc.training.stylegan2.codes import CodeBasis, CodeEncoder, latent_offset, read_codes
 
 _CODES = 0
 

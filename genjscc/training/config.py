@@ -19,8 +19,8 @@ from pydantic import (
 from genjscc.errors import InvalidInputError
 from genjscc.layers.bottleneck import num_symbols
 from genjscc.layers.stages import stage_widths
+from genjscc.quality.perceptual import PerceptualName
 from genjscc.training.augmentation import Augmentation
-from genjscc.training.losses import PerceptualName
 from receiver.generative import LatentSpace
 
 

@@ -8,7 +8,6 @@ trains on one CPU, one GPU or N processes (Lightning Fabric). All randomness of 
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from abc import ABC, abstractmethod
@@ -27,7 +26,9 @@ from genjscc.bundles.config import BundleConfig
 from genjscc.bundles.store import read_config
 from genjscc.errors import InvalidInputError
 from genjscc.layers.bottleneck import num_symbols
-from genjscc.training.collective import sum_over_processes
+from genjscc.quality.fast_backward import with_fast_backward
+from genjscc.quality.perceptual import MeanDistance, mse, perceptual
+from genjscc.training.averaging import Average
 from genjscc.training.config import PairConfig
 from genjscc.training.data import (
     ImageFolder,
@@ -36,11 +37,9 @@ from genjscc.training.data import (
     fingerprint,
     list_images,
 )
+from genjscc.training.distributed import StopOnSignal, any_process, sum_over_processes
 from genjscc.training.draws import VALIDATION, draw_batch, draw_rate
-from genjscc.training.losses import MeanDistance, mse, perceptual
-from genjscc.training.perceptual_features import with_fast_backward
 from genjscc.training.run import RunFolder, refuse_diverged
-from genjscc.training.stopping import StopOnSignal, any_process
 from transmitter.models import load_encoder
 
 _PLATEAU_EPOCHS, _PLATEAU_FACTOR = 4, 0.8
@@ -78,25 +77,6 @@ def learning_rate_at(config: PairConfig, images: int, of: int, plateau_factor: f
     return rate
 
 
-class _Average:
-    """Exponential moving average of a module's parameters, short at first."""
-
-    def __init__(self, module: nn.Module, decay: float, frozen: nn.Module | None) -> None:
-        # What never changes is shared, not copied.
-        memo = {} if frozen is None else {id(frozen): frozen}
-        self.module = copy.deepcopy(module, memo).eval().requires_grad_(False)
-        self.decay = decay
-        constant = set() if frozen is None else {id(p) for p in frozen.parameters()}
-        pairs = zip(self.module.parameters(), module.parameters(), strict=True)
-        self._pairs = [(mine, theirs) for mine, theirs in pairs if id(theirs) not in constant]
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        averaged = [mine.detach() for mine, _ in self._pairs]
-        torch._foreach_lerp_(averaged, [theirs.detach() for _, theirs in self._pairs], 1 - decay)
-
-
 class PairTraining(ABC, Generic[C]):
     """One run: build, step, validate, save. `fit` drives it."""
 
@@ -127,7 +107,7 @@ class PairTraining(ABC, Generic[C]):
             groups, lr=config.learning_rate, betas=config.betas, fused=True
         )
         frozen = self.pair.get_submodule(self.frozen) if self.frozen else None
-        self.average = _Average(self.pair, config.ema_decay, frozen) if config.ema_decay else None
+        self.average = Average(self.pair, config.ema_decay, frozen) if config.ema_decay else None
         self.step = 0
         first = next((i for i, stage in enumerate(self.stages) if stage.images), 0)
         self._began = {first: 0}

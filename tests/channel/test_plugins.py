@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channel.plugins import load_plugins, make_plugin
-from channel.service import ChannelRoom
+from channel.service import ChannelEngine
 from genjscc import LocalLink, PluginChannel
-from genjscc.client.exchange import transmit_request
 from genjscc.client.options import Options
+from genjscc.client.protocol import transmit_request
 from genjscc.errors import InvalidInputError, RemoteError
-from genjscc.serving.room import answer, answer_many
-from genjscc.settings import ChannelSettings
+from genjscc.serving.engine import answer, answer_many
+from genjscc.serving.settings import ChannelSettings
 from genjscc.wire.codewords import Codeword
 from genjscc.wire.tensors import complex_from_message
 
@@ -46,8 +46,8 @@ PLUGINS = {
 
 
 @pytest.fixture(scope="module")
-def room() -> ChannelRoom:
-    return ChannelRoom(ChannelSettings(), plugins=PLUGINS)
+def engine() -> ChannelEngine:
+    return ChannelEngine(ChannelSettings(), plugins=PLUGINS)
 
 
 def codeword(seed: int, k: int = 24) -> Codeword:
@@ -65,8 +65,8 @@ def received(response: Any) -> Any:
     return complex_from_message(response.received.symbols, field="received", max_size=2**20)
 
 
-def test_it_gets_symbols_of_power_1_and_its_answer_is_measured(room: ChannelRoom) -> None:
-    response = answer(room, request("rotate", degrees=180.0))
+def test_it_gets_symbols_of_power_1_and_its_answer_is_measured(engine: ChannelEngine) -> None:
+    response = answer(engine, request("rotate", degrees=180.0))
     symbols = codeword(0).symbols
     expected = -symbols / np.sqrt(np.mean(np.abs(symbols) ** 2))
     np.testing.assert_allclose(received(response), expected, rtol=1e-5)
@@ -81,20 +81,20 @@ def test_it_gets_symbols_of_power_1_and_its_answer_is_measured(room: ChannelRoom
     share=st.floats(0.1, 1),
 )
 def test_a_seed_gives_the_same_whatever_the_batch(
-    room: ChannelRoom, seeds: list[int], snr_db: float, share: float
+    engine: ChannelEngine, seeds: list[int], snr_db: float, share: float
 ) -> None:
     requests = [
         request("jam", seed, snr_db, number, share=share) for number, seed in enumerate(seeds)
     ]
-    together = answer_many(room, requests, max_batch=4)
+    together = answer_many(engine, requests, max_batch=4)
     for one, response in zip(requests, together, strict=True):
         assert not isinstance(response, Exception)
-        assert response.received == answer(room, one).received
+        assert response.received == answer(engine, one).received
 
 
-def test_seeds_differ_and_so_do_parameters(room: ChannelRoom) -> None:
+def test_seeds_differ_and_so_do_parameters(engine: ChannelEngine) -> None:
     answers = [
-        received(answer(room, request("jam", seed, share=share))).tobytes()
+        received(answer(engine, request("jam", seed, share=share))).tobytes()
         for seed in (1, 2)
         for share in (0.5, 1.0)
     ]
@@ -112,10 +112,10 @@ def test_seeds_differ_and_so_do_parameters(room: ChannelRoom) -> None:
     ],
 )
 def test_bad_requests_name_the_field(
-    room: ChannelRoom, name: str, parameters: dict[str, float], match: str
+    engine: ChannelEngine, name: str, parameters: dict[str, float], match: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=match):
-        answer(room, request(name, **parameters))
+        answer(engine, request(name, **parameters))
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,11 @@ def test_bad_requests_name_the_field(
         ("huge", "not finite"),
     ],
 )
-def test_bad_answers_of_a_plugin_are_its_fault(room: ChannelRoom, name: str, match: str) -> None:
+def test_bad_answers_of_a_plugin_are_its_fault(
+    engine: ChannelEngine, name: str, match: str
+) -> None:
     with pytest.raises(RemoteError, match=match):
-        answer(room, request(name))
+        answer(engine, request(name))
 
 
 def test_in_one_process_functions_are_given_as_they_are(bundles: Path) -> None:
@@ -143,14 +145,14 @@ def test_in_one_process_functions_are_given_as_they_are(bundles: Path) -> None:
 
 def test_a_service_without_plugins_says_so() -> None:
     with pytest.raises(InvalidInputError, match="this service has no plug-in"):
-        answer(ChannelRoom(ChannelSettings()), request("rotate"))
+        answer(ChannelEngine(ChannelSettings()), request("rotate"))
 
 
-def test_a_plugin_on_torch_gets_the_same(room: ChannelRoom) -> None:
-    torch_room = ChannelRoom(ChannelSettings(backend="torch"), plugins=PLUGINS)
+def test_a_plugin_on_torch_gets_the_same(engine: ChannelEngine) -> None:
+    torch_engine = ChannelEngine(ChannelSettings(backend="torch"), plugins=PLUGINS)
     one = request("jam", share=0.5)
     np.testing.assert_allclose(
-        received(answer(torch_room, one)), received(answer(room, one)), rtol=1e-6
+        received(answer(torch_engine, one)), received(answer(engine, one)), rtol=1e-6
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The channel's room, in process: what is computed, whatever the batch and the backend."""
+"""The channel's engine, in process: what is computed, whatever the batch and the backend."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import pytest
 
 from channel.noise import Stream, unit_noise_rows
 from channel.physics import normalize_power
-from channel.service import ChannelRoom
+from channel.service import ChannelEngine
 from genjscc.errors import InvalidInputError
-from genjscc.serving.room import answer, answer_many
-from genjscc.settings import ChannelSettings
+from genjscc.serving.engine import answer, answer_many
+from genjscc.serving.settings import ChannelSettings
 from genjscc.v1 import channel_pb2, codeword_pb2
 from genjscc.wire.tensors import complex_from_message, complex_to_message
 
 
 @pytest.fixture(scope="module")
-def room() -> ChannelRoom:
-    return ChannelRoom(ChannelSettings())
+def engine() -> ChannelEngine:
+    return ChannelEngine(ChannelSettings())
 
 
 def symbols(k: int = 64, seed: int = 1) -> Any:
@@ -52,9 +52,9 @@ def received_of(response: channel_pb2.TransmitResponse) -> Any:
     return complex_from_message(response.received.symbols, field="received", max_size=2**20)
 
 
-def test_answer_says_what_happened(room: ChannelRoom) -> None:
+def test_answer_says_what_happened(engine: ChannelEngine) -> None:
     z = symbols(4096)
-    response = answer(room, request_for(z, 7.0, seed=5))
+    response = answer(engine, request_for(z, 7.0, seed=5))
     assert response.seed == 5
     assert response.measured_power == pytest.approx(1.0, rel=1e-6)
     assert response.measured_snr_db == pytest.approx(7.0, abs=0.5)
@@ -65,24 +65,24 @@ def test_answer_says_what_happened(room: ChannelRoom) -> None:
     assert response.measured_snr_db == pytest.approx(measured, abs=1e-3)
 
 
-def test_noiseless_needs_no_snr_and_delivers(room: ChannelRoom) -> None:
+def test_noiseless_needs_no_snr_and_delivers(engine: ChannelEngine) -> None:
     z = symbols()
-    response = answer(room, request_for(z, None, model=NOISELESS))
+    response = answer(engine, request_for(z, None, model=NOISELESS))
     np.testing.assert_array_equal(received_of(response), normalize_power(z[None])[0])
     assert response.measured_snr_db == float("inf")
 
 
-def test_scale_of_the_sender_does_not_matter(room: ChannelRoom) -> None:
-    loud = answer(room, request_for(symbols() * np.float32(1e6)))
+def test_scale_of_the_sender_does_not_matter(engine: ChannelEngine) -> None:
+    loud = answer(engine, request_for(symbols() * np.float32(1e6)))
     np.testing.assert_allclose(
-        received_of(loud), received_of(answer(room, request_for(symbols()))), rtol=1e-4, atol=1e-6
+        received_of(loud), received_of(answer(engine, request_for(symbols()))), rtol=1e-4, atol=1e-6
     )
 
 
-def test_service_and_receiver_equalise_alike(room: ChannelRoom) -> None:
+def test_service_and_receiver_equalise_alike(engine: ChannelEngine) -> None:
     z = symbols(50)
-    forced = answer(room, request_for(z, 20.0, model=fading(0.5, 8, FORCED)))
-    left = answer(room, request_for(z, 20.0, model=fading(0.5, 8, NONE)))
+    forced = answer(engine, request_for(z, 20.0, model=fading(0.5, 8, FORCED)))
+    left = answer(engine, request_for(z, 20.0, model=fading(0.5, 8, NONE)))
     gains = complex_from_message(left.state.gains, field="gains", max_size=100)
     assert gains.shape == (7,)
     assert left.state.block_length == 8
@@ -92,38 +92,38 @@ def test_service_and_receiver_equalise_alike(room: ChannelRoom) -> None:
     assert left.measured_snr_db == forced.measured_snr_db
 
 
-def test_block_length_0_is_one_gain_for_the_codeword(room: ChannelRoom) -> None:
-    response = answer(room, request_for(symbols(30), model=fading(0.0, 0, NONE)))
+def test_block_length_0_is_one_gain_for_the_codeword(engine: ChannelEngine) -> None:
+    response = answer(engine, request_for(symbols(30), model=fading(0.0, 0, NONE)))
     assert list(response.state.gains.shape) == [1]
     assert response.state.block_length == 30
 
 
-def test_drawn_seed_gives_the_same_again(room: ChannelRoom) -> None:
-    first = answer(room, request_for(symbols(), seed=None))
-    other = answer(room, request_for(symbols(), seed=None))
-    again = answer(room, request_for(symbols(), seed=first.seed))
+def test_drawn_seed_gives_the_same_again(engine: ChannelEngine) -> None:
+    first = answer(engine, request_for(symbols(), seed=None))
+    other = answer(engine, request_for(symbols(), seed=None))
+    again = answer(engine, request_for(symbols(), seed=first.seed))
     assert first.seed != other.seed
     assert again.received == first.received
 
 
-def test_batched_equals_alone(room: ChannelRoom) -> None:
+def test_batched_equals_alone(engine: ChannelEngine) -> None:
     requests = [
         request_for(symbols(40, i), float(i), seed=i, model=fading(1.0, 8) if i % 3 else None)
         for i in range(12)
     ]
-    together = answer_many(room, requests, max_batch=5)
+    together = answer_many(engine, requests, max_batch=5)
     for request, response in zip(requests, together, strict=True):
-        alone = answer(room, request)
+        alone = answer(engine, request)
         assert not isinstance(response, Exception)
         assert response.received == alone.received
         assert response.measured_snr_db == alone.measured_snr_db
 
 
-def test_torch_backend_gives_the_same_noise(room: ChannelRoom) -> None:
-    torch_room = ChannelRoom(ChannelSettings(backend="torch"))
+def test_torch_backend_gives_the_same_noise(engine: ChannelEngine) -> None:
+    torch_engine = ChannelEngine(ChannelSettings(backend="torch"))
     for model in (None, NOISELESS, fading(0.0, 8), fading(3.0, 5, NONE)):
         request = request_for(symbols(), 12.0, model=model)
-        here, there = answer(room, request), answer(torch_room, request)
+        here, there = answer(engine, request), answer(torch_engine, request)
         np.testing.assert_allclose(received_of(there), received_of(here), rtol=5e-6, atol=1e-6)
         assert there.measured_snr_db == pytest.approx(here.measured_snr_db, abs=1e-3)
 
@@ -143,16 +143,16 @@ def test_torch_backend_gives_the_same_noise(room: ChannelRoom) -> None:
         ({"model": fading(0.0, 0, 99)}, "model.fading.equalization"),
     ],
 )
-def test_bad_requests_name_their_field(room: ChannelRoom, change: Any, field: str) -> None:
+def test_bad_requests_name_their_field(engine: ChannelEngine, change: Any, field: str) -> None:
     arguments = {"z": symbols(), **change}
     with pytest.raises(InvalidInputError) as caught:
-        answer(room, request_for(**arguments))
+        answer(engine, request_for(**arguments))
     assert caught.value.field == field
 
 
 def test_unknown_device_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="device"):
-        ChannelRoom(ChannelSettings(backend="torch", device="abacus"))
+        ChannelEngine(ChannelSettings(backend="torch", device="abacus"))
 
 
 def test_needs_no_torch() -> None:
@@ -164,19 +164,19 @@ class Blocked:
             raise ImportError(f"{name} is blocked")
 sys.meta_path.insert(0, Blocked())
 import numpy as np
-from channel.service import ChannelRoom, channel_service
+from channel.service import ChannelEngine, channel_service
 from genjscc.errors import MissingExtraError
-from genjscc.serving.room import answer
+from genjscc.serving.engine import answer
 from genjscc.serving.server import Server
-from genjscc.settings import ChannelSettings
+from genjscc.serving.settings import ChannelSettings
 from genjscc.v1 import channel_pb2, codeword_pb2
 from genjscc.wire.tensors import complex_to_message
 Server(channel_service(ChannelSettings()), ChannelSettings())
 codeword = codeword_pb2.Codeword(symbols=complex_to_message(np.ones(100, np.complex64)))
 request = channel_pb2.TransmitRequest(codeword=codeword, snr_db=3, seed=1)
-assert answer(ChannelRoom(ChannelSettings()), request).measured_power == 1
+assert answer(ChannelEngine(ChannelSettings()), request).measured_power == 1
 try:
-    ChannelRoom(ChannelSettings(backend="torch"))
+    ChannelEngine(ChannelSettings(backend="torch"))
 except MissingExtraError:
     print("ok")
 """

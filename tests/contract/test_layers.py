@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,8 @@ LAYERS: list[tuple[str, ...]] = [
     (
         *("genjscc.addresses", "genjscc.display", "genjscc.environment", "genjscc.repository"),
         *("genjscc.v1", "genjscc.errors", "genjscc.limits", "genjscc.wire", "genjscc.layers"),
-        *(
-            "genjscc.images",
-            "genjscc.photos",
-            "genjscc.settings",
-            "genjscc.bundles",
-            "genjscc.serving",
-        ),
-        "genjscc.client",
-        # Distortion: what training minimises, and what an inversion does.
-        *("genjscc.training.losses", "genjscc.training.perceptual_features"),
+        *("genjscc.pixels", "genjscc.photos", "genjscc.bundles", "genjscc.serving"),
+        *("genjscc.client", "genjscc.quality"),
     ),
     ("channel",),
     ("transmitter",),
@@ -37,7 +30,10 @@ FOLDERS = ("genjscc", "channel", "transmitter", "receiver")
 SERVICE_USERS = {"channel.__main__", "transmitter.__main__", "receiver.__main__"} | {
     "genjscc.client.local"
 }
-TORCH_FREE = ("genjscc.wire", "genjscc.errors", "genjscc.limits", "genjscc.settings", "channel")
+TORCH_FREE = (
+    *("genjscc.wire", "genjscc.errors", "genjscc.limits", "genjscc.serving.settings"),
+    "channel",
+)
 
 
 def module_name(path: Path) -> str:
@@ -88,6 +84,26 @@ def test_imports_point_down(module: str) -> None:
             assert module in SERVICE_USERS, f"{module} imports {target}"
         if module.startswith(TORCH_FREE) and module != "channel.backends":
             assert target.split(".")[0] not in ("torch", "safetensors"), module
+
+
+def test_the_receiver_needs_neither_training_nor_evaluation() -> None:
+    for module, path in MODULES.items():
+        if module.startswith("receiver"):
+            for target in imports(path):
+                assert not target.startswith(("genjscc.training", "genjscc.evaluation")), module
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports inside functions and for type checkers count as well."""
+    targets = {
+        module: (imports(path) & MODULES.keys()) - {module, "genjscc"}
+        for module, path in MODULES.items()
+        if module != "genjscc"
+    }
+    try:
+        tuple(TopologicalSorter(targets).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 def test_the_rule_sees_the_code() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from genjscc.client.security import Security
 from genjscc.serving.metrics import Metrics
-from genjscc.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
+from genjscc.serving.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "docs" / "operations.md").read_text()

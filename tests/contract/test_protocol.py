@@ -14,7 +14,7 @@ import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 
 from channel.service import ChannelServicer
-from genjscc.client import aio, exchange, pipeline, transport
+from genjscc.client import aio, pipeline, protocol, transport
 from genjscc.v1 import channel_pb2, receiver_pb2, transmitter_pb2
 from receiver.service import ReceiverServicer
 from transmitter.service import TransmitterServicer
@@ -53,7 +53,7 @@ def test_every_call_has_a_handler(service: ServiceDescriptor, servicer: Any) -> 
 
 @pytest.mark.parametrize(("service", "name"), CALLS)
 def test_every_call_has_a_client(service: ServiceDescriptor, name: str) -> None:
-    source = "".join(inspect.getsource(m) for m in (aio, exchange, pipeline, transport))
+    source = "".join(inspect.getsource(m) for m in (aio, pipeline, protocol, transport))
     role = service.name.removesuffix("Service").lower()
     assert f"{role}.{name}" in source
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from genjscc.deploy.project import Project, free_ports_settings
 from genjscc.errors import GenJSCCError
+from genjscc.launch.containers import Project, free_ports_settings
 from genjscc.repository import REPOSITORY
 
 NAME = "genjscc-test"

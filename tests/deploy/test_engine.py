@@ -26,8 +26,8 @@ from PIL import Image
 
 from genjscc import Link, LocalLink
 from genjscc.client.security import Security
-from genjscc.deploy.project import PROMETHEUS, PROMETHEUS_PORT, Project, free_ports_settings
 from genjscc.errors import InvalidInputError, UnavailableError
+from genjscc.launch.containers import PROMETHEUS, PROMETHEUS_PORT, Project, free_ports_settings
 from genjscc.photos import load_square, sample_photos
 from genjscc.v1 import channel_pb2, channel_pb2_grpc, codeword_pb2
 from genjscc.wire.tensors import complex_to_message
@@ -175,7 +175,7 @@ def test_an_image_holds_what_it_needs(role: str, project: Project) -> None:
 
 
 def test_inversion_has_its_perceptual_distance(project: Project) -> None:
-    script = "from genjscc.training.losses import perceptual; perceptual('st-lpips-vgg')"
+    script = "from genjscc.quality.perceptual import perceptual; perceptual('st-lpips-vgg')"
     code, text = inside(project, "receiver", "python", "-c", script)
     assert code == 0, text
 

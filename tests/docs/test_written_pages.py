@@ -59,7 +59,7 @@ NOT_RUN = {
     'genjscc export runs/mine mine --domain "my photos" --licence "mine"': _RESULT,
     "genjscc demo --model mine": _RESULT,
     'genjscc convert-stylegan2 generator.pt models/my-stylegan2 --domain faces --licence "..."': (
-        "needs a checkpoint; tests/genjscc/cli/test_convert.py runs it"
+        "needs a checkpoint; tests/genjscc/cli/commands/test_convert.py runs it"
     ),
     "genjscc train generative configs/train/generative_faces64.yaml runs/generative": _HOURS,
     'genjscc export runs/generative faces64-generative --domain faces --licence "..."': _RESULT,

@@ -23,8 +23,8 @@ from real_services import REPOSITORY, ServiceProcess, Services
 from tiny_bundles import SINGLE
 
 from genjscc import LocalLink
-from genjscc.evaluation.psnr import psnr_db
 from genjscc.photos import load_square, sample_photos
+from genjscc.quality.psnr import psnr_db
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page

@@ -8,13 +8,13 @@ import socket
 import urllib.request
 
 import pytest
-from fake_rooms import FakeRoom, fake_service
+from fake_engines import FakeEngine, fake_service
 
 from genjscc import AsyncLink
 from genjscc.addresses import bare_host, grpc_target, hosts_of, is_loopback, joined
 from genjscc.errors import InvalidInputError
 from genjscc.serving.server import Server
-from genjscc.settings import ServiceSettings
+from genjscc.serving.settings import ServiceSettings
 
 
 def has_ipv6() -> bool:
@@ -76,7 +76,7 @@ def test_a_service_listens_on_a_host(host: str) -> None:
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 async def test_services_and_their_metrics_listen_on_ipv6(host: str) -> None:
-    server = Server(fake_service(FakeRoom()), ServiceSettings(host=host))
+    server = Server(fake_service(FakeEngine()), ServiceSettings(host=host))
     await server.start()
     try:
         async with AsyncLink(**dict.fromkeys(("channel",), f"[::1]:{server.port}")) as link:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from genjscc.environment import unknown_variables
-from genjscc.settings import ChannelSettings, misspelt_variables, read_settings
+from genjscc.serving.settings import ChannelSettings, misspelt_variables, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 

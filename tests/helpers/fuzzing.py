@@ -27,17 +27,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from raw_http2 import conversation
 
-from channel.service import ChannelRoom
-from genjscc.client.exchange import decode_request, read_transmission, transmit_request
+from channel.service import ChannelEngine
 from genjscc.client.options import Fading, Noiseless, Options, PluginChannel
+from genjscc.client.protocol import decode_request, read_transmission, transmit_request
 from genjscc.errors import GenJSCCError
 from genjscc.limits import Limits
-from genjscc.serving.room import answer
-from genjscc.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
+from genjscc.serving.engine import answer
+from genjscc.serving.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
 from genjscc.v1 import channel_pb2, model_pb2, receiver_pb2, tensor_pb2, transmitter_pb2
 from genjscc.wire.codewords import codeword_from_message
-from receiver.service import ReceiverRoom
-from transmitter.service import TransmitterRoom
+from receiver.service import ReceiverEngine
+from transmitter.service import TransmitterEngine
 
 ANSWER_S = 30.0
 AT_A_TIME = 16
@@ -178,13 +178,13 @@ def scaled(symbols: Any, snr_db: float, rng: Any, *, factor: float = 1.0) -> Any
 
 
 class Seeds:
-    """Rooms, and good messages of each call to start from."""
+    """Engines, and good messages of each call to start from."""
 
     def __init__(self, bundles: Path | None) -> None:
         models: dict[str, Any] = {} if bundles is None else {"bundles": bundles}
-        self.transmitter = TransmitterRoom(TransmitterSettings(**models))
-        self.channel = ChannelRoom(ChannelSettings(), plugins={"scaled": scaled})
-        self.receiver = ReceiverRoom(ReceiverSettings(**models))
+        self.transmitter = TransmitterEngine(TransmitterSettings(**models))
+        self.channel = ChannelEngine(ChannelSettings(), plugins={"scaled": scaled})
+        self.receiver = ReceiverEngine(ReceiverSettings(**models))
         pixels = np.random.default_rng(0).integers(0, 256, (16, 32, 3), dtype=np.uint8)
         raw = tensor_pb2.RawImage(height=16, width=32, rgb=pixels.tobytes())
         images = [tensor_pb2.Image(raw=raw)]
@@ -244,7 +244,7 @@ class Findings:
 
 
 def fuzz_checks(seeds: Seeds, count: int, first_seed: int, findings: Findings) -> None:
-    """The rooms' `prepare`, without a network."""
+    """The engines' `prepare`, without a network."""
     targets: list[tuple[str, Callable[[Any], object], list[Any]]] = [
         ("transmitter.prepare", seeds.transmitter.prepare, seeds.encode),
         ("channel.prepare", seeds.channel.prepare, seeds.transmit),

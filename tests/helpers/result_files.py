@@ -9,8 +9,8 @@ from typing import Any
 
 from genjscc.evaluation.receiver_time import TimedFile, TimedRecord
 from genjscc.evaluation.records import Record, ResultFile, write_results
-from genjscc.evaluation.separation_records import SeparationFile, SeparationRecord
-from genjscc.evaluation.statistics import Mean
+from genjscc.evaluation.separation.records import SeparationFile, SeparationRecord
+from genjscc.quality.statistics import Mean
 
 SNRS = (-5.0, 0.0, 5.0)
 RATIOS = ("1/768", "1/192")

@@ -10,11 +10,11 @@ from torch import nn
 
 from genjscc.bundles.config import BundleConfig
 from genjscc.bundles.store import write_bundle
-from genjscc.training.stylegan2_codes import CodeEncoder, fit_basis, start_mapping
+from genjscc.training.stylegan2.codes import CodeEncoder, fit_basis, start_mapping
 from receiver.deepjscc import Decoder
 from receiver.generative import LatentDecoder, LatentSpace
-from receiver.stylegan2 import Generator
-from receiver.stylegan2_checkpoints import save_bundle
+from receiver.stylegan2.checkpoints import save_bundle
+from receiver.stylegan2.generator import Generator
 from transmitter.encoder import Encoder
 
 RATES = {"1/768": 2, "1/192": 8, "1/48": 32}

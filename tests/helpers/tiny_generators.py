@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from receiver.stylegan2 import Generator
+from receiver.stylegan2.generator import Generator
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 NAME = "stylegan2_rosinality_32"

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from receiver.deepjscc import Decoder
 from receiver.forward import ForwardOperator
-from receiver.inverse import Inversion, Problem, step
+from receiver.inverse.optimiser import Inversion, Problem, step
 from transmitter.encoder import Encoder
 
 

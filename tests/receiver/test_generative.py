@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GenerativeJSCC decoder, and the receiver's room that serves it beside DeepJSCC."""
+"""The GenerativeJSCC decoder, and the receiver's engine that serves it beside DeepJSCC."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from genjscc import LocalLink
 from genjscc.bundles.store import find_bundles
 from genjscc.errors import BundleError, InvalidInputError, UnsupportedError
 from genjscc.limits import Limits
-from genjscc.serving.room import answer, answer_many
-from genjscc.settings import ReceiverSettings
+from genjscc.serving.engine import answer, answer_many
+from genjscc.serving.settings import ReceiverSettings
 from genjscc.v1 import model_pb2, receiver_pb2, tensor_pb2
 from genjscc.wire.codewords import Codeword, codeword_to_message
 from genjscc.wire.images import rgb_from_message
 from receiver.generative import GenerativeDecoder, LatentDecoder, fed_noise_inputs
 from receiver.models import load_decoder
-from receiver.service import ReceiverRoom
-from receiver.stylegan2 import Generator
+from receiver.service import ReceiverEngine
+from receiver.stylegan2.generator import Generator
 
 SIZE = (64, 64)
 
@@ -178,15 +178,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def room(root: Path) -> ReceiverRoom:
-    made = ReceiverRoom(ReceiverSettings(bundles=root))
+def engine(root: Path) -> ReceiverEngine:
+    made = ReceiverEngine(ReceiverSettings(bundles=root))
     made.warm_up()
     return made
 
 
-def request_for(room: ReceiverRoom, name: str = GENERATIVE, **changes: Any) -> Any:
+def request_for(engine: ReceiverEngine, name: str = GENERATIVE, **changes: Any) -> Any:
     fields: dict[str, Any] = {"size": SIZE, "seed": 1, "snr_db": 0.0, **changes}
-    pair_id = {model.name: model.pair_id for model in room.catalogue.messages()}[name]
+    pair_id = {model.name: model.pair_id for model in engine.catalogue.messages()}[name]
     rate, channels = ("1/192", 8) if name == SINGLE else ("1/48", 32)
     rows, columns = (-(-side // 16) for side in fields["size"])
     received = Codeword(
@@ -207,48 +207,48 @@ def pixels(response: receiver_pb2.DecodeResponse) -> Any:
     return rgb_from_message(response.image, limits=Limits()).astype(int)
 
 
-def test_both_schemes_are_offered_and_the_generator_is_loaded_once(room: ReceiverRoom) -> None:
-    schemes = {model.name: model.scheme for model in room.catalogue.messages()}
+def test_both_schemes_are_offered_and_the_generator_is_loaded_once(engine: ReceiverEngine) -> None:
+    schemes = {model.name: model.scheme for model in engine.catalogue.messages()}
     assert schemes == {
         SINGLE: model_pb2.SCHEME_DEEP_JSCC,
         GENERATIVE: model_pb2.SCHEME_GENERATIVE_JSCC,
         "tiny-wplus": model_pb2.SCHEME_GENERATIVE_JSCC,
     }
-    offered = {model.name: list(model.schemes) for model in room.models()}
+    offered = {model.name: list(model.schemes) for model in engine.models()}
     assert offered[SINGLE] == [model_pb2.SCHEME_DEEP_JSCC, model_pb2.SCHEME_INVERSE_JSCC]
     assert offered[GENERATIVE] == [model_pb2.SCHEME_GENERATIVE_JSCC]
-    networks = [room.catalogue.by_name(name).network for name in (GENERATIVE, "tiny-wplus")]
+    networks = [engine.catalogue.by_name(name).network for name in (GENERATIVE, "tiny-wplus")]
     assert isinstance(networks[0], GenerativeDecoder)
     assert isinstance(networks[1], GenerativeDecoder)
     assert networks[0].generator is networks[1].generator
 
 
-def test_the_scheme_is_the_pairs_own_and_no_other(room: ReceiverRoom) -> None:
+def test_the_scheme_is_the_pairs_own_and_no_other(engine: ReceiverEngine) -> None:
     for scheme in (0, model_pb2.SCHEME_GENERATIVE_JSCC):
-        response = answer(room, request_for(room, scheme=scheme))
+        response = answer(engine, request_for(engine, scheme=scheme))
         assert response.scheme == model_pb2.SCHEME_GENERATIVE_JSCC
         assert pixels(response).shape == (64, 64, 3)
     with pytest.raises(UnsupportedError, match=r"SCHEME_DEEP_JSCC; .* SCHEME_GENERATIVE_JSCC"):
-        answer(room, request_for(room, scheme=model_pb2.SCHEME_DEEP_JSCC))
+        answer(engine, request_for(engine, scheme=model_pb2.SCHEME_DEEP_JSCC))
     with pytest.raises(UnsupportedError, match=f"model {SINGLE!r} offers SCHEME_DEEP_JSCC"):
-        answer(room, request_for(room, SINGLE, scheme=model_pb2.SCHEME_GENERATIVE_JSCC))
+        answer(engine, request_for(engine, SINGLE, scheme=model_pb2.SCHEME_GENERATIVE_JSCC))
 
 
-def test_served_in_batches_as_alone(room: ReceiverRoom) -> None:
+def test_served_in_batches_as_alone(engine: ReceiverEngine) -> None:
     requests = [
-        request_for(room, name, seed=i, snr_db=float(i))
+        request_for(engine, name, seed=i, snr_db=float(i))
         for i, name in enumerate([GENERATIVE, SINGLE, GENERATIVE, "tiny-wplus", GENERATIVE])
     ]
-    for request, response in zip(requests, answer_many(room, requests, 16), strict=True):
+    for request, response in zip(requests, answer_many(engine, requests, 16), strict=True):
         assert not isinstance(response, Exception)
-        assert np.abs(pixels(response) - pixels(answer(room, request))).max() <= 1
+        assert np.abs(pixels(response) - pixels(answer(engine, request))).max() <= 1
 
 
-def test_only_the_generators_size_is_carried(room: ReceiverRoom, root: Path) -> None:
-    padded = answer(room, request_for(room, size=(60, 50)))
+def test_only_the_generators_size_is_carried(engine: ReceiverEngine, root: Path) -> None:
+    padded = answer(engine, request_for(engine, size=(60, 50)))
     assert pixels(padded).shape == (60, 50, 3)
     with pytest.raises(InvalidInputError, match=r"80x40 pixels; .* images of 64x64 only"):
-        answer(room, request_for(room, size=(40, 80)))
+        answer(engine, request_for(engine, size=(40, 80)))
     with (
         LocalLink(bundles=root) as link,
         pytest.raises(InvalidInputError, match=r"image: got 80x40 .* 64x64 only"),

@@ -10,7 +10,7 @@ from tiny_generators import tiny_generator
 from genjscc.bundles.store import find_bundles
 from genjscc.errors import BundleError
 from receiver.models import Generators
-from receiver.stylegan2_checkpoints import save_bundle
+from receiver.stylegan2.checkpoints import save_bundle
 
 
 @pytest.fixture

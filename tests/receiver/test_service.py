@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The receiver's room, in process."""
+"""The receiver's engine, in process."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from tiny_bundles import MULTI, RATES, SINGLE
 from channel.noise import unit_complex_gaussian
 from genjscc.errors import InvalidInputError, UnsupportedError, WrongPairError
 from genjscc.limits import Limits
-from genjscc.serving.room import answer, answer_many
-from genjscc.settings import ReceiverSettings
+from genjscc.serving.engine import answer, answer_many
+from genjscc.serving.settings import ReceiverSettings
 from genjscc.v1 import channel_pb2, model_pb2, receiver_pb2, tensor_pb2
 from genjscc.wire.codewords import Codeword, codeword_to_message
 from genjscc.wire.images import rgb_from_message
 from genjscc.wire.tensors import complex_to_message
-from receiver.service import ReceiverRoom
+from receiver.service import ReceiverEngine
 
 
 @pytest.fixture(scope="module")
-def room(bundles: Path) -> ReceiverRoom:
-    return ReceiverRoom(ReceiverSettings(bundles=bundles))
+def engine(bundles: Path) -> ReceiverEngine:
+    return ReceiverEngine(ReceiverSettings(bundles=bundles))
 
 
 @pytest.fixture(scope="module")
-def pairs(room: ReceiverRoom) -> dict[str, str]:
-    return {model.name: model.pair_id for model in room.catalogue.messages()}
+def pairs(engine: ReceiverEngine) -> dict[str, str]:
+    return {model.name: model.pair_id for model in engine.catalogue.messages()}
 
 
 def codeword(
@@ -52,61 +52,61 @@ def pixels(response: receiver_pb2.DecodeResponse) -> Any:
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (17, 15), (48, 40), (5, 90)])
 @pytest.mark.parametrize("rate", RATES)
 def test_any_image_size(
-    room: ReceiverRoom, pairs: dict[str, str], size: tuple[int, int], rate: str
+    engine: ReceiverEngine, pairs: dict[str, str], size: tuple[int, int], rate: str
 ) -> None:
-    response = answer(room, request_for(codeword(pairs[MULTI], size, rate)))
+    response = answer(engine, request_for(codeword(pairs[MULTI], size, rate)))
     assert pixels(response).shape == (*size, 3)
     assert response.model == MULTI
     assert response.scheme == model_pb2.SCHEME_DEEP_JSCC
 
 
-def test_png_and_raw_are_the_same_image(room: ReceiverRoom, pairs: dict[str, str]) -> None:
-    raw = answer(room, request_for(codeword(pairs[MULTI])))
+def test_png_and_raw_are_the_same_image(engine: ReceiverEngine, pairs: dict[str, str]) -> None:
+    raw = answer(engine, request_for(codeword(pairs[MULTI])))
     for format_ in (tensor_pb2.IMAGE_FORMAT_PNG, tensor_pb2.IMAGE_FORMAT_UNSPECIFIED):
-        png = answer(room, request_for(codeword(pairs[MULTI]), format=format_))
+        png = answer(engine, request_for(codeword(pairs[MULTI]), format=format_))
         assert png.image.encoded.startswith(b"\x89PNG")
         np.testing.assert_array_equal(pixels(png), pixels(raw))
 
 
-def test_only_small_raw_images_are_quick(room: ReceiverRoom, pairs: dict[str, str]) -> None:
+def test_only_small_raw_images_are_quick(engine: ReceiverEngine, pairs: dict[str, str]) -> None:
     small = request_for(codeword(pairs[MULTI]))
-    assert room.is_quick(small)
-    assert not room.is_quick(request_for(codeword(pairs[MULTI]), format=0))
-    assert not room.is_quick(request_for(codeword(pairs[MULTI], (512, 512))))
+    assert engine.is_quick(small)
+    assert not engine.is_quick(request_for(codeword(pairs[MULTI]), format=0))
+    assert not engine.is_quick(request_for(codeword(pairs[MULTI], (512, 512))))
     inverse = model_pb2.SCHEME_INVERSE_JSCC
-    assert not room.is_quick(request_for(codeword(pairs[MULTI]), scheme=inverse))
+    assert not engine.is_quick(request_for(codeword(pairs[MULTI]), scheme=inverse))
     small.state.gains.data = bytes(1 << 20)
-    assert not room.is_quick(small)
+    assert not engine.is_quick(small)
     small.ClearField("state")
     small.received.symbols.data = bytes(1 << 20)
-    assert not room.is_quick(small)
+    assert not engine.is_quick(small)
 
 
-def test_the_pair_chooses_the_model(room: ReceiverRoom, pairs: dict[str, str]) -> None:
-    assert answer(room, request_for(codeword(pairs[SINGLE], rate="1/192"))).model == SINGLE
+def test_the_pair_chooses_the_model(engine: ReceiverEngine, pairs: dict[str, str]) -> None:
+    assert answer(engine, request_for(codeword(pairs[SINGLE], rate="1/192"))).model == SINGLE
 
 
-def test_batched_equals_alone(room: ReceiverRoom, pairs: dict[str, str]) -> None:
+def test_batched_equals_alone(engine: ReceiverEngine, pairs: dict[str, str]) -> None:
     requests = [
         request_for(codeword(pairs[MULTI], (40 + i, 30), rate, seed=i), snr_db=float(i))
         for i in range(5)
         for rate in RATES
     ]
-    for request, response in zip(requests, answer_many(room, requests, 16), strict=True):
+    for request, response in zip(requests, answer_many(engine, requests, 16), strict=True):
         assert not isinstance(response, Exception)
         # 1e-5 in [0, 1] may tip a rounding, no more.
-        assert np.abs(pixels(response) - pixels(answer(room, request))).max() <= 1
+        assert np.abs(pixels(response) - pixels(answer(engine, request))).max() <= 1
 
 
-def test_told_snr_goes_before_the_headers(room: ReceiverRoom, pairs: dict[str, str]) -> None:
+def test_told_snr_goes_before_the_headers(engine: ReceiverEngine, pairs: dict[str, str]) -> None:
     received = codeword(pairs[MULTI])
-    at_header, told = (answer(room, request_for(received, snr_db=s)) for s in (None, 0.0))
+    at_header, told = (answer(engine, request_for(received, snr_db=s)) for s in (None, 0.0))
     np.testing.assert_array_equal(pixels(at_header), pixels(told))
-    other = answer(room, request_for(received, snr_db=20.0))
+    other = answer(engine, request_for(received, snr_db=20.0))
     assert (pixels(other) != pixels(told)).any()
 
 
-def test_gains_are_divided_out(room: ReceiverRoom, pairs: dict[str, str]) -> None:
+def test_gains_are_divided_out(engine: ReceiverEngine, pairs: dict[str, str]) -> None:
     received = codeword(pairs[MULTI])
     gains = unit_complex_gaussian(9, -(-received.k // 10))
     faded = Codeword(
@@ -117,16 +117,16 @@ def test_gains_are_divided_out(room: ReceiverRoom, pairs: dict[str, str]) -> Non
         0.0,
     )
     state = channel_pb2.ChannelState(gains=complex_to_message(gains), block_length=10)
-    equalised = pixels(answer(room, request_for(faded, state=state)))
-    assert np.abs(equalised - pixels(answer(room, request_for(received)))).max() <= 1
-    assert np.abs(pixels(answer(room, request_for(faded))) - equalised).max() > 1
+    equalised = pixels(answer(engine, request_for(faded, state=state)))
+    assert np.abs(equalised - pixels(answer(engine, request_for(received)))).max() <= 1
+    assert np.abs(pixels(answer(engine, request_for(faded))) - equalised).max() > 1
 
 
-def test_other_pairs_and_rates_are_refused(room: ReceiverRoom, pairs: dict[str, str]) -> None:
+def test_other_pairs_and_rates_are_refused(engine: ReceiverEngine, pairs: dict[str, str]) -> None:
     with pytest.raises(WrongPairError, match=f"got 'stranger'.*{pairs[MULTI]} .{MULTI}"):
-        answer(room, request_for(codeword("stranger")))
+        answer(engine, request_for(codeword("stranger")))
     with pytest.raises(WrongPairError, match="bandwidth_ratio: got '1/47'"):
-        answer(room, request_for(codeword(pairs[MULTI], rate="1/47")))
+        answer(engine, request_for(codeword(pairs[MULTI], rate="1/47")))
 
 
 @pytest.mark.parametrize(
@@ -134,37 +134,37 @@ def test_other_pairs_and_rates_are_refused(room: ReceiverRoom, pairs: dict[str, 
     [(2, "SCHEME_GENERATIVE_JSCC"), (77, "77")],
 )
 def test_schemes_not_offered(
-    room: ReceiverRoom, pairs: dict[str, str], scheme: int, name: str
+    engine: ReceiverEngine, pairs: dict[str, str], scheme: int, name: str
 ) -> None:
     with pytest.raises(UnsupportedError, match=f"got {name}"):
-        answer(room, request_for(codeword(pairs[MULTI]), scheme=scheme))
+        answer(engine, request_for(codeword(pairs[MULTI]), scheme=scheme))
 
 
-def test_k_must_fit_the_image(room: ReceiverRoom, pairs: dict[str, str]) -> None:
+def test_k_must_fit_the_image(engine: ReceiverEngine, pairs: dict[str, str]) -> None:
     good = codeword(pairs[MULTI])
     wrong = Codeword(good.symbols[:-1], good.pair_id, good.bandwidth_ratio, good.image_size, 0.0)
     with pytest.raises(InvalidInputError, match="k = 95; 1/48 of a 30x40 image is k = 96"):
-        answer(room, request_for(wrong))
+        answer(engine, request_for(wrong))
 
 
-def test_snr_must_come_from_somewhere(room: ReceiverRoom, pairs: dict[str, str]) -> None:
+def test_snr_must_come_from_somewhere(engine: ReceiverEngine, pairs: dict[str, str]) -> None:
     request = request_for(codeword(pairs[MULTI]))
     request.received.header.ClearField("snr_db")
     with pytest.raises(InvalidInputError, match="snr_db: is missing"):
-        answer(room, request)
+        answer(engine, request)
 
 
-def test_a_gain_of_zero_is_refused(room: ReceiverRoom, pairs: dict[str, str]) -> None:
+def test_a_gain_of_zero_is_refused(engine: ReceiverEngine, pairs: dict[str, str]) -> None:
     received = codeword(pairs[MULTI])
     gains = complex_to_message(np.zeros(1, np.complex64))
     state = channel_pb2.ChannelState(gains=gains, block_length=received.k)
     with pytest.raises(InvalidInputError, match="a gain is 0"):
-        answer(room, request_for(received, state=state))
+        answer(engine, request_for(received, state=state))
 
 
 @pytest.mark.parametrize("cause", ["symbols", "gains"])
 def test_symbols_beyond_arithmetic_are_refused_alone(
-    room: ReceiverRoom, pairs: dict[str, str], cause: str
+    engine: ReceiverEngine, pairs: dict[str, str], cause: str
 ) -> None:
     good = codeword(pairs[MULTI])
     loud = good.symbols.copy()
@@ -176,7 +176,7 @@ def test_symbols_beyond_arithmetic_are_refused_alone(
         state = channel_pb2.ChannelState(gains=complex_to_message(gains), block_length=good.k)
     bad = Codeword(loud, good.pair_id, good.bandwidth_ratio, good.image_size, 0.0)
     requests = [request_for(good), request_for(bad, state=state), request_for(good)]
-    first, failed, last = answer_many(room, requests, 16)
+    first, failed, last = answer_many(engine, requests, 16)
     assert isinstance(failed, InvalidInputError)
     assert failed.field == ("received.symbols" if cause == "symbols" else "state.gains")
     assert not isinstance(first, Exception)
@@ -186,7 +186,7 @@ def test_symbols_beyond_arithmetic_are_refused_alone(
 
 
 def test_padding_cannot_blow_an_image_up(bundles: Path, pairs: dict[str, str]) -> None:
-    small = ReceiverRoom(ReceiverSettings(bundles=bundles, max_pixels=64 * 64))
+    small = ReceiverEngine(ReceiverSettings(bundles=bundles, max_pixels=64 * 64))
     with pytest.raises(InvalidInputError, match=r"4096x16.*at most 4096"):
         answer(small, request_for(codeword(pairs[MULTI], (1, 4096), "1/768")))
 
@@ -194,7 +194,7 @@ def test_padding_cannot_blow_an_image_up(bundles: Path, pairs: dict[str, str]) -
 def test_one_pass_never_holds_more_pixels_than_one_image_may(
     bundles: Path, pairs: dict[str, str]
 ) -> None:
-    small = ReceiverRoom(ReceiverSettings(bundles=bundles, max_pixels=2 * 32 * 32))
+    small = ReceiverEngine(ReceiverSettings(bundles=bundles, max_pixels=2 * 32 * 32))
     seen: list[int] = []
     network = small.catalogue.by_name(MULTI).network
     network.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))

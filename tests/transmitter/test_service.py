@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transmitter's room, in process."""
+"""The transmitter's engine, in process."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pictures import file_of, gradient, noise
 from tiny_bundles import MULTI, RATES, SINGLE, write_tiny
 
 from genjscc.errors import BundleError, InvalidInputError, ModelNotFoundError
-from genjscc.serving.room import answer, answer_many
-from genjscc.settings import TransmitterSettings
+from genjscc.serving.engine import answer, answer_many
+from genjscc.serving.settings import TransmitterSettings
 from genjscc.v1 import tensor_pb2, transmitter_pb2
 from genjscc.wire.images import rgb_to_message
 from genjscc.wire.tensors import complex_from_message
-from transmitter.service import TransmitterRoom
+from transmitter.service import TransmitterEngine
 
 
 @pytest.fixture(scope="module")
-def room(bundles: Path) -> TransmitterRoom:
-    return TransmitterRoom(TransmitterSettings(bundles=bundles))
+def engine(bundles: Path) -> TransmitterEngine:
+    return TransmitterEngine(TransmitterSettings(bundles=bundles))
 
 
 def request_for(picture: Any = None, **fields: Any) -> transmitter_pb2.EncodeRequest:
@@ -36,8 +36,8 @@ def symbols_of(response: transmitter_pb2.EncodeResponse) -> Any:
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (17, 15), (48, 40), (5, 90)])
 @pytest.mark.parametrize("rate", RATES)
-def test_any_image_size(room: TransmitterRoom, size: tuple[int, int], rate: str) -> None:
-    response = answer(room, request_for(noise(*size), bandwidth_ratio=rate))
+def test_any_image_size(engine: TransmitterEngine, size: tuple[int, int], rate: str) -> None:
+    response = answer(engine, request_for(noise(*size), bandwidth_ratio=rate))
     header = response.codeword.header
     assert (header.image_height, header.image_width) == size
     assert header.bandwidth_ratio == rate
@@ -47,38 +47,38 @@ def test_any_image_size(room: TransmitterRoom, size: tuple[int, int], rate: str)
     assert power == pytest.approx(1.0, rel=1e-6)
 
 
-def test_padding_repeats_the_edge(room: TransmitterRoom) -> None:
+def test_padding_repeats_the_edge(engine: TransmitterEngine) -> None:
     picture = gradient(20, 30)
     padded = np.pad(picture, ((0, 12), (0, 2), (0, 0)), mode="edge")
     np.testing.assert_array_equal(
-        symbols_of(answer(room, request_for(picture))),
-        symbols_of(answer(room, request_for(padded))),
+        symbols_of(answer(engine, request_for(picture))),
+        symbols_of(answer(engine, request_for(padded))),
     )
 
 
-def test_defaults_are_the_first_model_and_its_highest_rate(room: TransmitterRoom) -> None:
-    response = answer(room, request_for())
+def test_defaults_are_the_first_model_and_its_highest_rate(engine: TransmitterEngine) -> None:
+    response = answer(engine, request_for())
     assert response.model == MULTI
     assert response.codeword.header.bandwidth_ratio == "1/48"
-    assert answer(room, request_for(model=SINGLE)).codeword.header.bandwidth_ratio == "1/192"
+    assert answer(engine, request_for(model=SINGLE)).codeword.header.bandwidth_ratio == "1/192"
 
 
-def test_batched_equals_alone(room: TransmitterRoom) -> None:
+def test_batched_equals_alone(engine: TransmitterEngine) -> None:
     requests = [
         request_for(noise(32, 48, i), snr_db=float(i - 5), bandwidth_ratio=rate, model=MULTI)
         for i in range(5)
         for rate in RATES
     ]
-    for request, response in zip(requests, answer_many(room, requests, 16), strict=True):
+    for request, response in zip(requests, answer_many(engine, requests, 16), strict=True):
         assert not isinstance(response, Exception)
-        alone = answer(room, request)
+        alone = answer(engine, request)
         assert response.codeword.header == alone.codeword.header
         np.testing.assert_allclose(symbols_of(response), symbols_of(alone), rtol=0, atol=1e-5)
 
 
-def test_file_and_pixels_are_the_same_image(room: TransmitterRoom) -> None:
+def test_file_and_pixels_are_the_same_image(engine: TransmitterEngine) -> None:
     from_file = request_for(image=tensor_pb2.Image(encoded=file_of(gradient())))
-    assert answer(room, from_file).codeword == answer(room, request_for()).codeword
+    assert answer(engine, from_file).codeword == answer(engine, request_for()).codeword
 
 
 @pytest.mark.parametrize(
@@ -93,14 +93,14 @@ def test_file_and_pixels_are_the_same_image(room: TransmitterRoom) -> None:
     ],
 )
 def test_bad_requests(
-    room: TransmitterRoom, fields: Any, error: type[Exception], told: str
+    engine: TransmitterEngine, fields: Any, error: type[Exception], told: str
 ) -> None:
     with pytest.raises(error, match=told):
-        answer(room, request_for(**fields))
+        answer(engine, request_for(**fields))
 
 
 def test_padding_cannot_blow_an_image_up(bundles: Path) -> None:
-    small = TransmitterRoom(TransmitterSettings(bundles=bundles, max_pixels=64 * 64))
+    small = TransmitterEngine(TransmitterSettings(bundles=bundles, max_pixels=64 * 64))
     answer(small, request_for(noise(64, 64)))
     # One row of 4096 pixels passes the limit as it is, and becomes sixteen.
     with pytest.raises(InvalidInputError, match=r"image: .*4096x16.*at most 4096"):
@@ -108,7 +108,7 @@ def test_padding_cannot_blow_an_image_up(bundles: Path) -> None:
 
 
 def test_one_pass_never_holds_more_pixels_than_one_image_may(bundles: Path) -> None:
-    small = TransmitterRoom(TransmitterSettings(bundles=bundles, max_pixels=2 * 32 * 32))
+    small = TransmitterEngine(TransmitterSettings(bundles=bundles, max_pixels=2 * 32 * 32))
     seen: list[int] = []
     network = small.catalogue.by_name(MULTI).network
     network.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
@@ -118,14 +118,14 @@ def test_one_pass_never_holds_more_pixels_than_one_image_may(bundles: Path) -> N
 
 
 def test_default_model_must_exist(bundles: Path) -> None:
-    chosen = TransmitterRoom(TransmitterSettings(bundles=bundles, default_model=SINGLE))
+    chosen = TransmitterEngine(TransmitterSettings(bundles=bundles, default_model=SINGLE))
     assert answer(chosen, request_for()).model == SINGLE
     with pytest.raises(BundleError, match="'nobody' is not in"):
-        TransmitterRoom(TransmitterSettings(bundles=bundles, default_model="nobody"))
+        TransmitterEngine(TransmitterSettings(bundles=bundles, default_model="nobody"))
 
 
-def test_listed_models_say_what_they_are(room: TransmitterRoom) -> None:
-    multi, single = room.catalogue.messages()
+def test_listed_models_say_what_they_are(engine: TransmitterEngine) -> None:
+    multi, single = engine.catalogue.messages()
     assert (multi.name, single.name) == (MULTI, SINGLE)
     assert list(multi.bandwidth_ratios) == ["1/768", "1/192", "1/48"]
     assert list(single.bandwidth_ratios) == ["1/192"]
@@ -137,17 +137,17 @@ def test_listed_models_say_what_they_are(room: TransmitterRoom) -> None:
 
 def test_bfloat16_is_close_and_keeps_the_power(bundles: Path, tmp_path: Path) -> None:
     write_tiny(tmp_path, SINGLE)
-    exact = TransmitterRoom(TransmitterSettings(bundles=tmp_path))
-    rough = TransmitterRoom(TransmitterSettings(bundles=tmp_path, dtype="bfloat16"))
-    a, b = (symbols_of(answer(room, request_for())) for room in (exact, rough))
+    exact = TransmitterEngine(TransmitterSettings(bundles=tmp_path))
+    rough = TransmitterEngine(TransmitterSettings(bundles=tmp_path, dtype="bfloat16"))
+    a, b = (symbols_of(answer(engine, request_for())) for engine in (exact, rough))
     assert np.mean(np.abs(b.astype(np.complex128)) ** 2) == pytest.approx(1.0, rel=1e-6)
     assert 0 < np.abs(a - b).max() < 0.2
 
 
-def test_only_small_raw_images_are_quick(room: TransmitterRoom) -> None:
-    assert room.is_quick(request_for(noise(64, 64)))
-    assert not room.is_quick(request_for(noise(512, 512)))
-    assert not room.is_quick(transmitter_pb2.EncodeRequest())
+def test_only_small_raw_images_are_quick(engine: TransmitterEngine) -> None:
+    assert engine.is_quick(request_for(noise(64, 64)))
+    assert not engine.is_quick(request_for(noise(512, 512)))
+    assert not engine.is_quick(transmitter_pb2.EncodeRequest())
     # However few its bytes are: a file may hold a huge image.
     file = tensor_pb2.Image(encoded=file_of(gradient(8, 8)))
-    assert not room.is_quick(transmitter_pb2.EncodeRequest(image=file))
+    assert not engine.is_quick(transmitter_pb2.EncodeRequest(image=file))

@@ -26,10 +26,11 @@ from real_services import REPOSITORY, Services
 
 from genjscc import diagnosis
 from genjscc.bundles.store import find_bundles
-from genjscc.cli import console, doctor, models, send, serve, train
+from genjscc.cli import console
+from genjscc.cli.commands import doctor, export, models, send, serve, train
 from genjscc.cli.json_option import add_json_option
 from genjscc.diagnosis import Finding, examine
-from genjscc.evaluation.statistics import Mean
+from genjscc.quality.statistics import Mean
 from genjscc.repository import REPOSITORY as HERE
 
 NOWHERE = "127.0.0.1:9"
@@ -54,7 +55,7 @@ def flags(services: Services, **changes: str) -> list[str]:
 
 def test_every_command_but_serve_has_the_switch() -> None:
     app = typer.Typer()
-    for part in (send, models, train, doctor, serve):
+    for part in (send, models, train, export, doctor, serve):
         part.register(app)
     program: Any = typer.main.get_command(app)
     add_json_option(program)

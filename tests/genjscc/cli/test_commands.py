@@ -17,8 +17,8 @@ from real_services import Services
 
 from genjscc import LocalLink
 from genjscc.bundles.store import find_bundles
+from genjscc.cli.commands.train import parse_overrides
 from genjscc.cli.options import ChannelName, channel_of
-from genjscc.cli.train import parse_overrides
 from genjscc.client.options import Awgn, Fading, Noiseless
 from genjscc.errors import InvalidInputError
 from genjscc.photos import load_square, sample_photos

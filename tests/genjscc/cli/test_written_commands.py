@@ -12,14 +12,16 @@ import pytest
 import typer.main
 from written_pages import commands
 
-from genjscc.cli import (
+from genjscc.cli.commands import (
     baseline,
     compare,
     convert,
     demo,
     evaluate,
+    export,
     invert,
     models,
+    receiver_time,
     report,
     samples,
     send,
@@ -27,7 +29,7 @@ from genjscc.cli import (
     up,
     web,
 )
-from genjscc.evaluation.report.missing import EXPECTED
+from genjscc.report.gaps import EXPECTED
 from genjscc.repository import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
@@ -47,8 +49,11 @@ SUGGESTED = [expected.command for expected in EXPECTED if expected.command]
 @pytest.fixture(scope="module")
 def program() -> Any:
     app = typer.Typer()
-    parts = (baseline, compare, convert, demo, evaluate, invert, models, report, send, train, up)
-    for part in (*parts, samples, web):
+    parts = (
+        *(baseline, compare, convert, demo, evaluate, export, invert, models),
+        *(receiver_time, report, samples, send, train, up, web),
+    )
+    for part in parts:
         part.register(app)
     return typer.main.get_group(app)
 

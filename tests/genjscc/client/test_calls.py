@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from fake_rooms import FakeRoom, answer_of, fake_service, request_for
+from fake_engines import FakeEngine, answer_of, fake_service, request_for
 from pictures import gradient
 
 from genjscc import AsyncLink, Security
@@ -29,7 +29,7 @@ from genjscc.errors import (
     error_from_status,
 )
 from genjscc.serving.server import Server
-from genjscc.settings import ServiceSettings
+from genjscc.serving.settings import ServiceSettings
 from genjscc.v1 import (
     channel_pb2,
     channel_pb2_grpc,
@@ -118,13 +118,13 @@ async def test_repeating_ends_and_can_be_left_out() -> None:
 
 
 async def test_replicas_take_turns_and_those_that_do_not_serve_are_passed_over() -> None:
-    rooms = [FakeRoom(), FakeRoom(), FakeRoom()]
+    engines = [FakeEngine(), FakeEngine(), FakeEngine()]
     loaded = threading.Event()
     async with AsyncExitStack() as stack:
         servers = []
-        for number, room in enumerate(rooms):
+        for number, engine in enumerate(engines):
             before = loaded.wait if number == 2 else None
-            server = Server(fake_service(room, before), ServiceSettings(metrics_port=-1))
+            server = Server(fake_service(engine, before), ServiceSettings(metrics_port=-1))
             starting = asyncio.create_task(server.start())
             stack.push_async_callback(server.stop)
             while not server.port:
@@ -137,12 +137,12 @@ async def test_replicas_take_turns_and_those_that_do_not_serve_are_passed_over()
         address = ",".join(f"127.0.0.1:{server.port}" for server in servers)
         # Which are connected at first is a matter of luck: enough calls for both to be.
         assert await transmit(address, count=60) == ["<x>"] * 60
-        used = [len(room.batches) for room in rooms]
+        used = [len(engine.batches) for engine in engines]
         assert min(used[:2]) >= 10
         assert used[2] == 0
         await servers[0].stop()
         assert await transmit(address, count=10) == ["<x>"] * 10
-        assert len(rooms[1].batches) == used[1] + 10
+        assert len(engines[1].batches) == used[1] + 10
 
 
 class Slow(transmitter_pb2_grpc.TransmitterServiceServicer):

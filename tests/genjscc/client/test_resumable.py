@@ -11,10 +11,10 @@ from typing import Any
 
 import grpc
 import pytest
-from fake_rooms import FakeRoom, answer_of, fake_service, request_for
+from fake_engines import FakeEngine, answer_of, fake_service, request_for
 
 from genjscc.client import resumable
-from genjscc.client.policy import channel_options
+from genjscc.client.channel_options import channel_options
 from genjscc.client.resumable import ResumableStream
 from genjscc.client.transport import from_rpc_error
 from genjscc.errors import (
@@ -26,7 +26,7 @@ from genjscc.errors import (
     UnavailableError,
 )
 from genjscc.serving.server import Server
-from genjscc.settings import ServiceSettings
+from genjscc.serving.settings import ServiceSettings
 from genjscc.v1 import channel_pb2, channel_pb2_grpc
 
 pytestmark = pytest.mark.timeout(60)
@@ -90,21 +90,21 @@ async def streaming(
 
 
 @asynccontextmanager
-async def serving(room: FakeRoom, **settings: Any) -> AsyncIterator[Server]:
-    server = Server(fake_service(room), ServiceSettings(metrics_port=-1, **settings))
+async def serving(engine: FakeEngine, **settings: Any) -> AsyncIterator[Server]:
+    server = Server(fake_service(engine), ServiceSettings(metrics_port=-1, **settings))
     await server.start()
     try:
         yield server
     finally:
-        room.gate.set()
+        engine.gate.set()
         await server.stop()
 
 
 async def test_a_replica_that_shuts_down_hands_over_without_losing_anything() -> None:
-    rooms = [FakeRoom(), FakeRoom()]
+    engines = [FakeEngine(), FakeEngine()]
     async with (
-        serving(rooms[0]) as first,
-        serving(rooms[1]) as second,
+        serving(engines[0]) as first,
+        serving(engines[1]) as second,
         streaming(first.port, second.port) as (stream, ends),
     ):
         servers = {0: first, 1: second}
@@ -113,20 +113,20 @@ async def test_a_replica_that_shuts_down_hands_over_without_losing_anything() ->
                 stream.submit(index, message(index))
             await ends.reach(start + 20)
             if start == 0:  # the one that is in use; the other takes over
-                busy = max(servers, key=lambda i: len(rooms[i].batches))
+                busy = max(servers, key=lambda i: len(engines[i].batches))
                 await servers[busy].stop()
         await ends.reach(200)
     assert ends.all == {index: f"<item{index}>" for index in range(200)}
-    assert all(room.batches for room in rooms)
+    assert all(engine.batches for engine in engines)
     # What had been begun was finished where it was, but for a batch whose answers met the end.
-    batches = [batch for room in rooms for batch in room.batches]
+    batches = [batch for engine in engines for batch in engine.batches]
     computed = [item for batch in batches for item in batch]
     assert len(computed) - len(set(computed)) <= max(len(batch) for batch in batches)
 
 
 async def test_a_service_that_comes_back_is_met_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resumable, "FIRST_CONTACT_S", 0.4)
-    async with serving(FakeRoom()) as server:
+    async with serving(FakeEngine()) as server:
         port = server.port
     async with streaming(port, timeout_s=0.4) as (stream, ends):
         stream.submit(0, message(0))
@@ -138,7 +138,7 @@ async def test_a_service_that_comes_back_is_met_again(monkeypatch: pytest.Monkey
         assert len(ends.errors()) == 50
         assert all(isinstance(error, UnavailableError) for error in ends.errors())
         assert "channel at test" in str(ends.all[0])
-        async with serving(FakeRoom(), port=port):
+        async with serving(FakeEngine(), port=port):
             index = 50
             while not isinstance(ends.all.get(index - 1), str):
                 stream.submit(index, message(index))
@@ -148,22 +148,22 @@ async def test_a_service_that_comes_back_is_met_again(monkeypatch: pytest.Monkey
 
 
 async def test_a_silent_service_is_given_up_and_tried_again() -> None:
-    room = FakeRoom()
-    room.gate.clear()
-    async with serving(room) as server, streaming(server.port, timeout_s=0.5) as (stream, ends):
+    engine = FakeEngine()
+    engine.gate.clear()
+    async with serving(engine) as server, streaming(server.port, timeout_s=0.5) as (stream, ends):
         stream.submit(0, message(0))
         stream.submit(1, message(1))
         await ends.reach(2)
         assert [type(error) for error in ends.errors()] == [DeadlineError] * 2
         assert "no answer for 0.5 s, 2 images waiting" in str(ends.all[0])
-        room.gate.set()
+        engine.gate.set()
         stream.submit(2, message(2))
         await ends.reach(3)
         assert ends.all[2] == "<item2>"
 
 
 async def test_an_idle_stream_is_not_taken_for_a_silent_one() -> None:
-    async with serving(FakeRoom()) as server, streaming(server.port, timeout_s=0.2) as (s, ends):
+    async with serving(FakeEngine()) as server, streaming(server.port, timeout_s=0.2) as (s, ends):
         for index in range(2):
             s.submit(index, message(index))
             await ends.reach(index + 1)
@@ -172,14 +172,14 @@ async def test_an_idle_stream_is_not_taken_for_a_silent_one() -> None:
 
 
 async def test_errors_of_items_and_of_streams_are_told_at_once() -> None:
-    async with serving(FakeRoom()) as server, streaming(server.port) as (stream, ends):
+    async with serving(FakeEngine()) as server, streaming(server.port) as (stream, ends):
         for index, text in enumerate(["good", "refuse", "crash"]):
             stream.submit(index, message(index, text))
         await ends.reach(3)
     assert ends.all[0] == "<good>"
     assert [type(error) for error in ends.errors()] == [InvalidInputError, RemoteError]
     async with (
-        serving(FakeRoom(), token="secret") as server,
+        serving(FakeEngine(), token="secret") as server,
         streaming(server.port) as (stream, ends),
     ):
         for index in range(100):
@@ -190,7 +190,7 @@ async def test_errors_of_items_and_of_streams_are_told_at_once() -> None:
 
 async def test_a_stream_that_finds_no_place_waits_for_one() -> None:
     async with (
-        serving(FakeRoom(), max_streams=1) as server,
+        serving(FakeEngine(), max_streams=1) as server,
         streaming(server.port) as (second, ends),
     ):
         async with streaming(server.port) as (first, others):

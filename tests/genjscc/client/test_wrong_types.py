@@ -35,7 +35,7 @@ from genjscc import (
     load_sigmf,
     save_sigmf,
 )
-from genjscc.client import exchange
+from genjscc.client import protocol
 from genjscc.client.checks import checked_options
 from genjscc.client.keywords import options_for
 from genjscc.errors import GenJSCCError, InvalidInputError, ModelNotFoundError
@@ -296,7 +296,7 @@ def test_numbers_of_every_library_are_numbers(local: LocalLink) -> None:
 def test_networks_are_told_what_they_know_and_that_is_said_once(
     local: LocalLink, caplog: pytest.LogCaptureFixture
 ) -> None:
-    exchange._remark_told.cache_clear()
+    protocol._remark_told.cache_clear()
     with caplog.at_level(logging.WARNING, logger="genjscc"):
         beyond = [local.send(gradient(), snr_db=40.0, seed=1, model=MULTI) for _ in range(3)]
         end = local.send(gradient(), snr_db=40.0, told_snr_db=5.0, seed=1, model=MULTI)

@@ -10,8 +10,8 @@ from photo_folders import write_photos
 from PIL import Image
 from tiny_bundles import MULTI, SINGLE
 
-from genjscc.cli.compare import compare
-from genjscc.cli.evaluate import evaluate
+from genjscc.cli.commands.compare import compare
+from genjscc.cli.commands.evaluate import evaluate
 from genjscc.errors import InvalidInputError
 from genjscc.evaluation.records import read_results
 

@@ -12,13 +12,14 @@ from PIL import Image
 from tiny_bundles import GENERATIVE, MULTI, write_tiny, write_tiny_generative
 
 from genjscc import LocalLink
-from genjscc.cli.compare import compare
-from genjscc.cli.evaluate import evaluate, load_dataset
+from genjscc.cli.commands.compare import compare
+from genjscc.cli.commands.evaluate import evaluate
+from genjscc.cli.measuring import load_dataset
 from genjscc.errors import InvalidInputError, ModelNotFoundError, UnsupportedError
 from genjscc.evaluation.paired import differences_from
 from genjscc.evaluation.records import read_results
-from genjscc.evaluation.statistics import mean_of
 from genjscc.evaluation.sweep import Cell, Meter, evaluate_cell
+from genjscc.quality.statistics import mean_of
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ from photo_folders import write_photos
 from typer.testing import CliRunner
 
 from genjscc import LocalLink
-from genjscc.cli import report
-from genjscc.cli.evaluate import load_dataset
+from genjscc.cli.commands import receiver_time, report
+from genjscc.cli.measuring import load_dataset
 from genjscc.client.inversion import Inversion
 from genjscc.evaluation.receiver_time import Machine, TimedFile, time_receiver
-from genjscc.evaluation.report.files import read_result_file
 from genjscc.evaluation.sweep import Cell, Meter
+from genjscc.report.files import read_result_file
 
 
 @pytest.fixture
@@ -79,6 +79,7 @@ def test_the_command_writes_what_the_report_reads(
     bundles: Path, photos: Path, tmp_path: Path
 ) -> None:
     app = typer.Typer()
+    receiver_time.register(app)
     report.register(app)
     results, page = tmp_path / "results", tmp_path / "page"
     given = ["receiver-time", str(photos), str(results / "time.json"), "--bundles", str(bundles)]

@@ -12,20 +12,20 @@ import pytest
 import typer.main
 
 from genjscc import LocalLink
-from genjscc.cli import baseline, evaluate
-from genjscc.cli.baseline import make_plans
-from genjscc.cli.evaluate import load_dataset
+from genjscc.cli.commands import baseline, evaluate
+from genjscc.cli.commands.baseline import make_plans
+from genjscc.cli.measuring import load_dataset
 from genjscc.client.options import Awgn
 from genjscc.errors import InvalidInputError
-from genjscc.evaluation.psnr import psnr_db
 from genjscc.evaluation.records import Record, ResultFile
-from genjscc.evaluation.report.files import read_result_file
-from genjscc.evaluation.report.glance import read_bundles
-from genjscc.evaluation.separation import evaluate_separation, mean_colour
-from genjscc.evaluation.separation_codecs import codec
-from genjscc.evaluation.separation_records import SeparationRecord
-from genjscc.evaluation.statistics import Mean, mean_of
+from genjscc.evaluation.separation.codecs import codec
+from genjscc.evaluation.separation.records import SeparationRecord
+from genjscc.evaluation.separation.sweep import evaluate_separation, mean_colour
 from genjscc.evaluation.sweep import Dataset, Meter
+from genjscc.quality.psnr import psnr_db
+from genjscc.quality.statistics import Mean, mean_of
+from genjscc.report.files import read_result_file
+from genjscc.report.summary import read_bundles
 from genjscc.repository import REPOSITORY
 
 # Enough images for an interval; a cell of thousand would take minutes.

@@ -16,13 +16,14 @@ from real_services import Services
 from typer.testing import CliRunner
 
 from genjscc import Link, LocalLink
-from genjscc.cli.evaluate import load_dataset, make_meter, parse_snrs, register
+from genjscc.cli.commands.evaluate import register
+from genjscc.cli.measuring import load_dataset, make_meter, parse_snrs
 from genjscc.errors import InvalidInputError, MissingExtraError
-from genjscc.evaluation.frechet import EffLite0Distance, InceptionDistance
 from genjscc.evaluation.linear import fit_linear
-from genjscc.evaluation.metrics import Metric
 from genjscc.evaluation.records import ResultFile, read_results, write_results
 from genjscc.evaluation.sweep import Cell, Dataset, Meter, evaluate_cell, evaluate_linear
+from genjscc.quality.frechet import EffLite0Distance, InceptionDistance
+from genjscc.quality.metrics import Metric
 from genjscc.repository import REPOSITORY
 
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from genjscc import diagnosis
-from genjscc.bundles.catalogue import Catalogue
 from genjscc.layers import precision
 from genjscc.layers.precision import arithmetic, has_bfloat16, training_precision
-from genjscc.settings import TransmitterSettings
-from receiver.inverse_config import PRESETS
+from genjscc.serving.catalogue import Catalogue
+from genjscc.serving.settings import TransmitterSettings
+from receiver.inverse.config import PRESETS
 from transmitter.models import load_encoder
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genjscc.errors import InvalidInputError
-from genjscc.launch import LocalService
+from genjscc.launch.processes import LocalService
 from genjscc.serving.cores import parse_cores
 
 OWN = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from fake_rooms import FakeRoom, answer_of
+from fake_engines import FakeEngine, answer_of
 
 from genjscc.errors import (
     DeadlineError,
@@ -21,14 +21,14 @@ from genjscc.errors import (
 from genjscc.serving.context import deadline
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
-from genjscc.settings import ServiceSettings
+from genjscc.serving.settings import ServiceSettings
 
 pytestmark = pytest.mark.timeout(30)
 
 
-async def started(room: FakeRoom, **settings: Any) -> Dispatcher[Any, Any, Any, Any]:
+async def started(engine: FakeEngine, **settings: Any) -> Dispatcher[Any, Any, Any, Any]:
     dispatcher: Dispatcher[Any, Any, Any, Any] = Dispatcher(
-        lambda: room, ServiceSettings(**settings), Metrics("test", "0")
+        lambda: engine, ServiceSettings(**settings), Metrics("test", "0")
     )
     await dispatcher.start()
     return dispatcher
@@ -40,12 +40,12 @@ async def call(dispatcher: Any, text: str) -> Any:
         return await dispatcher.answer(text)
 
 
-async def hold(room: FakeRoom, dispatcher: Any) -> asyncio.Task[Any]:
+async def hold(engine: FakeEngine, dispatcher: Any) -> asyncio.Task[Any]:
     """The device is busy with one item until the gate opens."""
-    room.gate.clear()
-    room.entered.clear()
+    engine.gate.clear()
+    engine.entered.clear()
     task = asyncio.create_task(call(dispatcher, "first"))
-    await asyncio.to_thread(room.entered.wait, 10)
+    await asyncio.to_thread(engine.entered.wait, 10)
     return task
 
 
@@ -64,9 +64,9 @@ async def put(dispatcher: Any, *texts: str) -> list[asyncio.Task[Any]]:
     return tasks
 
 
-async def test_unavailable_before_the_room_is_loaded() -> None:
+async def test_unavailable_before_the_engine_is_loaded() -> None:
     dispatcher: Dispatcher[Any, Any, Any, Any] = Dispatcher(
-        FakeRoom, ServiceSettings(), Metrics("test", "0")
+        FakeEngine, ServiceSettings(), Metrics("test", "0")
     )
     with pytest.raises(UnavailableError, match="still loading"):
         await call(dispatcher, "x")
@@ -76,25 +76,25 @@ async def test_unavailable_before_the_room_is_loaded() -> None:
 
 
 async def test_what_waits_runs_together_by_key_and_in_order() -> None:
-    room = FakeRoom()
-    dispatcher = await started(room, max_batch=3)
-    first = await hold(room, dispatcher)
+    engine = FakeEngine()
+    dispatcher = await started(engine, max_batch=3)
+    first = await hold(engine, dispatcher)
     texts = ["a:1", "b:2", "c:1", "d:1", "e:1", "f:2"]
     tasks = await put(dispatcher, *texts)
-    room.gate.set()
+    engine.gate.set()
     assert [answer_of(r) for r in await asyncio.gather(*tasks)] == [f"<{t}>" for t in texts]
     assert answer_of(await first) == "<first>"
-    assert room.batches == [["first"], ["a:1", "c:1", "d:1"], ["b:2", "f:2"], ["e:1"]]
+    assert engine.batches == [["first"], ["a:1", "c:1", "d:1"], ["b:2", "f:2"], ["e:1"]]
     dispatcher.close()
 
 
 @pytest.mark.parametrize("bad", ["crash", "reject", "lose", "end"])
 async def test_a_bad_item_does_not_take_its_batch_along(bad: str) -> None:
-    room = FakeRoom()
-    dispatcher = await started(room)
-    first = await hold(room, dispatcher)
+    engine = FakeEngine()
+    dispatcher = await started(engine)
+    first = await hold(engine, dispatcher)
     tasks = await put(dispatcher, "a", bad, "b")
-    room.gate.set()
+    engine.gate.set()
     good, failed, other = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(failed, InvalidInputError if bad == "reject" else Exception)
     assert [answer_of(r) for r in (good, other)] == ["<a>", "<b>"]
@@ -105,21 +105,21 @@ async def test_a_bad_item_does_not_take_its_batch_along(bad: str) -> None:
 
 @pytest.mark.parametrize("bad", ["refuse", "crash-early"])
 async def test_a_request_that_fails_its_check_never_waits(bad: str) -> None:
-    room = FakeRoom()
-    dispatcher = await started(room)
-    first = await hold(room, dispatcher)
+    engine = FakeEngine()
+    dispatcher = await started(engine)
+    first = await hold(engine, dispatcher)
     with pytest.raises((InvalidInputError, RuntimeError)):
         await call(dispatcher, bad)
-    room.gate.set()
+    engine.gate.set()
     await first
-    assert room.batches == [["first"]]
+    assert engine.batches == [["first"]]
     dispatcher.close()
 
 
 async def test_a_cancelled_item_leaves_the_queue_and_is_not_computed() -> None:
-    room = FakeRoom()
-    dispatcher = await started(room, queue_size=3)
-    first = await hold(room, dispatcher)
+    engine = FakeEngine()
+    dispatcher = await started(engine, queue_size=3)
+    first = await hold(engine, dispatcher)
     leaving, staying = await put(dispatcher, "leaving", "staying")
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -127,19 +127,19 @@ async def test_a_cancelled_item_leaves_the_queue_and_is_not_computed() -> None:
     assert len(dispatcher._queue) == 1
     assert dispatcher._metrics.registry.get_sample_value("genjscc_queue_depth") == 1
     (newcomer,) = await put(dispatcher, "newcomer")  # its place is free
-    room.gate.set()
+    engine.gate.set()
     await asyncio.gather(first, staying, newcomer)
-    assert room.batches == [["first"], ["staying", "newcomer"]]
+    assert engine.batches == [["first"], ["staying", "newcomer"]]
     dispatcher.close()
 
 
 async def test_cancelling_what_runs_leaves_its_neighbours_alone() -> None:
-    room = FakeRoom()
-    dispatcher = await started(room)
-    first = await hold(room, dispatcher)
+    engine = FakeEngine()
+    dispatcher = await started(engine)
+    first = await hold(engine, dispatcher)
     (second,) = await put(dispatcher, "second")
     first.cancel()
-    room.gate.set()
+    engine.gate.set()
     assert answer_of(await second) == "<second>"
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -147,28 +147,28 @@ async def test_cancelling_what_runs_leaves_its_neighbours_alone() -> None:
 
 
 async def test_a_full_queue_refuses_and_recovers() -> None:
-    room = FakeRoom()
-    dispatcher = await started(room, queue_size=4)
-    first = await hold(room, dispatcher)
+    engine = FakeEngine()
+    dispatcher = await started(engine, queue_size=4)
+    first = await hold(engine, dispatcher)
     waiting = await put(dispatcher, "a", "b", "c")
     with pytest.raises(OverloadedError, match="4 calls are waiting") as caught:
         await call(dispatcher, "d")
     assert 0 < (caught.value.retry_after_s or 0) < 20
-    room.gate.set()
+    engine.gate.set()
     await asyncio.gather(first, *waiting)
     assert answer_of(await call(dispatcher, "d")) == "<d>"
     dispatcher.close()
 
 
 async def test_a_flood_is_refused_before_it_is_checked() -> None:
-    room = FakeRoom()
-    dispatcher = await started(room, queue_size=3)
-    room.gate.clear()
+    engine = FakeEngine()
+    dispatcher = await started(engine, queue_size=3)
+    engine.gate.clear()
     checked = [asyncio.create_task(call(dispatcher, "slow-check")) for _ in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError):
         await call(dispatcher, "d")
-    room.gate.set()
+    engine.gate.set()
     assert [answer_of(r) for r in await asyncio.gather(*checked)] == ["<slow-check>"] * 3
     assert answer_of(await call(dispatcher, "d")) == "<d>"
     dispatcher.close()
@@ -180,34 +180,34 @@ def dropped(dispatcher: Any, reason: str) -> float:
 
 async def test_what_waited_too_long_is_not_computed() -> None:
     # gRPC cancels a call at its deadline; the queue does not count on it.
-    room = FakeRoom()
-    dispatcher = await started(room)
-    first = await hold(room, dispatcher)
+    engine = FakeEngine()
+    dispatcher = await started(engine)
+    first = await hold(engine, dispatcher)
     token = deadline.set(time.monotonic() + 0.05)
     (late,) = await put(dispatcher, "late")
     deadline.reset(token)
     (patient,) = await put(dispatcher, "patient")
     await asyncio.sleep(0.1)
-    room.gate.set()
+    engine.gate.set()
     with pytest.raises(DeadlineError):
         await late
     await asyncio.gather(first, patient)
-    assert room.batches == [["first"], ["patient"]]
+    assert engine.batches == [["first"], ["patient"]]
     assert dropped(dispatcher, "deadline") == 1
     dispatcher.close()
 
 
 async def test_a_batch_waits_for_company_where_it_is_told_to() -> None:
-    room = FakeRoom()
-    dispatcher = await started(room, max_batch=2, max_delay_ms=60_000.0)
+    engine = FakeEngine()
+    dispatcher = await started(engine, max_batch=2, max_delay_ms=60_000.0)
     one = asyncio.create_task(call(dispatcher, "a"))
     await queued(dispatcher, 1)
     await asyncio.sleep(0.05)
-    assert room.batches == []
+    assert engine.batches == []
     await asyncio.gather(one, call(dispatcher, "b"))
-    assert room.batches == [["a", "b"]]
+    assert engine.batches == [["a", "b"]]
     dispatcher.close()
-    dispatcher = await started(room, max_delay_ms=20.0)
+    dispatcher = await started(engine, max_delay_ms=20.0)
     assert answer_of(await call(dispatcher, "alone")) == "<alone>"
     dispatcher.close()
 
@@ -227,9 +227,9 @@ async def texts(*given: str) -> AsyncIterator[str]:
 
 
 async def test_streams_leave_room_for_single_calls_and_take_turns() -> None:
-    room = FakeRoom()
-    dispatcher = await started(room, queue_size=4, stream_queue_size=2, max_batch=1)
-    first = await hold(room, dispatcher)
+    engine = FakeEngine()
+    dispatcher = await started(engine, queue_size=4, stream_queue_size=2, max_batch=1)
+    first = await hold(engine, dispatcher)
 
     async def use(name: str, count: int) -> list[str]:
         items = texts(*(f"{name}{i}" for i in range(count)))
@@ -242,11 +242,11 @@ async def test_streams_leave_room_for_single_calls_and_take_turns() -> None:
     single = await put(dispatcher, "single", "other", "third")
     with pytest.raises(OverloadedError):
         await call(dispatcher, "one too many")
-    room.gate.set()
+    engine.gate.set()
     assert await greedy == [f"<g{i}>" for i in range(30)]
     assert await modest == ["<m0>", "<m1>"]
     await asyncio.gather(first, *single)
-    order = [batch[0] for batch in room.batches]
+    order = [batch[0] for batch in engine.batches]
     # The second stream was not held up by all that the first one brought.
     assert order.index("m1") < order.index("g10")
     assert order.index("single") < order.index("g10")
@@ -254,10 +254,10 @@ async def test_streams_leave_room_for_single_calls_and_take_turns() -> None:
 
 
 async def test_places_come_back_whatever_becomes_of_a_stream() -> None:
-    room = FakeRoom()
-    dispatcher = await started(room, stream_queue_size=3)
+    engine = FakeEngine()
+    dispatcher = await started(engine, stream_queue_size=3)
     for moment in range(6):
-        room.gate.clear()
+        engine.gate.clear()
         answers = answered(dispatcher, texts("a", "b", "c", "d", "e"))
         taking = asyncio.ensure_future(anext(answers))
         for _ in range(moment):
@@ -265,7 +265,7 @@ async def test_places_come_back_whatever_becomes_of_a_stream() -> None:
         taking.cancel()
         await asyncio.gather(taking, return_exceptions=True)
         await answers.aclose()
-        room.gate.set()
+        engine.gate.set()
     stream = answered(dispatcher, texts("x", "y"))
     assert [answer_of(a) async for a in stream] == ["<x>", "<y>"]
     # All places are free again.
@@ -275,7 +275,7 @@ async def test_places_come_back_whatever_becomes_of_a_stream() -> None:
 
 
 async def test_open_streams_are_bounded_beside_single_calls() -> None:
-    dispatcher = await started(FakeRoom(), max_streams=1, queue_size=1)
+    dispatcher = await started(FakeEngine(), max_streams=1, queue_size=1)
     with dispatcher.enter(streaming=True), dispatcher.enter(streaming=False):
         with pytest.raises(OverloadedError, match="1 streams are open already"):
             dispatcher.enter(streaming=True)
@@ -287,9 +287,9 @@ async def test_open_streams_are_bounded_beside_single_calls() -> None:
 
 
 async def test_draining_ends_streams_when_what_was_begun_is_answered() -> None:
-    room = FakeRoom()
-    dispatcher = await started(room, stream_queue_size=2)
-    room.gate.clear()
+    engine = FakeEngine()
+    dispatcher = await started(engine, stream_queue_size=2)
+    engine.gate.clear()
 
     async def endless() -> AsyncIterator[str]:
         while True:
@@ -298,9 +298,9 @@ async def test_draining_ends_streams_when_what_was_begun_is_answered() -> None:
 
     answers = answered(dispatcher, endless())
     taking = asyncio.ensure_future(anext(answers))
-    await asyncio.to_thread(room.entered.wait, 10)
+    await asyncio.to_thread(engine.entered.wait, 10)
     dispatcher.drain()
-    room.gate.set()
+    engine.gate.set()
     got = [answer_of(await taking)]
 
     async def take_the_rest() -> None:
@@ -309,13 +309,13 @@ async def test_draining_ends_streams_when_what_was_begun_is_answered() -> None:
 
     with pytest.raises(UnavailableError, match="shutting down"):
         await take_the_rest()
-    assert got == ["<x>"] * sum(len(batch) for batch in room.batches)
+    assert got == ["<x>"] * sum(len(batch) for batch in engine.batches)
     with pytest.raises(UnavailableError, match="shutting down"):
         dispatcher.enter(streaming=False)
     dispatcher.close()
 
 
-class Watched(FakeRoom):
+class Watched(FakeEngine):
     """Notes the threads that its steps run on."""
 
     def __init__(self, quick: bool, runs_quickly: bool = False) -> None:
@@ -357,10 +357,10 @@ HERE = threading.current_thread().name
 async def test_only_what_is_quick_is_done_on_the_event_loop(
     quick: bool, runs_quickly: bool, edge: str, run: str
 ) -> None:
-    room = Watched(quick, runs_quickly)
-    dispatcher = await started(room)
+    engine = Watched(quick, runs_quickly)
+    dispatcher = await started(engine)
     assert answer_of(await call(dispatcher, "x")) == "<x>"
-    assert room.threads == {"prepare": edge, "run": run, "finish": edge}
+    assert engine.threads == {"prepare": edge, "run": run, "finish": edge}
     with pytest.raises(InvalidInputError):
         await call(dispatcher, "refuse")
     dispatcher.close()
@@ -372,7 +372,7 @@ async def numbers(count: int) -> AsyncIterator[int]:
 
 
 async def test_a_stream_answers_in_order_within_its_window() -> None:
-    dispatcher = await started(FakeRoom(), stream_window=4)
+    dispatcher = await started(FakeEngine(), stream_window=4)
     working, most = 0, 0
 
     def at_once(number: int) -> int | None:
@@ -394,7 +394,7 @@ async def test_a_stream_answers_in_order_within_its_window() -> None:
 
 
 async def test_a_stream_that_is_left_cancels_what_it_began() -> None:
-    dispatcher = await started(FakeRoom(), stream_window=4)
+    dispatcher = await started(FakeEngine(), stream_window=4)
     begun: list[Any] = []
 
     async def answer(number: int) -> int:
@@ -414,7 +414,7 @@ async def test_a_stream_that_is_left_cancels_what_it_began() -> None:
 
 
 async def test_a_source_that_breaks_breaks_its_stream_after_the_answers() -> None:
-    dispatcher = await started(FakeRoom())
+    dispatcher = await started(FakeEngine())
 
     async def broken() -> AsyncIterator[int]:
         yield 0

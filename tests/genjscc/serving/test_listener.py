@@ -7,12 +7,12 @@ import asyncio
 
 import grpc
 import pytest
-from fake_rooms import FakeRoom, answer_of, fake_service, request_for
+from fake_engines import FakeEngine, answer_of, fake_service, request_for
 from raw_http2 import conversation
 
-from genjscc.client.policy import channel_options
+from genjscc.client.channel_options import channel_options
 from genjscc.serving.server import Server
-from genjscc.settings import ServiceSettings
+from genjscc.serving.settings import ServiceSettings
 from genjscc.v1 import channel_pb2_grpc
 
 pytestmark = pytest.mark.timeout(60)
@@ -30,22 +30,22 @@ async def send_bytes(port: int, data: bytes) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_name_that_is_not_utf8_does_not_end_the_service() -> None:
-    room = FakeRoom()
-    server = Server(fake_service(room), ServiceSettings(metrics_port=-1))
+    engine = FakeEngine()
+    server = Server(fake_service(engine), ServiceSettings(metrics_port=-1))
     await server.start()
     restarts = server.metrics.listener_restarts._value
     target = f"127.0.0.1:{server.port}"
     async with grpc.aio.insecure_channel(target, options=channel_options()) as connection:
         stub = channel_pb2_grpc.ChannelServiceStub(connection)
         for attack in range(1, 4):
-            room.gate.clear()
-            room.entered.clear()
+            engine.gate.clear()
+            engine.entered.clear()
             accepted = stub.Transmit(request_for("accepted"))
-            await asyncio.to_thread(room.entered.wait, 10)
+            await asyncio.to_thread(engine.entered.wait, 10)
             await send_bytes(server.port, NOT_UTF8)
             while restarts.get() < attack:
                 await asyncio.sleep(0.01)
-            room.gate.set()
+            engine.gate.set()
             # What was under way is finished; whoever comes next is served.
             assert answer_of(await accepted) == "<accepted>"
             assert answer_of(await stub.Transmit(request_for("next"))) == "<next>"

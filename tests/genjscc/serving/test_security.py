@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from fake_rooms import FakeRoom, answer_of, fake_service, request_for, until
+from fake_engines import FakeEngine, answer_of, fake_service, request_for, until
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -21,7 +21,7 @@ from genjscc import Link, Security
 from genjscc.client.transport import Transport
 from genjscc.errors import AccessError, GenJSCCError, InvalidInputError, UnavailableError
 from genjscc.serving.server import Server
-from genjscc.settings import ChannelSettings, ServiceSettings, read_settings
+from genjscc.serving.settings import ChannelSettings, ServiceSettings, read_settings
 from genjscc.v1 import channel_pb2, channel_pb2_grpc
 
 pytestmark = pytest.mark.timeout(60)
@@ -66,7 +66,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @asynccontextmanager
 async def serving(**settings: Any) -> AsyncIterator[Server]:
-    server = Server(fake_service(FakeRoom()), ServiceSettings(**settings))
+    server = Server(fake_service(FakeEngine()), ServiceSettings(**settings))
     await server.start()
     try:
         yield server
@@ -266,7 +266,7 @@ async def test_settings_that_make_no_sense_are_told(files: Files, tmp_path: Path
         ({"token": ""}, "token: is empty or holds"),
     ]
     for settings, told in cases:
-        server = Server(fake_service(FakeRoom()), ServiceSettings(**settings))
+        server = Server(fake_service(FakeEngine()), ServiceSettings(**settings))
         with pytest.raises(GenJSCCError, match=told) as caught:
             await server.start()
         assert "two words" not in str(caught.value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frame around a service, on real sockets with a room that obeys the test."""
+"""The frame around a service, on real sockets with an engine that obeys the test."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 
 import grpc
 import pytest
-from fake_rooms import NAME, FakeRoom, answer_of, fake_service, request_for, until
+from fake_engines import NAME, FakeEngine, answer_of, fake_service, request_for, until
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from genjscc.client.policy import channel_options
+from genjscc.client.channel_options import channel_options
 from genjscc.client.transport import from_rpc_error
 from genjscc.errors import (
     GenJSCCError,
@@ -28,12 +28,12 @@ from genjscc.errors import (
     UnavailableError,
     error_from_status,
 )
-from genjscc.serving import calls
+from genjscc.serving import call_handler
 from genjscc.serving.context import request_id
 from genjscc.serving.logs import JsonFormatter
 from genjscc.serving.server import Server
+from genjscc.serving.settings import ServiceSettings
 from genjscc.serving.status import status_of
-from genjscc.settings import ServiceSettings
 from genjscc.v1 import channel_pb2, channel_pb2_grpc
 
 pytestmark = pytest.mark.timeout(60)
@@ -42,15 +42,15 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @asynccontextmanager
-async def running(room: FakeRoom, **settings: Any) -> AsyncIterator[tuple[Server, Any]]:
+async def running(engine: FakeEngine, **settings: Any) -> AsyncIterator[tuple[Server, Any]]:
     """A server and a stub."""
-    server = Server(fake_service(room), ServiceSettings(**settings))
+    server = Server(fake_service(engine), ServiceSettings(**settings))
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as connection:
             yield server, channel_pb2_grpc.ChannelServiceStub(connection)
     finally:
-        room.gate.set()
+        engine.gate.set()
         await server.stop()
 
 
@@ -71,7 +71,7 @@ async def test_serving_only_when_warm_and_unavailable_before() -> None:
         loading.set()
         loaded.wait(20)
 
-    server = Server(fake_service(FakeRoom(), load), ServiceSettings())
+    server = Server(fake_service(FakeEngine(), load), ServiceSettings())
     starting = asyncio.create_task(server.start())
     await asyncio.to_thread(loading.wait, 10)
     for service in ("", NAME):
@@ -93,7 +93,7 @@ async def test_serving_only_when_warm_and_unavailable_before() -> None:
 
 
 async def test_known_errors_keep_their_status_and_text() -> None:
-    async with running(FakeRoom()) as (server, stub):
+    async with running(FakeEngine()) as (server, stub):
         for text in ("refuse", "reject"):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stub.Transmit(request_for(text))
@@ -107,7 +107,7 @@ async def test_known_errors_keep_their_status_and_text() -> None:
 async def test_unforeseen_errors_tell_the_request_id_and_nothing_else(
     text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(FakeRoom()) as (server, stub):
+    async with running(FakeEngine()) as (server, stub):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Transmit(request_for(text), metadata=(("x-request-id", "my-id"),))
         assert caught.value.code() is grpc.StatusCode.INTERNAL
@@ -166,7 +166,7 @@ async def test_request_ids_reach_the_log_if_they_are_fit_for_it(given: str, kept
     level = logger.level
     logger.setLevel(logging.DEBUG)
     try:
-        async with running(FakeRoom()) as (_, stub):
+        async with running(FakeEngine()) as (_, stub):
             metadata = (("x-request-id", given),)
             await stub.Transmit(request_for("x"), metadata=metadata)
             stream = stub.TransmitStream(items("a", "crash"), metadata=metadata)
@@ -190,7 +190,7 @@ async def items(*texts: str) -> AsyncIterator[channel_pb2.TransmitStreamRequest]
 
 
 async def test_a_streams_failing_items_leave_the_others() -> None:
-    async with running(FakeRoom(), stream_window=4) as (server, stub):
+    async with running(FakeEngine(), stream_window=4) as (server, stub):
         texts = ["a", "crash", "b", "refuse", "c", "end", "d"]
         answers = [a async for a in stub.TransmitStream(items(*texts))]
         assert [a.item_id for a in answers] == list(range(7))
@@ -209,10 +209,10 @@ async def test_a_streams_failing_items_leave_the_others() -> None:
 
 @pytest.mark.parametrize("moment", ["computing", "answering", "idle"])
 async def test_a_cancelled_stream_stops_and_is_counted(moment: str) -> None:
-    room = FakeRoom()
+    engine = FakeEngine()
     if moment == "computing":
-        room.gate.clear()
-    async with running(room, stream_window=4) as (server, stub):
+        engine.gate.clear()
+    async with running(engine, stream_window=4) as (server, stub):
 
         async def source() -> AsyncIterator[channel_pb2.TransmitStreamRequest]:
             count = 0
@@ -223,12 +223,12 @@ async def test_a_cancelled_stream_stops_and_is_counted(moment: str) -> None:
 
         stream = stub.TransmitStream(source())
         if moment == "computing":
-            await asyncio.to_thread(room.entered.wait, 10)
+            await asyncio.to_thread(engine.entered.wait, 10)
         else:
             for _ in range(3):
                 await stream.read()
         stream.cancel()
-        room.gate.set()
+        engine.gate.set()
         labels = {"method": "TransmitStream"}
         await until(lambda: value(server, "genjscc_in_flight_requests", **labels) == 0)
 
@@ -238,35 +238,35 @@ async def test_a_cancelled_stream_stops_and_is_counted(moment: str) -> None:
         # Where nothing was under way, gRPC may report the end of the requests before the end of
         # the call: that one looks like a caller who was done.
         await until(lambda: finished("CANCELLED", *(["OK"] if moment == "idle" else [])) == 1)
-        batches = len(room.batches)
+        batches = len(engine.batches)
         await asyncio.sleep(0.05)
-        assert len(room.batches) == batches
+        assert len(engine.batches) == batches
         assert answer_of(await stub.Transmit(request_for("x"))) == "<x>"
 
 
 async def test_a_passed_deadline_takes_its_item_out_of_the_queue() -> None:
-    room = FakeRoom()
-    room.gate.clear()
-    async with running(room) as (server, stub):
+    engine = FakeEngine()
+    engine.gate.clear()
+    async with running(engine) as (server, stub):
         first = stub.Transmit(request_for("first"))
-        await asyncio.to_thread(room.entered.wait, 10)
+        await asyncio.to_thread(engine.entered.wait, 10)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Transmit(request_for("late"), timeout=0.2)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await until(lambda: len(server.dispatcher._queue) == 0)
-        room.gate.set()
+        engine.gate.set()
         await first
-        assert room.batches == [["first"]]
+        assert engine.batches == [["first"]]
         reasons = [server.metrics.dropped.labels(r)._value.get() for r in ("deadline", "cancelled")]
         assert sum(reasons) == 1
 
 
 async def test_overload_has_its_own_status() -> None:
-    room = FakeRoom()
-    room.gate.clear()
-    async with running(room, queue_size=3) as (server, stub):
+    engine = FakeEngine()
+    engine.gate.clear()
+    async with running(engine, queue_size=3) as (server, stub):
         first = stub.Transmit(request_for("first"))
-        await asyncio.to_thread(room.entered.wait, 10)
+        await asyncio.to_thread(engine.entered.wait, 10)
         waiting = [stub.Transmit(request_for(t)) for t in "ab"]
         await until(lambda: len(server.dispatcher._queue) == 2)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -278,12 +278,12 @@ async def test_overload_has_its_own_status() -> None:
         assert 0 < back.retry_after_s < 20
         refused = server.metrics.rejected.labels("queue")._value.get()
         assert refused == 1
-        room.gate.set()
+        engine.gate.set()
         await asyncio.gather(first, *waiting)
 
 
 async def test_a_call_without_a_request_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with running(FakeRoom(), queue_size=1) as (server, stub):
+    async with running(FakeEngine(), queue_size=1) as (server, stub):
         target = f"127.0.0.1:{server.port}"
         async with grpc.aio.insecure_channel(target) as connection:
             # Nothing but a client that does not know the method's kind does that.
@@ -292,7 +292,7 @@ async def test_a_call_without_a_request_is_told_so(monkeypatch: pytest.MonkeyPat
                 await method(iter([]))
             assert caught.value.details() == "request: is missing"
             # One that only holds a place loses it.
-            monkeypatch.setattr(calls, "_RECEIVE_S", 0.2)
+            monkeypatch.setattr(call_handler, "_RECEIVE_S", 0.2)
             holding = method()
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await holding
@@ -301,23 +301,23 @@ async def test_a_call_without_a_request_is_told_so(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_client_with_a_retry_policy_comes_again_when_it_was_told_to() -> None:
-    room = FakeRoom()
-    room.gate.clear()
-    async with running(room, queue_size=1) as (server, stub):
+    engine = FakeEngine()
+    engine.gate.clear()
+    async with running(engine, queue_size=1) as (server, stub):
         first = stub.Transmit(request_for("first"))
-        await asyncio.to_thread(room.entered.wait, 10)
+        await asyncio.to_thread(engine.entered.wait, 10)
         target = f"127.0.0.1:{server.port}"
         async with grpc.aio.insecure_channel(target, options=channel_options()) as connection:
             second = channel_pb2_grpc.ChannelServiceStub(connection).Transmit(request_for("second"))
             refused = server.metrics.rejected.labels("queue")._value
             await until(lambda: refused.get() >= 1)
-            room.gate.set()
+            engine.gate.set()
             assert answer_of(await second) == "<second>"
         await first
 
 
 async def test_single_calls_are_served_beside_greedy_streams() -> None:
-    async with running(FakeRoom(), queue_size=2, stream_queue_size=2) as (server, stub):
+    async with running(FakeEngine(), queue_size=2, stream_queue_size=2) as (server, stub):
         target = f"127.0.0.1:{server.port}"
         async with grpc.aio.insecure_channel(target) as other:
             greedy = channel_pb2_grpc.ChannelServiceStub(other)
@@ -337,7 +337,7 @@ async def endless_items() -> AsyncIterator[channel_pb2.TransmitStreamRequest]:
 
 async def test_a_stream_waits_for_its_turn_instead_of_failing() -> None:
     # Flow control is what a stream has: a full queue slows it down.
-    async with running(FakeRoom(), stream_queue_size=2, stream_window=16) as (_, stub):
+    async with running(FakeEngine(), stream_queue_size=2, stream_window=16) as (_, stub):
         texts = [f"x{i}:{i % 5}" for i in range(40)]
         streams = [stub.TransmitStream(items(*texts)) for _ in range(3)]
 
@@ -349,7 +349,7 @@ async def test_a_stream_waits_for_its_turn_instead_of_failing() -> None:
 
 
 async def test_metrics_page_counts_what_happened() -> None:
-    async with running(FakeRoom()) as (server, stub):
+    async with running(FakeEngine()) as (server, stub):
         for text in ("a", "b", "crash"):
             await asyncio.gather(stub.Transmit(request_for(text)), return_exceptions=True)
         url = f"http://127.0.0.1:{server.metrics_port}/metrics"
@@ -373,27 +373,27 @@ async def test_metrics_page_counts_what_happened() -> None:
 
 
 async def test_stopping_lets_accepted_calls_end_and_refuses_new_ones() -> None:
-    room = FakeRoom()
-    room.gate.clear()
-    server = Server(fake_service(room), ServiceSettings(grace_s=20.0))
+    engine = FakeEngine()
+    engine.gate.clear()
+    server = Server(fake_service(engine), ServiceSettings(grace_s=20.0))
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as connection:
         stub = channel_pb2_grpc.ChannelServiceStub(connection)
         accepted = stub.Transmit(request_for("accepted"))
-        await asyncio.to_thread(room.entered.wait, 10)
+        await asyncio.to_thread(engine.entered.wait, 10)
         stopping = asyncio.create_task(server.stop())
         await asyncio.sleep(0.1)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Transmit(request_for("new"), timeout=5)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        room.gate.set()
+        engine.gate.set()
         assert answer_of(await accepted) == "<accepted>"
         await asyncio.wait_for(stopping, 10)
 
 
 async def test_stopping_ends_open_streams_when_they_are_answered() -> None:
-    room = FakeRoom()
-    server = Server(fake_service(room), ServiceSettings(grace_s=3600.0))
+    engine = FakeEngine()
+    server = Server(fake_service(engine), ServiceSettings(grace_s=3600.0))
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as connection:
         stub = channel_pb2_grpc.ChannelServiceStub(connection)
@@ -419,7 +419,7 @@ async def drained(stream: Any) -> None:
 
 
 async def test_a_watched_health_does_not_hold_up_the_stop() -> None:
-    server = Server(fake_service(FakeRoom()), ServiceSettings(grace_s=3600.0))
+    server = Server(fake_service(FakeEngine()), ServiceSettings(grace_s=3600.0))
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as connection:
         watching = health_pb2_grpc.HealthStub(connection).Watch(health_pb2.HealthCheckRequest())
@@ -430,13 +430,13 @@ async def test_a_watched_health_does_not_hold_up_the_stop() -> None:
 
 
 async def test_a_second_server_on_a_port_is_refused_in_one_line() -> None:
-    async with running(FakeRoom()) as (server, _):
-        second = Server(fake_service(FakeRoom()), ServiceSettings(port=server.port))
+    async with running(FakeEngine()) as (server, _):
+        second = Server(fake_service(FakeEngine()), ServiceSettings(port=server.port))
         with pytest.raises(GenJSCCError, match=rf"cannot listen on 127.0.0.1:{server.port}"):
             await second.start()
         await second.stop()
         busy = ServiceSettings(metrics_port=server.metrics_port)
-        third = Server(fake_service(FakeRoom()), busy)
+        third = Server(fake_service(FakeEngine()), busy)
         with pytest.raises(GenJSCCError, match=rf"metrics port {server.metrics_port}"):
             await third.start()
         await third.stop()

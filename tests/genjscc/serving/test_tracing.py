@@ -19,8 +19,8 @@ from genjscc import AsyncLink, Reception
 from genjscc.errors import InvalidInputError
 from genjscc.serving import server as server_module
 from genjscc.serving.server import Server
+from genjscc.serving.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
 from genjscc.serving.tracing import OpenTelemetryTracer
-from genjscc.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
 from receiver.service import receiver_service
 from transmitter.service import transmitter_service
 

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from genjscc.bundles.store import read_config
 from genjscc.errors import InvalidInputError
+from genjscc.quality.perceptual import perceptual
 from genjscc.repository import REPOSITORY
 from genjscc.training.config import DeepJSCCConfig, load_config
 from genjscc.training.deepjscc import DeepJSCCTraining, fit
 from genjscc.training.export import export_run
 from genjscc.training.loop import fit as loop_fit
 from genjscc.training.loop import learning_rate_at
-from genjscc.training.losses import perceptual
 from transmitter.encoder import encode
 from transmitter.models import load_encoder
 

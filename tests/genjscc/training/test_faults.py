@@ -20,9 +20,9 @@ from genjscc.errors import DivergedError, InvalidInputError
 from genjscc.training.config import DeepJSCCConfig
 from genjscc.training.data import ImageFolder, fingerprint, list_images
 from genjscc.training.deepjscc import DeepJSCCTraining, fit
+from genjscc.training.distributed import StopOnSignal
 from genjscc.training.export import export_run
 from genjscc.training.run import RunFolder
-from genjscc.training.stopping import StopOnSignal
 
 
 @pytest.fixture

@@ -26,15 +26,15 @@ from torch import Tensor
 from genjscc.bundles.store import read_config
 from genjscc.errors import InvalidInputError
 from genjscc.repository import REPOSITORY
-from genjscc.settings import ReceiverSettings
+from genjscc.serving.settings import ReceiverSettings
 from genjscc.training.codes_first import Codes
 from genjscc.training.config import GenerativeJSCCConfig, load_config
 from genjscc.training.export import export_run
 from genjscc.training.generative import FROZEN, GenerativeTraining, fit
-from genjscc.training.stylegan2_codes import latent_offset
+from genjscc.training.stylegan2.codes import latent_offset
 from receiver.models import load_decoder
-from receiver.service import ReceiverRoom
-from receiver.stylegan2_checkpoints import load_bundle, save_bundle
+from receiver.service import ReceiverEngine
+from receiver.stylegan2.checkpoints import load_bundle, save_bundle
 from transmitter.models import load_encoder
 
 SHIPPED = sorted((REPOSITORY / "configs" / "train").glob("generative_*.yaml"))
@@ -286,7 +286,7 @@ def test_a_run_becomes_a_bundle_that_computes_the_same(
     with torch.inference_mode():
         found, expected = (g(symbols, torch.zeros(2), (64, 64)) for g in (loaded, own))
     assert (found - expected).abs().max() < 2e-2  # float16 weights
-    ReceiverRoom(ReceiverSettings(bundles=root)).warm_up()
+    ReceiverEngine(ReceiverSettings(bundles=root)).warm_up()
 
 
 def test_a_run_for_w_plus_starts_from_a_bundle_for_w(photos: Path, tmp_path: Path) -> None:

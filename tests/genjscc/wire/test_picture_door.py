@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pictures import file_of, gradient, png_bomb
 from PIL import Image, ImageCms
 
-from genjscc.client.exchange import image_to_message, to_rgb_array
+from genjscc.client.protocol import image_to_message, to_rgb_array
 from genjscc.errors import InvalidInputError
 from genjscc.limits import PHOTO_LIMITS, Limits
 from genjscc.photos import load_photo, load_square, square

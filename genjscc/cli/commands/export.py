@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`genjscc export` and `genjscc export-start`: from a training run to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genjscc.cli.console import present
+from genjscc.errors import needs
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(export)
+    app.command()(export_start)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    name: Annotated[str, typer.Argument(help="Name of the bundle.")],
+    domain: Annotated[str, typer.Option(help="What it was trained on, for the card.")],
+    licence: Annotated[str, typer.Option(help="Terms of the weights, for the card.")],
+    notes: Annotated[str, typer.Option(help="More for the card.")] = "",
+    bundles: Annotated[Path, typer.Option(help="Folder of the bundles.")] = Path("models"),
+) -> None:
+    """Make a bundle of a run's weights, whichever scheme it trained."""
+    from genjscc.training.export import export_run
+
+    config = export_run(run, bundles, name=name, domain=domain, licence=licence, notes=notes)
+    present(
+        f"{bundles / name}: pair {config.pair_id}",
+        results=[{"model": name, "pair_id": config.pair_id}],
+        files=[bundles / name],
+    )
+
+
+def export_start(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of `train start`.")],
+    generator: Annotated[
+        Path | None, typer.Option(help="Folder of its generator; default: as in the run.")
+    ] = None,
+) -> None:
+    """Put a run's start network into the bundle of its generator."""
+    with needs("train", "training"):
+        from genjscc.training.initialiser import export_start as export_network
+
+    config = export_network(run, generator)
+    present(f"{config.name}: now with a start network", results=[{"generator": config.name}])

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`genjscc report`: all results on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genjscc.cli.console import err, present
+from genjscc.errors import needs
+from genjscc.repository import REPOSITORY
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(report)
+
+
+def report(
+    results: Annotated[Path, typer.Option(help="Folder of result files.")] = Path("results"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the page, which is written anew.")
+    ] = Path("docs/report"),
+    pictures: Annotated[
+        Path, typer.Option(help="List of sheets to show: JSON with file, caption, command.")
+    ] = Path("docs/images/sheets.json"),
+    bundles: Annotated[
+        Path | None, typer.Option(help="Folder of the trained models; the figures show these.")
+    ] = None,
+) -> None:
+    """Make one page of all results: HTML without attachments, and Markdown with figures.
+
+    Works with whatever results are there and says what is missing.
+    """
+    with needs("train", "the report"):
+        from genjscc.report.build import build_report
+    with err.status("drawing"):
+        made = build_report(results, output, bundles or REPOSITORY / "models", pictures)
+    for name, reason in made.skipped:
+        err.print(f"skipped {name}: {reason}", soft_wrap=True, markup=False)
+    present(
+        f"{made.num_records} records of {made.num_files} files",
+        f"written: {made.html}, {made.markdown}",
+        results=[{"records": made.num_records, "result_files": made.num_files}],
+        files=[made.html, made.markdown],
+    )

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`genjscc send`: photos over the link."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from genjscc.cli.console import described, err, present, report_error
+from genjscc.cli.inversion_options import TIMEOUT_S, InversionPairs, inversion_of, send_watched
+from genjscc.cli.model_choice import choose_model, scheme_name
+from genjscc.cli.options import (
+    ChannelAddress,
+    ChannelName,
+    Preview,
+    Receiver,
+    Transmitter,
+    channel_of,
+)
+from genjscc.cli.pictures import show_pictures
+from genjscc.cli.receptions import cells, record_of
+from genjscc.client.aio import DEFAULT_TIMEOUT_S
+from genjscc.client.link import Link
+from genjscc.client.options import Reception
+from genjscc.client.protocol import ImageInput, to_rgb_array
+from genjscc.errors import GenJSCCError
+from genjscc.photos import load_square
+from genjscc.quality.psnr import psnr_db
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(send)
+
+
+def send(
+    photos: Annotated[list[Path], typer.Argument(help="PNG, JPEG or WebP files.")],
+    snr_db: Annotated[float, typer.Option("--snr-db", help="SNR of the channel in dB.")] = 0.0,
+    rate: Annotated[
+        str | None,
+        typer.Option(help="Bandwidth ratio as 1/48; default: the model's highest."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model; `genjscc models` lists them.")] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="deepjscc, generative or inverse; default: the model's.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the noise; default: another one each time.")
+    ] = None,
+    noise: Annotated[ChannelName, typer.Option(help="Kind of channel.")] = ChannelName.AWGN,
+    k_factor: Annotated[float, typer.Option(help="Rician: line of sight over scatter.")] = 4.0,
+    block_length: Annotated[
+        int, typer.Option(help="Fading: symbols that share a gain; 0: the whole image.")
+    ] = 0,
+    size: Annotated[
+        int, typer.Option(help="Send the central square at SIZE x SIZE pixels; 0: as it is.")
+    ] = 0,
+    inversion: InversionPairs = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the receptions.")
+    ] = Path("received"),
+    transmitter: Transmitter = None,
+    channel: ChannelAddress = None,
+    receiver: Receiver = None,
+    preview: Preview = True,
+) -> None:
+    """Send photos through running services and save what arrives."""
+    output.mkdir(parents=True, exist_ok=True)
+    table = Table("photo", "k", "rho", "SNR asked", "measured", "PSNR / dB", "saved as")
+    records: list[dict[str, object]] = []
+    failed = False
+    options = inversion_of(inversion)
+    inverse = scheme == "inverse"
+    with Link(
+        transmitter=transmitter,
+        channel=channel,
+        receiver=receiver,
+        timeout_s=TIMEOUT_S if inverse else DEFAULT_TIMEOUT_S,
+    ) as link:
+        if model is None and scheme is not None:
+            model = choose_model(link.models(), None, scheme).name
+        send_one = partial(send_watched, link) if inverse else partial(send_plainly, link)
+        for photo in photos:
+            try:
+                image = load_square(photo, size) if size else photo
+                reception = send_one(
+                    image,
+                    photo.name,
+                    snr_db=snr_db,
+                    rate=rate,
+                    model=model,
+                    scheme=scheme_name(scheme),
+                    seed=seed,
+                    channel=channel_of(noise, k_factor, block_length),
+                    inversion=options,
+                )
+                target = output / f"{photo.stem}.png"
+                reception.save(target)
+                sent = to_rgb_array(image)
+                quality = psnr_db(sent, reception.image)
+                record = record_of(reception, snr_db)
+                records.append({"photo": photo, "file": target, "psnr_db": quality, **record})
+                if preview:
+                    show_pictures([(photo.name, sent), ("received", reception.image)])
+                table.add_row(photo.name, *cells(reception, snr_db), f"{quality:.2f}", str(target))
+            except GenJSCCError as error:
+                failed = True
+                records.append({"photo": photo, "error": described(error)})
+                err.print(f"{photo}:", end=" ")
+                report_error(error)
+    files = [str(record["file"]) for record in records if "file" in record]
+    present(*([table] if files else []), results=records, files=files)
+    if failed:
+        raise typer.Exit(1)
+
+
+def send_plainly(link: Link, image: ImageInput, _name: str, **keywords: Any) -> Reception:
+    """One image in one go."""
+    return link.send(image, **keywords)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`genjscc serve ROLE`: one service in the foreground."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from genjscc.errors import needs
+
+
+class Role(StrEnum):
+    """The services."""
+
+    TRANSMITTER = "transmitter"
+    CHANNEL = "channel"
+    RECEIVER = "receiver"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(
+        context_settings={
+            "allow_extra_args": True,
+            "ignore_unknown_options": True,
+            "help_option_names": ["-h"],
+        },
+    )(serve)
+
+
+def serve(role: Annotated[Role, typer.Argument(help="Which service.")], ctx: typer.Context) -> None:
+    """Run one service until SIGTERM; `genjscc serve ROLE --help` lists its flags."""
+    with needs(
+        "models", f"the {role}", checkout=True, otherwise=" (the channel alone: '.[serve]')"
+    ):
+        module = import_module(f"{role}.__main__")
+    module.main(ctx.args)

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Receptions as cells of a table, and as records for programs."""
+
+from __future__ import annotations
+
+from genjscc.client.options import Reception
+from genjscc.wire.ratios import format_ratio
+
+
+def record_of(reception: Reception, snr_db: float) -> dict[str, object]:
+    """A reception for programs; times in seconds."""
+    return {
+        "model": reception.model,
+        "rate": format_ratio(reception.codeword.bandwidth_ratio),
+        "k": reception.codeword.k,
+        "snr_db": snr_db,
+        "measured_snr_db": reception.measured_snr_db,
+        "seed": reception.seed,
+        "seconds": dict(reception.seconds),
+        "inversion": reception.inversion,
+    }
+
+
+def cells(reception: Reception, snr_db: float) -> list[str]:
+    """k, rho, SNR asked and measured, as table cells."""
+    return [
+        str(reception.codeword.k),
+        format_ratio(reception.codeword.bandwidth_ratio),
+        f"{snr_db:g} dB",
+        f"{reception.measured_snr_db:.2f} dB",
+    ]

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quality of received images, one value per image; names say which network measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genjscc.errors import needs
+from genjscc.quality.perceptual import PerceptualName, perceptual, trunk_is_here
+
+# The weights of Wang, Simoncelli and Bovik (2003) for five scales, finest first.
+_MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_WINDOW = 11
+
+PERCEPTUAL_FIELDS: dict[str, PerceptualName] = {
+    "st_lpips_vgg": "st-lpips-vgg",
+    "st_lpips_alex": "st-lpips-alex",
+    "lpips_vgg": "lpips-vgg",
+    "lpips_alex": "lpips-alex",
+    "lpips_squeeze": "lpips-squeeze",
+}
+"""fields of a record and the networks that fill them"""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure for each image in two steps, so that a reference is looked at only once.
+
+    Images are [B, 3, H, W] in [0, 1], from 8 bit.
+    """
+
+    compare: Callable[[Any, Tensor], Tensor]
+    """(prepared reference, image) -> [B]"""
+    prepare: Callable[[Tensor], Any] = lambda reference: reference
+
+
+def psnr(reference: Tensor, image: Tensor) -> Tensor:
+    """10 log10(1/MSE) in dB (eq. 17, on the [0, 1] scale); 100 where the images are equal."""
+    mse = torch.mean((reference.double() - image.double()) ** 2, dim=(1, 2, 3))
+    return -10 * torch.log10(mse.clamp(min=1e-10))
+
+
+def ms_ssim_scales(side: int) -> int:
+    """M, the number of scales that an image with that smaller side has room for; at most 5.
+
+    Raises:
+        ValueError: not even one.
+    """
+    scales = 0
+    while scales < len(_MS_SSIM_WEIGHTS) and (_WINDOW - 1) * 2**scales < side:
+        scales += 1
+    if scales == 0:
+        raise ValueError(f"side: got {side}; SSIM needs more than {_WINDOW - 1} pixels")
+    return scales
+
+
+def ms_ssim(reference: Tensor, image: Tensor) -> Tensor:
+    """MS-SSIM (eq. 18-21) over M scales by the image's size, weights renormalised to sum 1."""
+    with needs("train", "MS-SSIM"):
+        from torchmetrics.functional.image import (
+            multiscale_structural_similarity_index_measure as multiscale,
+        )
+    scales = ms_ssim_scales(min(reference.shape[-2:]))
+    weights = _MS_SSIM_WEIGHTS[:scales]
+    betas = tuple(weight / sum(weights) for weight in weights)
+    values = multiscale(
+        image, reference, data_range=1.0, betas=betas, reduction="none", normalize="relu"
+    )
+    if not isinstance(values, Tensor):
+        raise TypeError("torchmetrics was asked for one value per image")
+    return values
+
+
+def perceptual_metric(name: PerceptualName, device: torch.device | None = None) -> Metric:
+    """A perceptual distance by name, in float32."""
+    network = perceptual(name).to(device)
+
+    @torch.inference_mode()
+    def compare(reference: list[Tensor], image: Tensor) -> Tensor:
+        return network.distance(network.features(image), reference)
+
+    return Metric(compare, torch.inference_mode()(network.features))
+
+
+def available_perceptual() -> dict[str, PerceptualName]:
+    """The fields that can be measured without a download."""
+    return {
+        field: name
+        for field, name in PERCEPTUAL_FIELDS.items()
+        if name.startswith("st-") or trunk_is_here(name)
+    }

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distortion terms: MSE on [0, 1] images and perceptual distances, by name."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from genjscc.errors import MissingExtraError, needs
+
+PerceptualName = Literal[
+    "st-lpips-alex", "st-lpips-vgg", "lpips-alex", "lpips-vgg", "lpips-squeeze"
+]
+PERCEPTUAL_NAMES: tuple[str, ...] = get_args(PerceptualName)
+
+
+class FeatureDistance(nn.Module):
+    """A distance between deep features as LPIPS defines it (Zhang et al., CVPR 2018, eq. 1).
+
+    `features` and `distance` are its halves, so that features of an image that is compared
+    often are computed once.
+
+    Args:
+        network: of the lpips or the stlpips package.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+        self.network.eval().requires_grad_(False)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Maps of each layer, [B, C, r, s]. Shape: [B, 3, H, W] in [0, 1]."""
+        return list(self.network.net(self.network.scaling_layer(2 * images - 1)))
+
+    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """Distance of each pair, from features. -> [B] float32."""
+        total = torch.zeros(len(a[0]), device=a[0].device)
+        for layer, x, y in zip(self.network.lins, a, b, strict=True):
+            weight = layer.model[-1].weight
+            difference = (_unit_length(x) - _unit_length(y)).square()
+            total = total + (difference * weight).sum(1).mean((1, 2))
+        return total
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Distance of each pair. Shapes: [B, 3, H, W] in [0, 1], twice -> [B]."""
+        return self.distance(self.features(x), self.features(y))
+
+
+def _unit_length(x: Tensor) -> Tensor:
+    x = x.float()
+    return x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)
+
+
+class STLPIPS(FeatureDistance):
+    """Shift-tolerant LPIPS (Ghildyal and Liu, ECCV 2022), with the weights its package ships.
+
+    It is in the range of LPIPS, but it is not LPIPS: figures made with it say "ST-LPIPS".
+    """
+
+    def __init__(self, trunk: Literal["alex", "vgg"]) -> None:
+        with needs("inverse", "ST-LPIPS"), _unused_packages():
+            from stlpips_pytorch import stlpips
+        super().__init__(stlpips.LPIPS(net=trunk, variant="shift_tolerant", verbose=False))
+
+
+@contextmanager
+def _unused_packages() -> Iterator[None]:
+    """Empty modules for what stlpips-pytorch imports and, for this distance, never uses.
+
+    A receiver needs none of them, and torchvision has to be built for the very same torch.
+    """
+    unused = {"torchvision": "models", "IPython": "embed", "torchsummary": "summary"}
+    missing = [name for name in unused if name not in sys.modules and find_spec(name) is None]
+    for name in missing:
+        sys.modules[name] = ModuleType(name)
+        setattr(sys.modules[name], unused[name], None)
+    try:
+        yield
+    finally:
+        for name in missing:
+            del sys.modules[name]
+
+
+class LPIPS(FeatureDistance):
+    """LPIPS (Zhang et al., CVPR 2018), the paper's perceptual distance.
+
+    Its trunks are torchvision's ImageNet networks, which are fetched on first use.
+
+    Raises:
+        MissingExtraError: lpips is not installed, or the trunk's weights cannot be fetched.
+    """
+
+    def __init__(self, trunk: Literal["alex", "vgg", "squeeze"]) -> None:
+        with needs("train", "LPIPS"):
+            import lpips
+        try:
+            with warnings.catch_warnings():
+                # lpips calls torchvision by its older names.
+                warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+                network = lpips.LPIPS(net=trunk, verbose=False)
+        except OSError as error:
+            raise MissingExtraError(
+                f"lpips-{trunk}: torchvision's weights cannot be fetched ({error}); copy them to "
+                f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or use st-lpips-alex or "
+                "st-lpips-vgg, which need no download"
+            ) from error
+        super().__init__(network)
+
+
+_PERCEPTUAL: dict[str, Callable[[], FeatureDistance]] = {
+    "st-lpips-alex": lambda: STLPIPS("alex"),
+    "st-lpips-vgg": lambda: STLPIPS("vgg"),
+    "lpips-alex": lambda: LPIPS("alex"),
+    "lpips-vgg": lambda: LPIPS("vgg"),
+    "lpips-squeeze": lambda: LPIPS("squeeze"),
+}
+
+
+def trunk_is_here(name: PerceptualName) -> bool:
+    """Whether torchvision's weights for an `lpips-*` are on this machine already."""
+    kinds = {
+        "lpips-alex": "AlexNet_Weights",
+        "lpips-vgg": "VGG16_Weights",
+        "lpips-squeeze": "SqueezeNet1_1_Weights",
+    }
+    try:
+        from torchvision import models
+    except ImportError:
+        return False
+    file = getattr(models, kinds[name]).DEFAULT.url.rpartition("/")[2]
+    return Path(torch.hub.get_dir(), "checkpoints", file).exists()
+
+
+def perceptual(name: PerceptualName) -> FeatureDistance:
+    """The perceptual distance of that name: module(x, y) -> [B], for images in [0, 1]."""
+    return _PERCEPTUAL[name]()
+
+
+class MeanDistance(nn.Module):
+    """The mean of several perceptual distances.
+
+    What one network does not see, a decoder that is trained against it alone fills with patterns:
+    they lower that distance and raise the others.
+
+    Args:
+        distances: one or more.
+    """
+
+    def __init__(self, distances: Iterable[FeatureDistance]) -> None:
+        super().__init__()
+        self.distances = nn.ModuleList(distances)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Shapes: [B, 3, H, W] in [0, 1], twice -> [B]."""
+        return torch.stack([distance(x, y) for distance in self.distances]).mean(0)
+
+
+def mse(x: Tensor, y: Tensor) -> Tensor:
+    """Mean squared error of each image, on the [0, 1] scale. [B, 3, H, W] twice -> [B]."""
+    return torch.mean((x.float() - y.float()) ** 2, dim=(1, 2, 3))

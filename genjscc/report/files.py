@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Result files of every kind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from genjscc.errors import InvalidInputError
+from genjscc.evaluation.receiver_time import TimedFile
+from genjscc.evaluation.records import ResultFile
+from genjscc.evaluation.separation.records import SeparationFile
+
+
+def read_result_file(path: Path) -> ResultFile:
+    """A result file, of the kind that its records are of.
+
+    Raises:
+        InvalidInputError: it is missing or not valid.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise InvalidInputError("results", f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidInputError("results", f"{path} is not JSON: {error}") from error
+    try:
+        return _kind_of(content).model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidInputError("results", f"{path}: {where}: {first['msg']}") from error
+
+
+def _kind_of(content: Any) -> type[ResultFile]:
+    records = content.get("records") if isinstance(content, dict) else None
+    first = records[0] if isinstance(records, list) and records else None
+    if not isinstance(first, dict):
+        return ResultFile
+    if "receiver_seconds" in first:
+        return TimedFile
+    return SeparationFile if first.get("scheme") == "separation" else ResultFile

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is not here, and what would bring it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from genjscc.evaluation.separation.records import SeparationRecord
+from genjscc.report.book import Book
+from genjscc.report.selection import is_learned
+from genjscc.report.sources import Sources
+from genjscc.report.summary import Bundle
+
+_PAPER_RATIOS = ("1/768", "1/192", "1/48")
+_PAPER_SNRS = tuple(float(snr) for snr in range(-5, 6))
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the page would show if it were there."""
+
+    title: str
+    is_here: Callable[[Sources], str]
+    """'' where it is complete, else what is missing"""
+    command: str
+
+
+def missing(
+    book: Book, sources: Sources, bundles: Mapping[str, Bundle], *, with_pictures: bool
+) -> None:
+    """What is not here, with the command that would bring it; what does not fit together."""
+    book.heading("What is missing")
+    rows = []
+    for expected in EXPECTED:
+        lack = expected.is_here(sources)
+        if lack:
+            rows.append([expected.title, lack, f"`{expected.command}`"])
+    if not with_pictures:
+        rows.append(["Pictures", "everything", "`genjscc compare PICTURE --model NAME`"])
+    if rows:
+        book.table(["", "missing", "brought by"], rows)
+    else:
+        book.text("Nothing.")
+    stale = {
+        (entry.record.bundle, entry.source.name)
+        for entry in (*sources.entries, *sources.timed)
+        if entry.record.bundle in bundles
+        and entry.record.pair_id != bundles[str(entry.record.bundle)].pair_id
+    }
+    for bundle, name in sorted(stale, key=str):
+        book.text(f"**{name}** was measured with other weights of `{bundle}` than those here.")
+    if sources.skipped:
+        book.text("Not read, since they are not files of quality records:")
+        book.text("\n".join(f"* {name}: {reason}" for name, reason in sources.skipped))
+
+
+def files(book: Book, sources: Sources) -> None:
+    """The result files and what each holds."""
+    book.heading("Result files")
+    book.text("`make results` runs these commands again.")
+    rows = []
+    for source in sources.files:
+        results = source.results
+        count = len(results.records) + len(results.inversions)
+        rows.append([source.name, str(count), results.commit, f"`{results.command}`"])
+    book.table(["", "records", "commit", "command"], rows)
+
+
+def _cells(
+    scheme: str, dataset: str, ratios: Sequence[str], snrs: Sequence[float] = _PAPER_SNRS
+) -> Callable[[Sources], str]:
+    def lack(sources: Sources) -> str:
+        here = {
+            (entry.ratio, entry.record.snr_db)
+            for entry in sources.entries
+            if entry.record.scheme == scheme
+            and entry.record.dataset == dataset
+            and entry.record.channel == "awgn"
+            and entry.record.told_snr_db is None
+        }
+        absent = [(r, s) for r in ratios for s in snrs if (Fraction(r), s) not in here]
+        if not absent:
+            return ""
+        if len(absent) == len(ratios) * len(snrs):
+            return "everything"
+        by_ratio = {r: [f"{s:+g}" for q, s in absent if q == r] for r, _ in absent}
+        return "; ".join(f"{r} at {', '.join(at)} dB" for r, at in by_ratio.items())
+
+    return lack
+
+
+def _any(found: Callable[[Sources], object]) -> Callable[[Sources], str]:
+    return lambda sources: "" if found(sources) else "everything"
+
+
+_FACES, _NATURAL, _KODAK = "data/faces64", "data/natural64", "data/kodak"
+_HIGH_RATIOS = ("1/48", "1/12")
+
+EXPECTED: tuple[Expected, ...] = (
+    Expected(
+        "DeepJSCC, faces64",
+        _cells("deepjscc", "faces64", _PAPER_RATIOS),
+        f"genjscc evaluate {_FACES}/test results/deepjscc_faces64.json --model faces64",
+    ),
+    Expected(
+        "DeepJSCC, natural64",
+        _cells("deepjscc", "natural64", _PAPER_RATIOS),
+        f"genjscc evaluate {_NATURAL}/test results/deepjscc_natural64.json --model natural64",
+    ),
+    Expected(
+        "DeepJSCC, Kodak at full size",
+        _cells("deepjscc", "kodak", ("1/48",)),
+        f"genjscc evaluate {_KODAK} results/deepjscc_kodak.json --model natural64 "
+        "--dataset kodak --split test",
+    ),
+    Expected(
+        "Linear baseline, faces64",
+        _cells("linear", "faces64", _PAPER_RATIOS),
+        f"genjscc evaluate {_FACES}/test results/deepjscc_faces64.json --linear {_FACES}/train",
+    ),
+    Expected(
+        "Separation, faces64",
+        _cells("separation", "faces64", (*_PAPER_RATIOS, "1/12")),
+        f"genjscc baseline {_FACES}/test results/separation_faces64.json --training {_FACES}/train",
+    ),
+    Expected(
+        "Separation, Kodak",
+        _cells("separation", "kodak", _HIGH_RATIOS),
+        f"genjscc baseline {_KODAK} results/separation_kodak.json --training {_NATURAL}/train "
+        "--rate 1/48 --rate 1/12 --dataset kodak --split test",
+    ),
+    Expected(
+        "GenerativeJSCC, faces64",
+        _cells("generative", "faces64", _PAPER_RATIOS),
+        f"genjscc evaluate {_FACES}/test results/generative_faces64.json --scheme generative",
+    ),
+    Expected(
+        "InverseJSCC, faces64",
+        _cells("inverse", "faces64", ("1/768", "1/192")),
+        f"genjscc evaluate {_FACES}/test results/inverse_faces64.json --scheme inverse --num 128",
+    ),
+    Expected(
+        "Told SNR that is not the true one",
+        _any(lambda s: any(e.record.told_snr_db is not None for e in s.entries)),
+        f"genjscc evaluate {_FACES}/test results/mismatch_faces64.json --told-snr-db=-5,0,5",
+    ),
+    Expected(
+        "Rayleigh fading, DeepJSCC",
+        _any(lambda s: any(e.record.channel != "awgn" and is_learned(e) for e in s.entries)),
+        f"genjscc evaluate {_FACES}/test results/fading_faces64.json --model faces64 "
+        "--noise rayleigh",
+    ),
+    Expected(
+        "Rayleigh fading, separation",
+        _any(
+            lambda s: any(
+                e.record.channel != "awgn" and isinstance(e.record, SeparationRecord)
+                for e in s.entries
+            )
+        ),
+        f"genjscc baseline {_FACES}/test results/separation_faces64_rayleigh.json "
+        f"--training {_FACES}/train --channel rayleigh",
+    ),
+    Expected(
+        "Receiver time",
+        _any(lambda s: s.timed),
+        f"genjscc receiver-time {_FACES}/test results/receiver_time.json --model faces64",
+    ),
+    Expected(
+        "The generator's ceiling",
+        _any(lambda s: s.inversions),
+        f"genjscc invert models/GENERATOR {_FACES}/test results/inversion.json",
+    ),
+)

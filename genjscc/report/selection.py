@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which records belong together, and what they are called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from genjscc.evaluation.records import Record
+from genjscc.evaluation.separation.records import SeparationRecord
+from genjscc.report.sources import Entry, Sources
+
+SCHEME_NAMES = {
+    "deepjscc": "DeepJSCC",
+    "inverse": "InverseJSCC",
+    "generative": "GenerativeJSCC",
+    "linear": "linear (KLT)",
+    "separation": "separation",
+}
+LEARNED = frozenset({"deepjscc", "inverse", "generative"})
+AWGN = "awgn"
+
+
+@dataclass(frozen=True, order=True)
+class Subject:
+    """Images that were sent."""
+
+    dataset: str
+    split: str
+    image_size: str
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        pixels = "pixels" if self.image_size != "mixed" else "sizes"
+        return f"{self.dataset} {self.split}, {self.image_size} {pixels}"
+
+    @property
+    def slug(self) -> str:
+        """For file names."""
+        text = f"{self.dataset}_{self.split}_{self.image_size}".lower()
+        return re.sub(r"[^a-z0-9_]+", "-", text)
+
+
+def by_subject(entries: Iterable[Entry]) -> dict[Subject, list[Entry]]:
+    """Entries of the same images, in the order of their names."""
+    found: dict[Subject, list[Entry]] = {}
+    for entry in entries:
+        record = entry.record
+        subject = Subject(record.dataset, record.split, record.image_size)
+        found.setdefault(subject, []).append(entry)
+    return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the main figures are about: shipped models and baselines, over AWGN, told the truth."""
+
+    main: Sequence[Entry]
+    others: Sequence[Entry]
+
+
+def split_entries(sources: Sources, shipped: Iterable[str]) -> Shown:
+    """Records of bundles that are not there (ablations) do not join the main figures.
+
+    Where no record is of a shipped bundle, all join.
+    """
+    names = set(shipped)
+    entries = sources.entries
+    if not any(entry.record.bundle in names for entry in entries if is_learned(entry)):
+        names = {entry.record.bundle for entry in entries if entry.record.bundle}
+    main: list[Entry] = []
+    others: list[Entry] = []
+    for entry in entries:
+        record = entry.record
+        usual = record.channel == AWGN and record.told_snr_db is None
+        known = record.bundle is None or record.bundle in names
+        (main if usual and known else others).append(entry)
+    return Shown(main, others)
+
+
+def comparable(entries: Sequence[Entry], like: str | None = None) -> list[Entry]:
+    """Keeps one number of images and seed of each scheme, model, ratio and channel.
+
+    Where a scheme was measured on several subsets, that of the scheme `like` stays, else the one
+    that most schemes share, so that curves are over the same images where that is possible.
+    """
+    shared: dict[tuple[int, int], set[str]] = {}
+    for entry in entries:
+        record = entry.record
+        shared.setdefault((record.n, record.seed), set()).add(record.scheme)
+
+    def rank(subset: tuple[int, int]) -> tuple[bool, int, int]:
+        return like in shared[subset], len(shared[subset]), subset[0]
+
+    chosen: dict[tuple[object, ...], tuple[int, int]] = {}
+    for entry in entries:
+        key, subset = _series(entry), (entry.record.n, entry.record.seed)
+        if key not in chosen or rank(subset) > rank(chosen[key]):
+            chosen[key] = subset
+    return [e for e in entries if chosen[_series(e)] == (e.record.n, e.record.seed)]
+
+
+def _series(entry: Entry) -> tuple[object, ...]:
+    record = entry.record
+    return (record.scheme, record.bandwidth_ratio, record.channel, name_of(entry))
+
+
+def name_of(entry: Entry) -> str:
+    """Of what was measured: scheme and model, or codec and channel code."""
+    record = entry.record
+    if isinstance(record, SeparationRecord):
+        return f"{record.codec}, {family_name(record.channel_code, record.headers)}"
+    name = SCHEME_NAMES[record.scheme]
+    of = ", ".join(filter(None, [record.bundle, inversion_text(record)]))
+    return f"{name} ({of})" if of else name
+
+
+def inversion_text(record: Record) -> str:
+    """How an image was searched for, as 'preset=fast'; empty by default."""
+    return ", ".join(f"{name}={value}" for name, value in (record.inversion or {}).items())
+
+
+def family_name(channel_code: str, headers: bool) -> str:
+    """Of the separation baselines with one channel code."""
+    code = {"capacity": "at capacity", "ldpc": "5G LDPC"}[channel_code]
+    return f"{code}, headers {'counted' if headers else 'free'}"
+
+
+def snr_text(snr_db: float) -> str:
+    """An SNR with its sign."""
+    return f"{snr_db:+g} dB" if snr_db else "0 dB"
+
+
+def is_learned(entry: Entry) -> bool:
+    """Whether a trained model was measured."""
+    return entry.record.scheme in LEARNED
+
+
+def ratio_text(ratio: Fraction) -> str:
+    """As "1/48"."""
+    return f"{ratio.numerator}/{ratio.denominator}"
+
+
+def three_snrs(entries: Iterable[Entry]) -> list[float]:
+    """The lowest, the middle and the highest SNR."""
+    snrs = sorted({entry.record.snr_db for entry in entries})
+    return list(dict.fromkeys([snrs[0], snrs[len(snrs) // 2], snrs[-1]]))
