@@ -37,7 +37,7 @@ def unknown_variables(
     for name in sorted(environment):
         if not name.startswith(PREFIX) or name in known or _OF_AN_ORCHESTRATOR.fullmatch(name):
             continue
-        near = get_close_matches(name, known, 1)
+        near = get_close_matches(name, known, 1, cutoff=0.8)
         meant = f"; did you mean {near[0]}?" if near else ""
         found.append(f"{name} is not a variable of anything here{meant}")
     return found

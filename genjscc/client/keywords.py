@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Set, Sized
 from dataclasses import fields, replace
 from fractions import Fraction
 from typing import TypedDict, cast
@@ -13,6 +13,8 @@ from genjscc.client.inversion import Inversion
 from genjscc.client.options import Channel, Options, SchemeName
 from genjscc.errors import InvalidInputError
 from genjscc.wire.numbers import checked_seed
+
+_NO_SEQUENCES = (str, bytes, bytearray, Mapping, Set)
 
 
 class CommonKeywords(TypedDict, total=False):
@@ -62,7 +64,7 @@ def options_for_each(
 
     def options(index: int) -> Options:
         own = snr_db
-        if isinstance(own, Sized) and not isinstance(own, str):  # an array as well
+        if isinstance(own, Sized) and not isinstance(own, _NO_SEQUENCES):  # an array as well
             if index >= len(own):
                 raise InvalidInputError("snr_db", f"got {len(own)} values for more images")
             own = own[index]

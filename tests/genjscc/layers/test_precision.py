@@ -71,7 +71,7 @@ def test_nobody_else_chooses() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr == "bfloat16"
     }
-    assert chosen <= {"genjscc/layers/precision.py", "genjscc/evaluation/frechet.py"}
+    assert chosen <= {"genjscc/layers/precision.py", "genjscc/quality/frechet.py"}
     for path in (ROOT / "genjscc").rglob("*.py"):
         if path.name != "precision.py":
             assert '= "bf16-mixed"' not in path.read_text(), path
