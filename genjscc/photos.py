@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from genjscc.errors import InvalidInputError
 from genjscc.limits import PHOTO_LIMITS, Limits
 from genjscc.wire.images import decode_file
 
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"})
 _LARGEST_SIDE = math.isqrt(Limits().max_pixels)
 
 
@@ -66,6 +69,27 @@ def square(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         return rgb
     fitted = ImageOps.fit(Image.fromarray(rgb), (size, size), Image.Resampling.LANCZOS)
     return np.array(fitted)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder; linked folders are followed, circles are not."""
+    seen = set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        own = Path(where).resolve()
+        if own in seen:
+            folders.clear()
+            continue
+        seen.add(own)
+        yield from (Path(where, name) for name in names)
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """The pictures below a folder by their names, sorted, without macOS's `._` files."""
+    return sorted(
+        path
+        for path in files_below(folder)
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+    )
 
 
 def sample_photos() -> list[Path]:

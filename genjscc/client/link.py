@@ -150,11 +150,16 @@ class Link:
         return self._wait(self._link.decode(received, **keywords))
 
     def _iterate(self, source: AsyncGenerator[T]) -> Iterator[T]:
+        # Ctrl-C leaves the waiting while the source still runs to its end.
+        turn = asyncio.Lock()
+
         async def next_one() -> T | None:
-            return await anext(source, None)
+            async with turn:
+                return await anext(source, None)
 
         async def close() -> None:
-            await source.aclose()
+            async with turn:
+                await source.aclose()
 
         try:
             while (one := self._wait(next_one())) is not None:

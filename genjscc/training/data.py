@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from genjscc.errors import InvalidInputError
-from genjscc.photos import load_photo
+from genjscc.photos import files_below, load_photo
 from genjscc.training.augmentation import Augmentation, augmented, central
 
 _log = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ def list_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InvalidInputError("data", f"{folder} is not a folder")
-    named = sorted(path for path in _files_below(folder) if path.suffix.lower() in SUFFIXES)
+    named = sorted(path for path in files_below(folder) if path.suffix.lower() in SUFFIXES)
     found = [path for path in named if not path.name.startswith("._")]
     if len(found) < len(named):
         first = next(path for path in named if path.name.startswith("._"))
@@ -49,17 +48,6 @@ def list_images(folder: Path) -> list[Path]:
     if not found:
         raise InvalidInputError("data", f"no image ({', '.join(sorted(SUFFIXES))}) below {folder}")
     return found
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    seen = set()
-    for where, folders, names in os.walk(folder, followlinks=True):
-        own = Path(where).resolve()
-        if own in seen:  # a link that leads back
-            folders.clear()
-            continue
-        seen.add(own)
-        yield from (Path(where, name) for name in names)
 
 
 def fingerprint(folder: Path) -> str:
@@ -107,6 +95,7 @@ class ImageFolder(Dataset[Tensor]):
 
     def _pixels(self, index: int) -> NDArray[np.uint8]:
         """Return the image, or the next one that can be read, whatever the process or the run."""
+        why: InvalidInputError | None = None
         for step in range(len(self.paths)):
             number = (index + step) % len(self.paths)
             if number in self._unreadable:
@@ -114,10 +103,11 @@ class ImageFolder(Dataset[Tensor]):
             try:
                 return self._decoded(number)
             except InvalidInputError as error:
+                why = error
                 self._unreadable.add(number)
                 _log.warning("data: %s; left out, number %d of those", error, len(self._unreadable))
         raise InvalidInputError(
-            "data", f"none of the {len(self.paths)} images can be read, not {self.paths[0]} either"
+            "data", f"none of the {len(self.paths)} images can be read: {why or 'see above'}"
         )
 
     def _decoded(self, index: int) -> NDArray[np.uint8]:

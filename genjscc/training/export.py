@@ -65,7 +65,9 @@ def export_run(
         **exported.declared,
     }
     written = write_bundle(root, *exported.halves, card="", declared=declared)
-    (root / name / CARD).write_text(_card(exported, written, state["images"], notes))
+    (root / name / CARD).write_text(
+        _card(exported, written, state["images"], notes), encoding="utf-8"
+    )
     return written
 
 

@@ -121,7 +121,7 @@ class RunFolder:
         """Appends a row to NAME.csv and the scalars to TensorBoard."""
         target = self.path / f"{name}.csv"
         fresh = not target.exists()
-        with target.open("a", newline="") as file:
+        with target.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=["images", *values])
             if fresh:
                 writer.writeheader()

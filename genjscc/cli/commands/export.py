@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from genjscc.cli.console import present
+from genjscc.cli.outputs import claim_bundle
 from genjscc.errors import needs
 
 
@@ -29,6 +30,7 @@ def export(
     """Make a bundle of a run's weights, whichever scheme it trained."""
     from genjscc.training.export import export_run
 
+    claim_bundle(bundles / name)
     config = export_run(run, bundles, name=name, domain=domain, licence=licence, notes=notes)
     present(
         f"{bundles / name}: pair {config.pair_id}",

@@ -227,9 +227,9 @@ class ProgressDisplay:
         self._progress = LoggedProgress(
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]:.0f} images/s"),
+            TextColumn("{task.fields[speed]:.0f} images/s", markup=False),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[terms]}"),
+            TextColumn("{task.fields[terms]}", markup=False),
             console=err,
             disable=not shown,
         )

@@ -23,6 +23,7 @@ import typer
 import typer.main
 from pictures import file_of, gradient
 from real_services import REPOSITORY, Services
+from tiny_bundles import MULTI
 
 from genjscc import diagnosis
 from genjscc.bundles.store import find_bundles
@@ -82,7 +83,7 @@ def test_send_tells_programs_what_arrived_and_what_did_not(
     assert done.returncode == 1
     told = json.loads(done.stdout)
     assert (told["format"], told["command"]) == (1, "send")
-    assert told["files"] == [str(output / "good.png")]
+    assert told["files"] == [str(output / f"good_{MULTI}_1-48_0dB.png")]
     failed, received = told["results"]
     assert failed["photo"] == str(bad)
     assert failed["error"]["type"] == "InvalidInputError"
