@@ -8,13 +8,13 @@ import socket
 import urllib.request
 
 import pytest
-from fake_engines import FakeEngine, fake_service
 
 from genjscc import AsyncLink
 from genjscc.addresses import bare_host, grpc_target, hosts_of, is_loopback, joined
 from genjscc.errors import InvalidInputError
 from genjscc.serving.server import Server
 from genjscc.serving.settings import ServiceSettings
+from tests.helpers.fake_engines import FakeEngine, fake_service
 
 
 def has_ipv6() -> bool:

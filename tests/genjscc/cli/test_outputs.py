@@ -16,13 +16,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pictures import file_of, gradient
 
 from genjscc.cli import hear_interrupts, outputs
 from genjscc.cli.commands.send import name_of
 from genjscc.cli.outputs import claim, claim_bundle, claim_folder, expanded, free_name, save_picture
 from genjscc.client.link import Link
 from genjscc.errors import InvalidInputError
+from tests.helpers.pictures import file_of, gradient
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = ROOT / "genjscc" / "cli" / "commands"

@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pictures import gradient
-from tiny_bundles import MULTI
 
 from genjscc import (
     AsyncLink,
@@ -39,6 +37,8 @@ from genjscc.client import protocol
 from genjscc.client.checks import checked_options
 from genjscc.client.keywords import options_for
 from genjscc.errors import GenJSCCError, InvalidInputError, ModelNotFoundError
+from tests.helpers.pictures import gradient
+from tests.helpers.tiny_bundles import MULTI
 
 NOBODY = "127.0.0.1:9"
 NOBODIES = dict.fromkeys(("transmitter", "channel", "receiver"), NOBODY)

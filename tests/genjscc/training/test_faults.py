@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 from lightning_fabric import Fabric
-from photo_folders import write_photos
 
 from genjscc.errors import DivergedError, InvalidInputError
 from genjscc.training.config import DeepJSCCConfig
@@ -23,6 +22,7 @@ from genjscc.training.deepjscc import DeepJSCCTraining, fit
 from genjscc.training.distributed import StopOnSignal
 from genjscc.training.export import export_run
 from genjscc.training.run import RunFolder
+from tests.helpers.photo_folders import write_photos
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pictures import file_of, gradient, png_bomb
 from PIL import Image, ImageCms
 
 from genjscc.client.protocol import image_to_message, to_rgb_array
@@ -23,6 +22,7 @@ from genjscc.photos import load_photo, load_square, square
 from genjscc.training.data import ImageFolder
 from genjscc.wire import images
 from genjscc.wire.images import decode_file, rgb_from_pil
+from tests.helpers.pictures import file_of, gradient, png_bomb
 
 ROOT = Path(__file__).resolve().parents[3]
 INTAKE = ROOT / "tests" / "fixtures" / "intake"
