@@ -79,7 +79,7 @@ def plain(config: DeepJSCCConfig, steps: int) -> float:
 
 def ours(config: DeepJSCCConfig, steps: int, processes: int) -> float:
     """Images per second of the trainer."""
-    fabric = launch(processes, "auto" if torch.cuda.is_available() else "cpu", "bf16-mixed", 0)
+    fabric = launch(processes, "auto" if torch.cuda.is_available() else "cpu", "auto", 0)
     with tempfile.TemporaryDirectory() as folder:
         training = DeepJSCCTraining(config, Path(folder), fabric)
     started = 0.0

@@ -21,6 +21,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def bare_host(host: str) -> str:
+    """A host to listen on as sockets want it: an IPv6 address without brackets."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def joined(host: str, port: int) -> str:
+    """host:port, an IPv6 address in brackets."""
+    host = bare_host(host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def hosts_of(address: str) -> list[str]:
     """The hosts of "host:port" or "host:port,host:port"; none of a socket in the file system."""
     if address.startswith("unix"):
@@ -48,11 +59,7 @@ def grpc_target(address: str, *, field: str) -> str:
         return address
     parts = [part.strip() for part in address.split(",")]
     for part in parts:
-        host, _, port = part.rpartition(":")
-        if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise InvalidInputError(
-                field, f"got {part!r}; must be host:port, or several of them with commas"
-            )
+        _check_host_port(part, field)
     if len(parts) == 1:
         return parts[0]
     found = [_look_up(part, field) for part in parts]
@@ -63,6 +70,33 @@ def grpc_target(address: str, *, field: str) -> str:
         )
     scheme = "ipv4" if family == socket.AF_INET else "ipv6"
     return f"{scheme}:" + ",".join(one[family] for one in found)
+
+
+def _check_host_port(part: str, field: str) -> None:
+    """Raises InvalidInputError for what is no host:port, with the way out where it is near."""
+    host, _, port = part.rpartition(":")
+    right = "must be host:port, or several of them with commas"
+    if "://" in part:
+        raise InvalidInputError(
+            field, f"got {part!r}; {right}: without '{part.partition('://')[0]}://'"
+        )
+    if _is_ipv6(part) or (":" in host and not host.startswith("[")):
+        known = joined(host, int(port)) if _is_ipv6(host) and port.isdecimal() else "[::1]:50051"
+        raise InvalidInputError(
+            field, f"got {part!r}; {right}: an IPv6 address goes in brackets, as {known}"
+        )
+    wrong_port = not port.isascii() or not port.isdigit() or int(port) > 65535
+    bracketed = host.startswith("[")
+    if not host or wrong_port or "/" in host or bracketed != _is_ipv6(bare_host(host)):
+        raise InvalidInputError(field, f"got {part!r}; {right}")
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _look_up(part: str, field: str) -> dict[int, str]:

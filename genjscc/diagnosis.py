@@ -86,9 +86,14 @@ def devices() -> Iterator[Finding]:
         return
     import torch
 
+    from genjscc.layers.precision import has_bfloat16
+
     yield Finding(
         "devices", "cpu", "ok", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = "bfloat16, native" if has_bfloat16(device) else "float32, no native bfloat16"
+    yield Finding("devices", "precision", "ok", f"auto on {device}: {chosen}")
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             name = torch.cuda.get_device_name(number)

@@ -13,6 +13,7 @@
     ├── AccessError           no or wrong credentials                 UNAUTHENTICATED
     ├── RemoteError           the service failed                      INTERNAL
     ├── BundleError           a model on disk is broken or unsafe     (local)
+    ├── DivergedError         a training's numbers are none any more  (local)
     └── MissingExtraError     an optional package is not installed    (local)
 
 The same classes are raised by the local code, turned into a gRPC status by the services and
@@ -24,7 +25,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from reprlib import Repr
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+T = TypeVar("T")
 
 _QUOTE = Repr()
 _QUOTE.maxstring = _QUOTE.maxother = 100
@@ -110,6 +113,10 @@ class BundleError(GenJSCCError):
     """A model on disk is incomplete, altered or not safe to load."""
 
 
+class DivergedError(GenJSCCError):
+    """A training has left what numbers can hold; its last checkpoint is from before."""
+
+
 class MissingExtraError(GenJSCCError):
     """An optional package is needed and not installed; the text says which extra brings it."""
 
@@ -156,6 +163,16 @@ _BY_CODE: dict[int, type[GenJSCCError]] = {
 def quoted(value: object) -> str:
     """A foreign value for an error text: as repr() has it, the middle of a long one left out."""
     return _QUOTE.repr(value)
+
+
+def checked_kind(value: T, kinds: type | tuple[type, ...], field: str) -> T:
+    """A value of one of these types. Raises InvalidInputError for any other, a class among them."""
+    if isinstance(value, kinds):
+        return value
+    wanted = kinds if isinstance(kinds, tuple) else (kinds,)
+    names = " or ".join("None" if kind is type(None) else kind.__name__ for kind in wanted)
+    got = f"the class {value.__name__} itself" if isinstance(value, type) else quoted(value)
+    raise InvalidInputError(field, f"got {got}; must be of type {names}")
 
 
 def error_from_status(code: int, message: str) -> GenJSCCError:

@@ -25,3 +25,7 @@ class Limits:
     max_pixels: int = 4 * 1024 * 1024
     max_symbols: int = 4 * 1024 * 1024
     max_encoded_bytes: int = 48 * 1024 * 1024
+
+
+PHOTO_LIMITS = Limits(max_pixels=64 * 1024 * 1024, max_encoded_bytes=256 * 1024 * 1024)
+"""Of pictures that a program opens for itself, to scale them down: a phone's, not a bomb's"""

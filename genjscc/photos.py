@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from genjscc.errors import InvalidInputError
-from genjscc.wire.images import rgb_from_pil
+from genjscc.limits import PHOTO_LIMITS, Limits
+from genjscc.wire.images import decode_file
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"})
+_LARGEST_SIDE = math.isqrt(Limits().max_pixels)
 
 
 def load_square(path: Path, size: int) -> NDArray[np.uint8]:
@@ -24,26 +31,65 @@ def load_square(path: Path, size: int) -> NDArray[np.uint8]:
 
 
 def load_photo(path: Path) -> NDArray[np.uint8]:
-    """Read a photo, upright, as uint8 [H, W, 3].
+    """Read a photo, upright, as uint8 [H, W, 3]; files and limits as for a service, but larger.
 
     Raises:
         InvalidInputError: the file is missing, damaged or not an image.
     """
+    return decode_file(read_file(path, field="photo"), limits=PHOTO_LIMITS, field=f"photo {path}")
+
+
+def read_file(path: str | Path, *, field: str) -> bytes:
+    """Return the bytes of a picture file, of which not more than may be sent are read.
+
+    Raises:
+        InvalidInputError: it cannot be read, or is too long for a picture.
+    """
+    most = PHOTO_LIMITS.max_encoded_bytes
     try:
-        with Image.open(path) as image:
-            return rgb_from_pil(image)
-    except UnidentifiedImageError as error:
-        raise InvalidInputError("photo", f"{path} is not an image") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InvalidInputError("photo", f"cannot read {path}: {error}") from error
+        with Path(path).open("rb") as file:
+            data = file.read(most + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidInputError(field, f"cannot read {path}: {reason}") from error
+    if len(data) > most:
+        raise InvalidInputError(field, f"{path} has more than {most} bytes, which no photo has")
+    return data
 
 
 def square(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The central square of a picture uint8 [H, W, 3], scaled (Lanczos) to [size, size, 3]."""
+    """The central square of a picture uint8 [H, W, 3], scaled (Lanczos) to [size, size, 3].
+
+    Raises:
+        InvalidInputError: a size of no pixel, or of more than a service takes.
+    """
+    if not 1 <= size <= _LARGEST_SIDE:
+        raise InvalidInputError("size", f"got {size}; must be 1 to {_LARGEST_SIDE} pixels")
     if rgb.shape[:2] == (size, size):
         return rgb
     fitted = ImageOps.fit(Image.fromarray(rgb), (size, size), Image.Resampling.LANCZOS)
     return np.array(fitted)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder; linked folders are followed, circles are not."""
+    seen = set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        own = Path(where).resolve()
+        if own in seen:
+            folders.clear()
+            continue
+        seen.add(own)
+        yield from (Path(where, name) for name in names)
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """The pictures below a folder by their names, sorted, without macOS's `._` files."""
+    return sorted(
+        path
+        for path in files_below(folder)
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+    )
 
 
 def sample_photos() -> list[Path]:

@@ -148,6 +148,7 @@ class ReceiverEngine:
             snr_db = codeword.snr_db
         else:
             raise InvalidInputError("snr_db", "is missing here and in received.header.snr_db")
+        snr_db = model.told_snr_db(snr_db)
         size, plan = codeword.image_size, None
         if scheme == model_pb2.SCHEME_INVERSE_JSCC:
             plan = self._inversions.plan(request.inversion, channels, size)

@@ -37,7 +37,7 @@ def main(names: Sequence[str]) -> int:
         print(f"{path}: genjscc {shlex.join(arguments)}", flush=True)
         started = time.monotonic()
         done = subprocess.run(
-            [sys.executable, "-m", "genjscc", *arguments], cwd=REPOSITORY, check=False
+            [sys.executable, "-m", "genjscc", *arguments, "--force"], cwd=REPOSITORY, check=False
         )
         if done.returncode:
             failed.append(path)

@@ -74,7 +74,7 @@ class TransmitterEngine:
         ratio, channels = model.rate(request.bandwidth_ratio)
         if not request.HasField("snr_db"):
             raise InvalidInputError("snr_db", "is missing; the encoder must be told an SNR in dB")
-        snr_db = checked_snr_db(request.snr_db)
+        snr_db = model.told_snr_db(checked_snr_db(request.snr_db))
         rgb = rgb_from_message(request.image, limits=self._limits)
         height, width, _ = rgb.shape
         model.padded_size((height, width), max_pixels=self._limits.max_pixels)

@@ -167,8 +167,10 @@ def write_weights(module: nn.Module, path: Path, dtype: torch.dtype) -> str:
 
 def write_declaration(folder: Path, config: BundleConfig | GeneratorConfig, card: str) -> None:
     """Writes config.json and card.md."""
-    (folder / CONFIG).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-    (folder / CARD).write_text(card)
+    (folder / CONFIG).write_text(
+        json.dumps(config.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
+    )
+    (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def write_bundle(

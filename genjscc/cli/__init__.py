@@ -8,13 +8,18 @@ by SIGTERM. docs/command-line.md has the whole story.
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
+from contextlib import suppress
+from typing import Any
 
 import typer
 import typer.main
 
-from genjscc.cli.console import end_with_error
-from genjscc.cli.json_option import add_json_option
+from genjscc.cli.console import end_with_error, err
+from genjscc.cli.json_option import add_force_option, add_json_option
+from genjscc.environment import unknown_variables
 from genjscc.errors import GenJSCCError
 
 app = typer.Typer(
@@ -28,6 +33,46 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the console script."""
+    hear_interrupts()
+    for stream in (sys.stdout, sys.stderr):
+        # A name in another script must not end a command where the locale lacks its letters.
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        name_misspelt_variables()
+        _program()(prog_name="genjscc")
+    except GenJSCCError as error:
+        end_with_error(error)
+        sys.exit(1)
+    except OSError as error:  # a disk that is full, a folder that is gone meanwhile
+        where = "" if error.filename is None else f"{error.filename}: "
+        end_with_error(GenJSCCError(f"{where}{error.strerror or error}"))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def hear_interrupts() -> None:
+    """Ctrl-C raises KeyboardInterrupt from now on, unless the shell has switched it off.
+
+    Until here it ends the process at once: see `genjscc.__main__`.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def name_misspelt_variables() -> None:
+    """Says which variables nothing reads; the services say it themselves."""
+    if sys.argv[1:2] == ["serve"] or not unknown_variables(()):
+        return
+    with suppress(ImportError):  # without the services' packages their variables are not known
+        from genjscc.serving.settings import misspelt_variables
+
+        for remark in misspelt_variables():
+            err.print(f"warning: {remark}", soft_wrap=True)
+
+
+def _program() -> Any:
     from genjscc.cli.commands import (
         baseline,
         compare,
@@ -58,10 +103,5 @@ def main() -> None:
         command.register(app)
     program = typer.main.get_command(app)
     add_json_option(program)
-    try:
-        program(prog_name="genjscc")
-    except GenJSCCError as error:
-        end_with_error(error)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    add_force_option(program)
+    return program

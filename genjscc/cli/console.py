@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from genjscc.errors import GenJSCCError, InvalidInputError, UnavailableError
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# What is printed is data: paths, names and messages hold brackets and colons that mean themselves.
+# Styles are given as `Text`.
+out = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 FORMAT = 1
 _json_for: list[str] = []
@@ -56,10 +59,10 @@ def present(
 
 def report_error(error: GenJSCCError) -> None:
     """One line that says what is wrong, and a hint where there is a way out."""
-    err.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
+    err.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
     hint = _hint(error)
     if hint:
-        err.print(f"[cyan]hint:[/] {_escape(hint)}", soft_wrap=True)
+        err.print(Text.assemble(("hint:", "cyan"), f" {hint}"), soft_wrap=True)
 
 
 def end_with_error(error: GenJSCCError) -> None:
@@ -124,9 +127,3 @@ def _hint(error: GenJSCCError) -> str:
     if only:
         return f"--size {only[1]} sends the photo's central square at {only[1]}x{only[1]} pixels"
     return ""
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -67,13 +67,13 @@ def _parsed(text: str, kind: Any) -> Any:
 def send_watched(link: Link, image: ImageInput, name: str, **keywords: Any) -> Reception:
     """One image by InverseJSCC, with its losses and, on a terminal, what the generator shows."""
     progress = Progress(
-        TextColumn(name),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[losses]}"),
+        TextColumn("{task.fields[losses]}", markup=False),
     )
-    task = progress.add_task("", total=None, losses="")
+    task = progress.add_task(name, total=None, losses="")
     windowless = sys.stdout.isatty() and not has_window(sys.stdout)
     every = _PREVIEW_EVERY if err.is_terminal and not windowless else 0
     with Live(progress, console=err, transient=True) as live:

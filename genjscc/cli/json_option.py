@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--json, for every command alike."""
+"""--json, for every command alike; --force, for every one that writes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 import typer.main
 
 from genjscc.cli.console import answer_in_json
+from genjscc.cli.outputs import force_option
 
 
 def _chosen(context: typer.Context, value: bool) -> None:
@@ -21,9 +23,18 @@ _Json = Annotated[
 ]
 
 
+# What writes nothing, or to a place of its own.
+_WITHOUT_FORCE = ("models", "up", "doctor", "web", "report", "train", "export-start")
+
+
 def add_json_option(program: Any) -> None:
     """To every command of a program; a service speaks JSON anyway."""
-    _add(program, _option())
+    _add(program, _option(), ("serve",))
+
+
+def add_force_option(program: Any) -> None:
+    """To every command that writes files where it is told to."""
+    _add(program, force_option(), ("serve", *_WITHOUT_FORCE))
 
 
 def _option() -> Any:
@@ -38,9 +49,9 @@ def _option() -> Any:
     return option
 
 
-def _add(command: Any, option: Any) -> None:
+def _add(command: Any, option: Any, without: Sequence[str]) -> None:
     for name, one in getattr(command, "commands", {}).items():
-        if name != "serve":
-            _add(one, option)
+        if name not in without:
+            _add(one, option, without)
     if not hasattr(command, "commands"):
         command.params.append(option)

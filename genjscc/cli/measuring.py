@@ -31,6 +31,7 @@ def load_dataset(folder: Path, num: int, size: int, name: str, split: str) -> Da
     from genjscc.client.protocol import to_rgb_array
     from genjscc.evaluation.sweep import Dataset
     from genjscc.photos import load_square
+    from genjscc.quality.metrics import SMALLEST_SIDE
     from genjscc.training.data import list_images
 
     paths = list_images(folder)
@@ -39,6 +40,13 @@ def load_dataset(folder: Path, num: int, size: int, name: str, split: str) -> Da
         raise InvalidInputError("data", f"{folder} holds {count} image; an interval needs two")
     chosen = [paths[i * len(paths) // count] for i in range(count)]
     images = [load_square(p, size) if size else to_rgb_array(p) for p in chosen]
+    for path, image in zip(chosen, images, strict=True):
+        if min(image.shape[:2]) < SMALLEST_SIDE:  # found now, not after the work
+            raise InvalidInputError(
+                "data",
+                f"{path} has {image.shape[1]}x{image.shape[0]} pixels; what measures needs "
+                f"{SMALLEST_SIDE}x{SMALLEST_SIDE}, --size scales them",
+            )
     folder = folder.resolve()
     return Dataset(name or folder.parent.name, split or folder.name, images)
 
@@ -106,7 +114,7 @@ def progress(text: str, total: int) -> Iterator[Any]:
 
     from genjscc.cli.progress import LoggedProgress
 
-    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with LoggedProgress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("", total=total)
+        task = bar.add_task(text, total=total)
         yield lambda _: bar.advance(task)

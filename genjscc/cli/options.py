@@ -24,14 +24,14 @@ Receiver = Annotated[str | None, typer.Option(help="Address host:port.", envvar=
 Bundles = Annotated[Path | None, typer.Option(help="Folder of the trained models.")]
 Device = Annotated[str, typer.Option(help="PyTorch device of the networks.")]
 GeneratorDevice = Annotated[str, typer.Option(help="PyTorch device.")]
-Threads = Annotated[int, typer.Option(help="CPU threads.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 GeneratorPath = Annotated[Path, typer.Argument(help="Bundle folder or checkpoint.")]
 
 # Images.
 TestImages = Annotated[Path, typer.Argument(help="Folder of test images.")]
-Num = Annotated[int, typer.Option(help="Images, evenly spaced over the folder; 0: all.")]
-NumImages = Annotated[int, typer.Option(help="Images, evenly spaced over the folder.")]
-Size = Annotated[int, typer.Option(help="Central squares of that side; 0: as they are.")]
+Num = Annotated[int, typer.Option(min=0, help="Images, evenly spaced over the folder; 0: all.")]
+NumImages = Annotated[int, typer.Option(min=2, help="Images, evenly spaced over the folder.")]
+Size = Annotated[int, typer.Option(min=0, help="Central squares of that side; 0: as they are.")]
 DatasetName = Annotated[
     str, typer.Option("--dataset", help="Its name; default: the folder's parent.")
 ]
@@ -39,7 +39,7 @@ SplitName = Annotated[str, typer.Option("--split", help="Its split; default: the
 
 # Measurements.
 Snrs = Annotated[str, typer.Option("--snr-db", help="SNRs in dB, with commas.")]
-Seed = Annotated[int, typer.Option(help="Of the noise; image number i has SEED + i.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the noise; image number i has SEED + i.")]
 Perceptual = Annotated[str, typer.Option(help="Perceptual distances with commas, auto or none.")]
 
 # What is written.

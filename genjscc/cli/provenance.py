@@ -23,7 +23,8 @@ class Origin(TypedDict):
 
 def origin() -> Origin:
     """Of this process; to be asked for at its start, since the files may change meanwhile."""
-    command = shlex.join(["genjscc", *sys.argv[1:]])
+    # Whether something was in the way is no part of it.
+    command = shlex.join(["genjscc", *(word for word in sys.argv[1:] if word != "--force")])
     return Origin(command=command, version=version("genjscc"), commit=current_commit())
 
 

@@ -12,6 +12,7 @@ from typing import Any, Self, Unpack
 from numpy import uint8
 from numpy.typing import NDArray
 
+from genjscc.client.checks import checked_images, checked_timeout
 from genjscc.client.inversion import InversionStep, read_step
 from genjscc.client.keywords import CommonKeywords, SendKeywords, options_for, options_for_each
 from genjscc.client.options import Failure, Hop, ModelInfo, Reception, Transmission
@@ -37,9 +38,11 @@ from genjscc.client.transport import (
     Transport,
     default_address,
     new_request_id,
+    refuse_after_fork,
+    time_limit,
     translated,
 )
-from genjscc.errors import DeadlineError
+from genjscc.errors import DeadlineError, checked_kind
 from genjscc.v1 import receiver_pb2, transmitter_pb2
 from genjscc.wire.codewords import Codeword
 
@@ -55,13 +58,14 @@ class AsyncLink:
         channel: None: GENJSCC_CHANNEL or 127.0.0.1:50052.
         receiver: None: GENJSCC_RECEIVER or 127.0.0.1:50053.
         timeout_s: time for one image over all hops; each hop is told what is left of it. For
-            `send_many`: how long a service may be out of reach or silent.
+            `send_many`: how long a service may be out of reach or silent. math.inf: no limit.
         security: TLS and token; None: as the environment says (`Security.from_environment`).
         retries: repeat single calls that a service could not take (UNAVAILABLE,
             RESOURCE_EXHAUSTED) a few times, with growing pauses, within their time.
 
     Raises:
-        InvalidInputError: the security settings contradict each other.
+        InvalidInputError: an argument is of the wrong type, or the security settings contradict
+            each other.
 
     Use it as `async with AsyncLink() as link: ...`, on one event loop.
     """
@@ -77,8 +81,12 @@ class AsyncLink:
         retries: bool = True,
     ) -> None:
         given = {"transmitter": transmitter, "channel": channel, "receiver": receiver}
+        for role, address in given.items():
+            checked_kind(address, (str, type(None)), role)
+        checked_kind(security, (Security, type(None)), "security")
+        checked_kind(retries, bool, "retries")
         self.addresses = {role: a or default_address(role) for role, a in given.items()}
-        self.timeout_s = timeout_s
+        self.timeout_s = checked_timeout(timeout_s)
         self._security = Security.from_environment() if security is None else security
         self._retries = retries
         self._opened: Transport | None = None
@@ -86,6 +94,7 @@ class AsyncLink:
     @property
     def _transport(self) -> Transport:
         # Made on first use: gRPC's channels bind to the running loop.
+        refuse_after_fork()
         if self._opened is None:
             self._opened = Transport(self.addresses, self._security, retries=self._retries)
         return self._opened
@@ -109,7 +118,7 @@ class AsyncLink:
 
     async def wait_ready(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         """Until all three services serve. Raises UnavailableError."""
-        await self._transport.wait_ready(timeout_s)
+        await self._transport.wait_ready(checked_timeout(timeout_s))
 
     async def models(self) -> list[ModelInfo]:
         """The models that the transmitter offers."""
@@ -117,7 +126,7 @@ class AsyncLink:
         with translated(role, self.addresses[role]):
             answer = await self._transport.transmitter.ListModels(
                 transmitter_pb2.TransmitterServiceListModelsRequest(),
-                timeout=self.timeout_s,
+                timeout=time_limit(self.timeout_s),
                 metadata=self._transport.metadata(new_request_id()),
             )
         return [model_info(message) for message in answer.models]
@@ -128,7 +137,7 @@ class AsyncLink:
         with translated(role, self.addresses[role]):
             answer = await self._transport.receiver.ListModels(
                 receiver_pb2.ReceiverServiceListModelsRequest(),
-                timeout=self.timeout_s,
+                timeout=time_limit(self.timeout_s),
                 metadata=self._transport.metadata(new_request_id()),
             )
         return [model_info(message) for message in answer.models]
@@ -225,6 +234,7 @@ class AsyncLink:
             Exception: what the source of the images raised, after the outcomes of those before.
         """
         each, request_id = options_for_each(snr_db, keywords), new_request_id()
+        images = checked_images(images)
         with link_span("genjscc.send_many", request_id) as trace:
             metadata = self._transport.metadata(request_id, trace)
             pipeline = Pipeline(self._transport, self.timeout_s, metadata)
@@ -234,8 +244,9 @@ class AsyncLink:
 
     async def encode(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Codeword:
         """The transmitter alone: an image's codeword."""
-        request = encode_request(image, options_for(keywords))
-        return read_codeword(await self._call("encode", request))
+        options = options_for(keywords)
+        request = encode_request(image, options)
+        return read_codeword(await self._call("encode", request), options)
 
     async def transmit(self, codeword: Codeword, **keywords: Unpack[SendKeywords]) -> Transmission:
         """The channel alone: what is left of a codeword."""

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 
 from genjscc.display import card_html, image_html, line
 from genjscc.errors import InvalidInputError
-from genjscc.limits import Limits
+from genjscc.limits import PHOTO_LIMITS
 from genjscc.v1 import inversion_pb2
 from genjscc.wire.images import rgb_from_message
-
-_LIMITS = Limits(max_pixels=2**31)
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Inversion:
         noise_projection: "sphere", "ball" or "none".
         patience: steps without improvement that end a stage; 0: none do.
         tolerance: relative decrease of the loss that counts as improvement.
-        dtype: "float32" or "bfloat16".
+        dtype: "float32", "bfloat16", or "auto" for the latter where it is native.
     """
 
     preset: str | None = None
@@ -170,7 +168,7 @@ def read_step(message: inversion_pb2.InversionProgress) -> InversionStep:
     """How far an inversion is, from a message of its stream."""
     preview = None
     if message.HasField("preview"):
-        preview = rgb_from_message(message.preview, limits=_LIMITS)
+        preview = rgb_from_message(message.preview, limits=PHOTO_LIMITS)
     losses = read_losses(message.losses)
     return InversionStep(message.step, message.num_steps, message.stage, losses, preview)
 

@@ -3,23 +3,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Set, Sized
 from dataclasses import fields, replace
+from fractions import Fraction
 from typing import TypedDict, cast
 
+from genjscc.client.checks import checked_options
 from genjscc.client.inversion import Inversion
 from genjscc.client.options import Channel, Options, SchemeName
 from genjscc.errors import InvalidInputError
+from genjscc.wire.numbers import checked_seed
+
+_NO_SEQUENCES = (str, bytes, bytearray, Mapping, Set)
 
 
 class CommonKeywords(TypedDict, total=False):
     """The fields of `Options` that all images of `send_many` share."""
 
-    rate: str | None
+    rate: str | float | Fraction | None
     model: str | None
     scheme: SchemeName | None
     seed: int | None
-    channel: Channel
+    channel: Channel | str
     told_snr_db: float | None
     inversion: Inversion | None
 
@@ -34,8 +39,12 @@ def options_for(keywords: SendKeywords) -> Options:
     """Options from keyword arguments.
 
     Raises:
-        InvalidInputError: a keyword that there is not.
+        InvalidInputError: a keyword that there is not, or a value of the wrong type.
     """
+    return checked_options(_options(keywords))
+
+
+def _options(keywords: SendKeywords) -> Options:
     known_keys = [field.name for field in fields(Options)]
     unknown = set(keywords) - set(known_keys)
     if unknown:
@@ -47,16 +56,20 @@ def options_for(keywords: SendKeywords) -> Options:
 def options_for_each(
     snr_db: float | Sequence[float], keywords: CommonKeywords
 ) -> Callable[[int], Options]:
-    """Options of image number i: its own SNR and its own seed."""
-    shared = options_for(cast("SendKeywords", keywords))
+    """Options of image number i: its own SNR and its own seed.
+
+    Values are checked with each image, which then has its own error; names at once.
+    """
+    shared = _options(cast("SendKeywords", keywords))
 
     def options(index: int) -> Options:
         own = snr_db
-        if isinstance(own, Sized) and not isinstance(own, str):  # an array as well
+        if isinstance(own, Sized) and not isinstance(own, _NO_SEQUENCES):  # an array as well
             if index >= len(own):
                 raise InvalidInputError("snr_db", f"got {len(own)} values for more images")
             own = own[index]
-        seed = shared.seed if shared.seed is None else shared.seed + index
-        return replace(shared, snr_db=own, seed=seed)
+        checked = checked_options(replace(shared, snr_db=own))
+        seed = None if checked.seed is None else checked_seed(checked.seed + index)
+        return replace(checked, seed=seed)
 
     return options

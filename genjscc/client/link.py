@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
@@ -19,7 +20,8 @@ from genjscc.client.keywords import CommonKeywords, SendKeywords
 from genjscc.client.options import Failure, ModelInfo, Reception, Transmission
 from genjscc.client.protocol import ImageInput
 from genjscc.client.security import Security
-from genjscc.errors import CancelledCallError
+from genjscc.client.transport import refuse_after_fork
+from genjscc.errors import CancelledCallError, UnavailableError
 from genjscc.wire.codewords import Codeword
 
 T = TypeVar("T")
@@ -51,6 +53,7 @@ class Link:
             retries=retries,
         )
         self._closed = False
+        self._made_in = os.getpid()
         # Nothing is handed to the loop after `_end`: such a call would never be answered.
         self._handing_over = threading.Lock()
         self._loop = asyncio.new_event_loop()
@@ -72,6 +75,8 @@ class Link:
 
     def close(self) -> None:
         """Closes the connections and cancels calls under way; a second call does nothing."""
+        if os.getpid() != self._made_in:
+            return  # the thread that would close is the parent's
         with self._handing_over:
             if self._closed:
                 return
@@ -145,17 +150,22 @@ class Link:
         return self._wait(self._link.decode(received, **keywords))
 
     def _iterate(self, source: AsyncGenerator[T]) -> Iterator[T]:
+        # Ctrl-C leaves the waiting while the source still runs to its end.
+        turn = asyncio.Lock()
+
         async def next_one() -> T | None:
-            return await anext(source, None)
+            async with turn:
+                return await anext(source, None)
 
         async def close() -> None:
-            await source.aclose()
+            async with turn:
+                await source.aclose()
 
         try:
             while (one := self._wait(next_one())) is not None:
                 yield one
         finally:
-            if not self._closed:
+            if not self._closed and os.getpid() == self._made_in:
                 self._wait(close())
 
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -170,6 +180,13 @@ class Link:
             raise
 
     def _hand_over(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        if os.getpid() != self._made_in:
+            coroutine.close()
+            refuse_after_fork()
+            raise UnavailableError(
+                f"link: was made in process {self._made_in} and its thread is not in its fork "
+                f"{os.getpid()}; make one in each process"
+            )
         with self._handing_over:
             if self._closed:
                 coroutine.close()

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, Unpack
 from numpy import uint8
 from numpy.typing import NDArray
 
+from genjscc.client.checks import checked_count, checked_images
 from genjscc.client.inversion import InversionStep, read_step
 from genjscc.client.keywords import CommonKeywords, SendKeywords, options_for, options_for_each
 from genjscc.client.options import HOPS, Failure, Hop, ModelInfo, Reception, Transmission
@@ -30,7 +31,7 @@ from genjscc.client.protocol import (
     send_steps,
     transmit_request,
 )
-from genjscc.errors import GenJSCCError, needs
+from genjscc.errors import GenJSCCError, InvalidInputError, checked_kind, needs
 from genjscc.wire.codewords import Codeword
 
 _CHUNK = 64
@@ -42,13 +43,14 @@ class LocalLink:
     Args:
         bundles: folder of the trained models; None: the services' default.
         device: PyTorch device of the networks.
-        dtype: precision of the networks.
+        dtype: precision of the networks; "auto": bfloat16 where it is native.
         threads: CPU threads of the networks.
         max_batch: images that `send_many` computes together.
         plugins: channel functions by name, for `PluginChannel`; see `channel.plugins`.
 
     Raises:
         MissingExtraError: torch or the services' code is not installed.
+        InvalidInputError: an argument is of the wrong type, or there is no such device.
         BundleError: there is no usable model.
     """
 
@@ -57,12 +59,14 @@ class LocalLink:
         *,
         bundles: str | Path | None = None,
         device: str = "cpu",
-        dtype: Literal["float32", "bfloat16"] = "float32",
+        dtype: Literal["float32", "bfloat16", "auto"] = "float32",
         threads: int = 1,
         max_batch: int = 16,
         plugins: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         with needs("models", "LocalLink", checkout=True, otherwise=", or use Link"):
+            from pydantic import ValidationError
+
             from channel.service import ChannelEngine
             from genjscc.serving.engine import answer, answer_many
             from genjscc.serving.settings import (
@@ -75,14 +79,23 @@ class LocalLink:
             from transmitter.service import TransmitterEngine
         fields: dict[str, Any] = {"device": device, "dtype": dtype, "threads": threads}
         if bundles is not None:
-            fields["bundles"] = Path(bundles)
-        self._transmitter = TransmitterEngine(TransmitterSettings(**fields))
+            fields["bundles"] = Path(checked_kind(bundles, (str, Path), "bundles"))
+        if plugins is not None:
+            checked_kind(plugins, Mapping, "plugins")
+        self._max_batch = checked_count(max_batch, "max_batch", least=1)
+        try:
+            sending, receiving = TransmitterSettings(**fields), ReceiverSettings(**fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise InvalidInputError(field, f"got {first['input']!r}; {first['msg']}") from error
+        self._transmitter = TransmitterEngine(sending)
         self._engines: dict[Hop, Any] = {
             "encode": self._transmitter,
             "transmit": ChannelEngine(ChannelSettings(), plugins=plugins),
-            "decode": ReceiverEngine(ReceiverSettings(**fields)),
+            "decode": ReceiverEngine(receiving),
         }
-        self._answer, self._answer_many, self._max_batch = answer, answer_many, max_batch
+        self._answer, self._answer_many = answer, answer_many
         self._previews = Previews
 
     def __enter__(self) -> Self:
@@ -151,7 +164,7 @@ class LocalLink:
     ) -> Iterator[Reception | Failure]:
         """Many images, batched; see `AsyncLink.send_many`."""
         each = options_for_each(snr_db, keywords)
-        numbered = enumerate(images)
+        numbered = enumerate(checked_images(images))
         broken: Exception | None = None
         while broken is None:
             chunk: list[tuple[int, ImageInput, Any]] = []
@@ -199,8 +212,9 @@ class LocalLink:
 
     def encode(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Codeword:
         """The transmitter alone: an image's codeword."""
-        request = encode_request(image, options_for(keywords))
-        return read_codeword(self._answer(self._engines["encode"], request))
+        options = options_for(keywords)
+        response = self._answer(self._engines["encode"], encode_request(image, options))
+        return read_codeword(response, options)
 
     def transmit(self, codeword: Codeword, **keywords: Unpack[SendKeywords]) -> Transmission:
         """The channel alone: what is left of a codeword."""

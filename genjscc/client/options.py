@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from genjscc.client.inversion import Inversion, InversionReport
 from genjscc.display import card_html, constellation_svg, image_html, line, png
-from genjscc.errors import GenJSCCError, needs
+from genjscc.errors import GenJSCCError, InvalidInputError, checked_kind, needs
 from genjscc.wire import schemes
 from genjscc.wire.codewords import Codeword
 from genjscc.wire.ratios import format_ratio
@@ -68,6 +69,15 @@ class PluginChannel:
 
 Channel = Awgn | Fading | Noiseless | PluginChannel
 
+RICIAN_K_FACTOR = 4.0
+CHANNELS: Mapping[str, Channel] = {
+    "awgn": Awgn(),
+    "rayleigh": Fading(),
+    "rician": Fading(RICIAN_K_FACTOR),
+    "noiseless": Noiseless(),
+}
+"""Channels by the names that the command line has for them, too"""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -75,21 +85,24 @@ class Options:
 
     Attributes:
         snr_db: SNR of the channel, in dB.
-        rate: bandwidth ratio as "1/48"; None: the highest that the model offers.
+        rate: bandwidth ratio as "1/48", Fraction(1, 48) or 1/48; None: the highest that the model
+            offers.
         model: name of the model; None: the transmitter's default.
         scheme: how to decode; None: as the model was trained.
         seed: of noise and fading; None: the channel draws one and tells it.
-        channel: the kind of channel.
-        told_snr_db: what encoder and decoder believe the SNR to be; None: the truth.
+        channel: the kind of channel, or its name: "awgn", "rayleigh", "rician" (line of sight
+            four times as strong as scatter) or "noiseless".
+        told_snr_db: what encoder and decoder believe the SNR to be; None: the truth. What they
+            were not trained for becomes the nearest that they were.
         inversion: for the scheme inverse: how to optimise; None: the receiver's default.
     """
 
     snr_db: float = 0.0
-    rate: str | None = None
+    rate: str | float | Fraction | None = None
     model: str | None = None
     scheme: SchemeName | None = None
     seed: int | None = None
-    channel: Channel = field(default_factory=Awgn)
+    channel: Channel | str = field(default_factory=Awgn)
     told_snr_db: float | None = None
     inversion: Inversion | None = None
 
@@ -202,8 +215,17 @@ class Reception:
         return Image.fromarray(self.image)
 
     def save(self, path: str | Path) -> None:
-        """Writes the reconstruction; the suffix chooses the format."""
-        self.to_pil().save(path)
+        """Writes the reconstruction; the suffix chooses the format.
+
+        Raises:
+            InvalidInputError: it cannot be written there, or not in that format.
+        """
+        checked_kind(path, (str, Path), "path")
+        try:
+            self.to_pil().save(path)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InvalidInputError("path", f"cannot write {path}: {reason}") from error
 
 
 @dataclass(frozen=True, eq=False)

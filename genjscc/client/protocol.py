@@ -7,9 +7,11 @@ response and in nothing else.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,8 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genjscc.client.arrays import TensorLike, rgb_from_array, rgb_from_tensor
+from genjscc.client.checks import checked_codeword, checked_count, checked_received
 from genjscc.client.inversion import inversion_to_message, read_report
 from genjscc.client.options import (
+    Awgn,
     Fading,
     Hop,
     ModelInfo,
@@ -30,7 +34,8 @@ from genjscc.client.options import (
     Transmission,
 )
 from genjscc.errors import InvalidInputError
-from genjscc.limits import Limits
+from genjscc.limits import PHOTO_LIMITS, Limits
+from genjscc.photos import read_file
 from genjscc.v1 import channel_pb2, model_pb2, receiver_pb2, tensor_pb2, transmitter_pb2
 from genjscc.wire.codewords import (
     Codeword,
@@ -38,17 +43,24 @@ from genjscc.wire.codewords import (
     codeword_to_message,
     gains_from_message,
 )
-from genjscc.wire.images import rgb_from_message, rgb_from_pil, rgb_to_message
+from genjscc.wire.images import (
+    decode_file,
+    is_heif,
+    rgb_from_message,
+    rgb_from_open_image,
+    rgb_to_message,
+)
 from genjscc.wire.numbers import checked_seed, checked_snr_db
-from genjscc.wire.ratios import parse_ratio
 from genjscc.wire.schemes import SCHEMES
 from genjscc.wire.tensors import complex_to_message
 
 ImageInput = str | Path | bytes | NDArray[Any] | Image.Image | TensorLike
 
 _M = TypeVar("_M")
+_log = logging.getLogger(__name__)
 
-# A client trusts its services about sizes; the message length bounds them anyway.
+# A client trusts its services about sizes; the message length bounds them anyway. Pictures have
+# limits: an encoded one may hold anything.
 _LIMITS = Limits(max_pixels=2**31, max_symbols=2**31)
 
 
@@ -69,18 +81,11 @@ def image_to_message(image: ImageInput) -> tensor_pb2.Image:
         InvalidInputError: none of these, or a file that cannot be read.
     """
     if isinstance(image, str | Path):
-        try:
-            return tensor_pb2.Image(encoded=Path(image).read_bytes())
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise InvalidInputError("image", f"cannot read {image}: {reason}") from error
+        return _file_to_message(read_file(image, field="image"))
     if isinstance(image, bytes | bytearray):
-        return tensor_pb2.Image(encoded=bytes(image))
+        return _file_to_message(bytes(image))
     if isinstance(image, Image.Image):
-        try:
-            return rgb_to_message(rgb_from_pil(image))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InvalidInputError("image", f"cannot read the Pillow image: {error}") from error
+        return rgb_to_message(rgb_from_open_image(image, limits=PHOTO_LIMITS))
     if isinstance(image, np.ndarray):
         return rgb_to_message(rgb_from_array(image))
     if isinstance(image, TensorLike):
@@ -91,15 +96,19 @@ def image_to_message(image: ImageInput) -> tensor_pb2.Image:
     )
 
 
+def _file_to_message(data: bytes) -> tensor_pb2.Image:
+    if is_heif(data):  # which services do not read: it is decoded where its package is installed
+        return rgb_to_message(decode_file(data, limits=PHOTO_LIMITS, field="image"))
+    return tensor_pb2.Image(encoded=data)
+
+
 def encode_request(image: ImageInput, options: Options) -> transmitter_pb2.EncodeRequest:
     """Raises InvalidInputError for what the services would refuse anyway."""
     told = options.snr_db if options.told_snr_db is None else options.told_snr_db
-    if options.rate is not None:
-        parse_ratio(options.rate, field="rate")
     return transmitter_pb2.EncodeRequest(
         image=image_to_message(image),
         model=options.model or "",
-        bandwidth_ratio=options.rate or "",
+        bandwidth_ratio="" if options.rate is None else str(options.rate),
         snr_db=checked_snr_db(told),
     )
 
@@ -107,7 +116,8 @@ def encode_request(image: ImageInput, options: Options) -> transmitter_pb2.Encod
 def transmit_request(codeword: Codeword, options: Options) -> channel_pb2.TransmitRequest:
     """The codeword over the channel of the options."""
     request = channel_pb2.TransmitRequest(
-        codeword=codeword_to_message(codeword), snr_db=checked_snr_db(options.snr_db)
+        codeword=codeword_to_message(checked_codeword(codeword)),
+        snr_db=checked_snr_db(options.snr_db),
     )
     if options.seed is not None:
         request.seed = checked_seed(options.seed)
@@ -123,8 +133,10 @@ def transmit_request(codeword: Codeword, options: Options) -> channel_pb2.Transm
         )
     elif isinstance(channel, PluginChannel):
         _set_plugin(request.model.plugin, channel)
-    else:
+    elif isinstance(channel, Awgn):
         request.model.awgn.SetInParent()
+    else:  # never another channel than the one that was asked for
+        raise InvalidInputError("channel", f"got {channel!r}; must be a channel")
     return request
 
 
@@ -143,6 +155,7 @@ def decode_request(
     transmission: Transmission | Codeword, options: Options
 ) -> receiver_pb2.DecodeRequest:
     """The received symbols to the decoder of the options; a codeword is taken as received."""
+    transmission = checked_received(transmission)
     if isinstance(transmission, Codeword):
         received, gains, block_length = transmission, None, 0
     else:
@@ -155,9 +168,6 @@ def decode_request(
         format=tensor_pb2.IMAGE_FORMAT_RAW,
     )
     if options.scheme is not None:
-        if options.scheme not in SCHEMES:
-            known = ", ".join(SCHEMES)
-            raise InvalidInputError("scheme", f"got {options.scheme!r}; must be one of {known}")
         request.scheme = SCHEMES[options.scheme]
     if options.inversion is not None:
         request.inversion.CopyFrom(inversion_to_message(options.inversion))
@@ -167,9 +177,26 @@ def decode_request(
     return request
 
 
-def read_codeword(response: transmitter_pb2.EncodeResponse) -> Codeword:
-    """The codeword of an answer."""
-    return codeword_from_message(response.codeword, limits=_LIMITS)
+def read_codeword(response: transmitter_pb2.EncodeResponse, options: Options) -> Codeword:
+    """The codeword of an answer; an SNR that the networks were not trained for is remarked on."""
+    codeword = codeword_from_message(response.codeword, limits=_LIMITS)
+    asked = options.snr_db if options.told_snr_db is None else options.told_snr_db
+    if codeword.snr_db is not None and codeword.snr_db != asked:
+        _remark_told(response.model, asked, codeword.snr_db)
+    return codeword
+
+
+@lru_cache(64)
+def _remark_told(model: str, asked: float, told: float) -> None:
+    """Says once that networks are told another SNR than the one that was asked for."""
+    _log.warning(
+        "snr_db: got %g; model %r was trained up to %g dB and is told that"
+        if asked > told
+        else "snr_db: got %g; model %r was trained from %g dB on and is told that",
+        asked,
+        model,
+        told,
+    )
 
 
 def read_transmission(response: channel_pb2.TransmitResponse, options: Options) -> Transmission:
@@ -191,7 +218,7 @@ def read_transmission(response: channel_pb2.TransmitResponse, options: Options) 
 
 def read_image(response: receiver_pb2.DecodeResponse) -> NDArray[np.uint8]:
     """The reconstruction of an answer, uint8 [H, W, 3]."""
-    return rgb_from_message(response.image, limits=_LIMITS)
+    return rgb_from_message(response.image, limits=PHOTO_LIMITS)
 
 
 class Journey:
@@ -214,7 +241,7 @@ class Journey:
         """The request to the channel."""
         self._arrive("encode", response.compute_seconds)
         self._model = response.model
-        self._codeword = read_codeword(response)
+        self._codeword = read_codeword(response, self.options)
         return self._leave(transmit_request(self._codeword, self.options))
 
     def after_transmit(self, response: channel_pb2.TransmitResponse) -> receiver_pb2.DecodeRequest:
@@ -270,8 +297,7 @@ def invert_request(
     request: receiver_pb2.DecodeRequest, preview_every: int
 ) -> receiver_pb2.InvertRequest:
     """A decode request as one whose progress is told."""
-    if preview_every < 0:
-        raise InvalidInputError("preview_every", f"got {preview_every}; must not be negative")
+    preview_every = checked_count(preview_every, "preview_every")
     return receiver_pb2.InvertRequest(request=request, preview_every=preview_every)
 
 
@@ -304,4 +330,4 @@ def model_info(message: model_pb2.Model) -> ModelInfo:
 
 def to_rgb_array(image: ImageInput) -> NDArray[np.uint8]:
     """The pixels of an image, uint8 [H, W, 3], as a transmitter reads them."""
-    return rgb_from_message(image_to_message(image), limits=_LIMITS)
+    return rgb_from_message(image_to_message(image), limits=PHOTO_LIMITS)

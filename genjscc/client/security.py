@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 
 from genjscc.addresses import hosts_of, is_loopback
-from genjscc.errors import InvalidInputError
+from genjscc.errors import InvalidInputError, checked_kind
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
@@ -42,6 +42,7 @@ class Security:
     token_in_clear: bool = False
 
     def __post_init__(self) -> None:
+        self._check_types()
         if (self.certificate is None) != (self.key is None):
             missing = "certificate" if self.certificate is None else "key"
             raise InvalidInputError(missing, "is missing; certificate and key go together")
@@ -49,6 +50,16 @@ class Security:
             raise InvalidInputError(
                 "token", "holds other characters than printable ASCII without spaces"
             )
+
+    def _check_types(self) -> None:
+        for name in ("tls", "token_in_clear"):
+            checked_kind(getattr(self, name), bool, name)
+        for name in ("server_name", "token"):
+            checked_kind(getattr(self, name), str, name)
+        for name in ("ca", "certificate", "key"):
+            given = checked_kind(getattr(self, name), (str, Path, type(None)), name)
+            if isinstance(given, str):
+                object.__setattr__(self, name, Path(given))
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Security:

@@ -9,22 +9,42 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from genjscc.errors import InvalidInputError, needs
+from genjscc.client.checks import checked_codeword, checked_positive
+from genjscc.errors import InvalidInputError, checked_kind, needs
 from genjscc.limits import Limits
-from genjscc.v1 import codeword_pb2, tensor_pb2
+from genjscc.v1 import codeword_pb2
 from genjscc.wire.codewords import Codeword, codeword_from_message, codeword_to_message
-from genjscc.wire.tensors import DTYPE, complex_from_message
+from genjscc.wire.tensors import DTYPE, complex_from_message, complex_to_message
 
 _NAMESPACE = "genjscc"
 _VERSION = "1.0.0"
-_SAMPLE_BYTES = 8
+_META, _DATA, _ARCHIVE = ".sigmf-meta", ".sigmf-data", ".sigmf"
+_SUFFIXES = (_META, _DATA, _ARCHIVE, ".sigmf-collection")
+_COMPRESSED = (".sigmf.gz", ".sigmf.xz", ".sigmf.zip")
+# Complex types by the type of their two parts.
+_DATATYPES = {
+    DTYPE: np.dtype("<f4"),
+    "cf32_be": np.dtype(">f4"),
+    "cf64_le": np.dtype("<f8"),
+    "cf64_be": np.dtype(">f8"),
+    **{
+        f"c{kind}{8 * size}{order}": np.dtype(f"{sign}{kind}{size}")
+        for size in (4, 2)
+        for kind in "iu"
+        for order, sign in (("_le", "<"), ("_be", ">"))
+    },
+    "ci8": np.dtype("i1"),
+    "cu8": np.dtype("u1"),
+}
 _FIELDS = tuple(field.name for field in codeword_pb2.CodewordHeader.DESCRIPTOR.fields)
 _LIMITS = Limits(max_pixels=2**31, max_symbols=2**31)
 
@@ -42,8 +62,10 @@ def save_sigmf(codeword: Codeword, path: str | Path, *, description: str = "") -
         MissingExtraError: sigmf is not installed.
         InvalidInputError: the file cannot be written.
     """
+    checked_kind(path, (str, Path), "path")
+    checked_kind(description, str, "description")
     sigmf = _sigmf()
-    message = codeword_to_message(codeword)
+    message = codeword_to_message(checked_codeword(codeword))
     header = {f"{_NAMESPACE}:{field.name}": value for field, value in message.header.ListFields()}
     recording = sigmf.SigMFFile(
         global_info={
@@ -62,32 +84,36 @@ def save_sigmf(codeword: Codeword, path: str | Path, *, description: str = "") -
         raise InvalidInputError("path", f"cannot write {path}: {error.strerror}") from error
 
 
-def load_sigmf(path: str | Path, *, like: Codeword | None = None) -> Codeword:
+def load_sigmf(path: str | Path, *, like: Codeword | None = None, power: float = 1.0) -> Codeword:
     """The codeword of a SigMF recording.
 
     Args:
         path: as for `save_sigmf`.
         like: the codeword that was sent, for a recording of another program that knows nothing
             of pair, ratio and image size; its header is taken then.
+        power: average power of the symbols of a recording in whole numbers (ci16_le and so on),
+            which do not say what a unit was: 1 for symbols as sent, 1 + 10**(-SNR/10) with noise.
 
     Raises:
         MissingExtraError: sigmf is not installed.
-        InvalidInputError: no SigMF recording, not cf32_le with one channel, damaged, of another
+        InvalidInputError: no SigMF recording, not complex with one channel, damaged, of another
             length than it says, or without the header where `like` is not given.
     """
+    checked_kind(path, (str, Path), "path")
+    checked_kind(like, (Codeword, type(None)), "like")
     recording = _read(path)
-    data = _samples(recording, path)
+    symbols = _symbols(recording, path, power)
+    tensor = complex_to_message(symbols)
     if like is not None:
-        tensor = tensor_pb2.ComplexTensor(
-            dtype=DTYPE, shape=[len(data) // _SAMPLE_BYTES], data=data
-        )
-        symbols = complex_from_message(tensor, field=str(path), max_size=_LIMITS.max_symbols)
-        if len(symbols) != like.k:
+        checked = complex_from_message(tensor, field=str(path), max_size=_LIMITS.max_symbols)
+        if len(checked) != like.k:
             raise InvalidInputError(
-                str(path), f"got {len(symbols)} samples; what was sent has {like.k} symbols"
+                str(path), f"got {len(checked)} samples; what was sent has {like.k} symbols"
             )
-        return replace(like, symbols=symbols)
-    return codeword_from_message(_message(recording, data, path), limits=_LIMITS, field=str(path))
+        return replace(like, symbols=checked)
+    header = _header(recording, path)
+    message = codeword_pb2.Codeword(header=header, symbols=tensor)
+    return codeword_from_message(message, limits=_LIMITS, field=str(path))
 
 
 def _sigmf() -> Any:
@@ -100,10 +126,13 @@ def _read(path: str | Path) -> Any:
     """The recording, its checksum verified and its samples not looked at."""
     sigmf = _sigmf()
     try:
+        _refuse_other_files(Path(path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of lengths, which are checked here
             recording = sigmf.fromfile(path)
             recording.validate()
+    except InvalidInputError:
+        raise
     except OSError as error:
         raise InvalidInputError(str(path), f"cannot be read: {error.strerror or error}") from error
     except Exception as error:
@@ -114,29 +143,114 @@ def _read(path: str | Path) -> Any:
     return recording
 
 
-def _samples(recording: Any, path: str | Path) -> bytes:
+def _refuse_other_files(path: Path) -> None:
+    """Raises InvalidInputError for what the package would guess at, or read for ever.
+
+    It takes audio and other formats for recordings, and waits for the end of a member that an
+    archive is too short for.
+    """
+    archive = _archive(path)
+    if archive is not None:
+        size = archive.stat().st_size
+        try:
+            with tarfile.open(archive, "r:") as tar:
+                whole = all(one.offset_data + one.size <= size for one in tar.getmembers())
+        except tarfile.TarError as error:
+            raise InvalidInputError(
+                str(path),
+                f"is not a SigMF recording: {archive.name} is no plain tar archive"
+                "; a compressed one must be called .sigmf.gz or .sigmf.xz",
+            ) from error
+        if not whole:
+            raise InvalidInputError(str(path), "is cut off: the archive ends before its samples")
+        return
+    others = path.suffix not in _SUFFIXES and not path.name.endswith(_COMPRESSED)
+    if others and path.is_file() and not _beside(path, _META).exists():
+        raise InvalidInputError(
+            str(path), "is not a SigMF recording; those end in .sigmf-meta or .sigmf"
+        )
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """The file of a recording that has this suffix."""
+    stem = path.with_suffix("") if path.suffix in _SUFFIXES else path
+    return stem.with_name(stem.name + suffix)
+
+
+def _archive(path: Path) -> Path | None:
+    """The archive that a path stands for; None where it stands for files of their own."""
+    archive = _beside(path, _ARCHIVE)
+    chosen = path.suffix == _ARCHIVE or not _beside(path, _META).is_file()
+    return archive if chosen and archive.is_file() else None
+
+
+def _symbols(recording: Any, path: str | Path, power: float) -> NDArray[np.complex64]:
+    """The samples: bytes between the captures are left out, whole numbers are scaled."""
     datatype = recording.get_global_field("core:datatype")
-    if datatype != DTYPE:
-        raise InvalidInputError(f"{path} core:datatype", f"got {datatype!r}; must be {DTYPE!r}")
+    numbers = _DATATYPES.get(datatype)
+    if numbers is None:
+        known = ", ".join(_DATATYPES)
+        raise InvalidInputError(
+            f"{path} core:datatype", f"got {datatype!r}; must be complex: one of {known}"
+        )
     if recording.num_channels != 1:
         raise InvalidInputError(
             f"{path} core:num_channels", f"got {recording.num_channels}; must be 1"
         )
-    if recording.data_file is None and recording.data_buffer is None:
-        raise InvalidInputError(str(path), "has no samples: its .sigmf-data is missing")
-    if not recording.sample_count:
+    size = 2 * numbers.itemsize
+    data = _sample_bytes(recording, path, size)
+    if not data:
         raise InvalidInputError(str(path), "holds no sample")
-    if recording.data_file is not None and recording.data_file.stat().st_size % _SAMPLE_BYTES:
-        raise InvalidInputError(
-            str(recording.data_file),
-            f"got {recording.data_file.stat().st_size} bytes; a {DTYPE} sample has {_SAMPLE_BYTES}",
-        )
-    samples = np.asarray(recording.read_samples(), dtype="<c8")
-    return samples.tobytes()
+    if len(data) % size:
+        raise InvalidInputError(str(path), f"got {len(data)} bytes; a {datatype} sample has {size}")
+    if numbers == np.dtype("<f4"):
+        return np.frombuffer(data, dtype="<c8")
+    parts = np.frombuffer(data, dtype=numbers).astype(np.float64).reshape(-1, 2)
+    if numbers.kind == "u":
+        parts -= 2.0 ** (8 * numbers.itemsize - 1)
+    if numbers.kind in "iu":
+        mean = float(np.mean(np.sum(parts**2, axis=1)))
+        parts *= np.sqrt(checked_positive(power, "power") / mean) if mean else 1.0
+    with np.errstate(over="ignore"):  # refused as not finite
+        return (parts[:, 0] + 1j * parts[:, 1]).astype(np.complex64)
 
 
-def _message(recording: Any, data: bytes, path: str | Path) -> codeword_pb2.Codeword:
-    """The recording as a message from anywhere, which is checked as such."""
+def _sample_bytes(recording: Any, path: str | Path, size: int) -> bytes:
+    """The bytes of the samples, without `core:header_bytes` and `core:trailing_bytes`."""
+    data = memoryview(_dataset(recording, Path(path)))
+    trailing = recording.get_global_field("core:trailing_bytes", 0)
+    data = data[: max(0, len(data) - trailing)]
+    captures = recording.get_captures()
+    ends = [capture["core:sample_start"] for capture in captures[1:]]
+    kept, at, begun = [], 0, 0
+    for capture, end in zip(captures, [*ends, None], strict=False):
+        at += capture.get("core:header_bytes", 0)
+        length = len(data) if end is None else max(0, end - begun) * size
+        kept.append(data[at : at + length])
+        at, begun = at + length, end or begun
+    return b"".join(kept) if captures else bytes(data)
+
+
+def _dataset(recording: Any, path: Path) -> bytes:
+    """All bytes of the dataset, wherever it is."""
+    archive = _archive(path)
+    if archive is not None:
+        named = recording.get_global_field("core:dataset") or _DATA
+        with tarfile.open(archive, "r:") as tar:
+            for member in tar.getmembers():
+                if member.isfile() and member.name.endswith((_DATA, named)):
+                    file = tar.extractfile(member)
+                    return b"" if file is None else file.read()
+        return b""
+    if recording.data_buffer is not None:
+        return bytes(recording.data_buffer.getvalue())
+    if recording.data_file is None:
+        raise InvalidInputError(str(path), "has no samples: its .sigmf-data is missing")
+    return bytes(recording.data_file.read_bytes())
+
+
+def _header(recording: Any, path: str | Path) -> codeword_pb2.CodewordHeader:
+    """The recording's header as a message from anywhere, which is checked as such."""
     told = recording.get_global_info()
     header = codeword_pb2.CodewordHeader()
     for name in _FIELDS:
@@ -153,5 +267,4 @@ def _message(recording: Any, data: bytes, path: str | Path) -> codeword_pb2.Code
             raise InvalidInputError(
                 f"{path} {key}", f"got {json.dumps(told[key])}; {error}"
             ) from error
-    symbols = tensor_pb2.ComplexTensor(dtype=DTYPE, shape=[len(data) // _SAMPLE_BYTES], data=data)
-    return codeword_pb2.Codeword(header=header, symbols=symbols)
+    return header

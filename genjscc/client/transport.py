@@ -33,6 +33,9 @@ Metadata = tuple[tuple[str, str], ...]
 _RETRY_AFTER = "grpc-retry-pushback-ms"
 # What grpc.aio says, with INTERNAL, where a write meets a connection that is just breaking.
 _WRITE_FAILED = "Internal error from Core"
+_LONGEST_S = 365 * 86400.0
+# The process that has used gRPC, if any.
+_used_in: list[int] = []
 
 
 def default_address(role: str) -> str:
@@ -74,6 +77,25 @@ def _retry_after_s(error: grpc.aio.AioRpcError) -> float | None:
     return None
 
 
+def time_limit(seconds: float) -> float | None:
+    """A time as gRPC takes it, for which none is no limit; years overflow there."""
+    return None if seconds > _LONGEST_S else seconds
+
+
+def refuse_after_fork() -> None:
+    """Raises UnavailableError in a process that was forked from one which has used gRPC.
+
+    What gRPC keeps in its threads is gone there, and every call would wait for ever.
+    """
+    if _used_in and os.getpid() not in _used_in:
+        raise UnavailableError(
+            f"link: process {os.getpid()} was forked from {_used_in[0]}, which had used gRPC "
+            "already, and gRPC does not survive that; use a link in the parent alone after the "
+            "fork, or start workers by multiprocessing's 'spawn' (DataLoader: "
+            "multiprocessing_context='spawn')"
+        )
+
+
 def checked_length(request: Any, field: str) -> Any:
     """A request that a service would read.
 
@@ -93,6 +115,8 @@ class Transport:
     def __init__(
         self, addresses: dict[str, str], security: Security, *, retries: bool = True
     ) -> None:
+        refuse_after_fork()
+        _used_in[:] = [os.getpid()]
         self.addresses = addresses
         self._security = security
         options, credentials = channel_options(retries=retries), security.credentials()
@@ -125,7 +149,7 @@ class Transport:
         role = ROLES[hop]
         with translated(role, self.addresses[role]):
             return await self._unary[hop](
-                checked_length(request, hop), timeout=timeout_s, metadata=metadata
+                checked_length(request, hop), timeout=time_limit(timeout_s), metadata=metadata
             )
 
     async def invert(
@@ -135,7 +159,9 @@ class Transport:
         role = ROLES["decode"]
         with translated(role, self.addresses[role]):
             call = self.receiver.Invert(
-                checked_length(request, "decode"), timeout=timeout_s, metadata=metadata
+                checked_length(request, "decode"),
+                timeout=time_limit(timeout_s),
+                metadata=metadata,
             )
             try:
                 async for message in call:
@@ -152,7 +178,7 @@ class Transport:
         for role in (ROLES[hop] for hop in HOPS):
             stub = health_pb2_grpc.HealthStub(self._channels[role])
             request = health_pb2.HealthCheckRequest()
-            watching = stub.Watch(request, timeout=timeout_s, wait_for_ready=True)
+            watching = stub.Watch(request, timeout=time_limit(timeout_s), wait_for_ready=True)
             try:
                 async for answer in watching:
                     if answer.status == health_pb2.HealthCheckResponse.SERVING:

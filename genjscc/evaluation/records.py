@@ -144,7 +144,7 @@ def write_results(path: Path, results: ResultFile) -> None:
             text = f"[\n    {lines}\n  ]" if value else "[]"
         parts.append(f'  "{name}": {text}')
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
+    path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
 
 
 def read_results(path: Path) -> ResultFile:
@@ -154,7 +154,7 @@ def read_results(path: Path) -> ResultFile:
         InvalidInputError: it is missing or not valid.
     """
     try:
-        return ResultFile.model_validate_json(path.read_text())
+        return ResultFile.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInputError("results", f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:

@@ -42,7 +42,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes a result file, numbers rounded to six digits."""
     rounded = json.loads(json.dumps(content), parse_float=lambda text: float(f"{float(text):.6g}"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rounded, indent=2) + "\n")
+    path.write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")
 
 
 def plot(recorder: Recorder, title: str, path: Path) -> None:

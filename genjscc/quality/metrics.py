@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genjscc.errors import needs
+from genjscc.errors import InvalidInputError, needs
 from genjscc.quality.grid import PERIODS, grid_share
 from genjscc.quality.perceptual import PerceptualName, perceptual, trunk_is_here
 
 # The weights of Wang, Simoncelli and Bovik (2003) for five scales, finest first.
 _MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-_WINDOW = 11
+SMALLEST_SIDE = 11
+"""of an image, in pixels: the window of SSIM"""
 
 PERCEPTUAL_FIELDS: dict[str, PerceptualName] = {
     "st_lpips_vgg": "st-lpips-vgg",
@@ -60,13 +61,15 @@ def ms_ssim_scales(side: int) -> int:
     """M, the number of scales that an image with that smaller side has room for; at most 5.
 
     Raises:
-        ValueError: not even one.
+        InvalidInputError: not even one.
     """
     scales = 0
-    while scales < len(_MS_SSIM_WEIGHTS) and (_WINDOW - 1) * 2**scales < side:
+    while scales < len(_MS_SSIM_WEIGHTS) and (SMALLEST_SIDE - 1) * 2**scales < side:
         scales += 1
     if scales == 0:
-        raise ValueError(f"side: got {side}; SSIM needs more than {_WINDOW - 1} pixels")
+        raise InvalidInputError(
+            "images", f"got a side of {side} pixels; SSIM needs more than {SMALLEST_SIDE - 1}"
+        )
     return scales
 
 

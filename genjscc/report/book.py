@@ -65,7 +65,7 @@ class Book:
             return
         path = self.folder / FIGURES / f"{name}.svg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(draw(drawn, name, columns))
+        path.write_text(draw(drawn, name, columns), encoding="utf-8")
         self._show(f"{FIGURES}/{name}.svg", f"{caption} {measured_on(entries)}")
         self.commands(entry.source for entry in entries)
 

@@ -88,8 +88,8 @@ def build_report(results: Path, output: Path, bundles: Path, pictures: Path) -> 
     gaps.missing(book, sources, models, with_pictures=bool(sheets))
     gaps.files(book, sources)
     markdown, html = output / "report.md", output / "index.html"
-    markdown.write_text(book.markdown)
-    html.write_text(to_html(book.markdown, _TITLE, output))
+    markdown.write_text(book.markdown, encoding="utf-8")
+    html.write_text(to_html(book.markdown, _TITLE, output), encoding="utf-8")
     count = sum(len(source.results.records) for source in sources.files)
     return Report(html, markdown, len(sources.files), count, sources.skipped)
 
@@ -103,7 +103,7 @@ def read_pictures(path: Path) -> list[Picture]:
     if not path.exists():
         return []
     try:
-        return TypeAdapter(list[Picture]).validate_json(path.read_text())
+        return TypeAdapter(list[Picture]).validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

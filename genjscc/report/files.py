@@ -22,7 +22,7 @@ def read_result_file(path: Path) -> ResultFile:
         InvalidInputError: it is missing or not valid.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInputError("results", f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:

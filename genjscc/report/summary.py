@@ -111,7 +111,7 @@ def read_bundles(folder: Path) -> dict[str, Bundle]:
     """Pairs below a folder, without loading their weights; empty where there is no folder."""
     found = {}
     for declaration in sorted(folder.glob("*/config.json")):
-        content = json.loads(declaration.read_text())
+        content = json.loads(declaration.read_text(encoding="utf-8"))
         if "pair_id" not in content:
             continue  # a generator
         files = sorted(declaration.parent.glob("*.safetensors"))

@@ -17,6 +17,7 @@ from genjscc.bundles.config import BundleConfig
 from genjscc.bundles.store import find_bundles
 from genjscc.errors import BundleError, InvalidInputError, ModelNotFoundError, quoted
 from genjscc.layers.bottleneck import STRIDE
+from genjscc.layers.precision import arithmetic
 from genjscc.pixels import checked_padded_size
 from genjscc.serving.settings import ModelSettings
 from genjscc.v1 import model_pb2
@@ -72,6 +73,14 @@ class LoadedModel(Generic[N]):
             )
         return padded
 
+    def told_snr_db(self, snr_db: float) -> float:
+        """What the networks are told of an SNR in dB: the nearest that they were trained for.
+
+        Beyond that range they do worse than at its end.
+        """
+        low, high = self.config.snr_db
+        return min(max(snr_db, low), high)
+
     @property
     def smallest_size(self) -> tuple[int, int]:
         """The smallest padded size that this model can carry."""
@@ -93,7 +102,7 @@ class Catalogue(Generic[N]):
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise InvalidInputError("device", f"got {settings.device!r}: {reason}") from error
-        self._bfloat16 = settings.dtype == "bfloat16"
+        self._arithmetic = arithmetic(settings.dtype, self.device.type)
         self._models = {
             name: LoadedModel(config, self._placed(load(settings.bundles, config)))
             for name, config in find_bundles(settings.bundles).items()
@@ -142,9 +151,9 @@ class Catalogue(Generic[N]):
 
     def precision(self) -> contextlib.AbstractContextManager[object]:
         """The arithmetic that the settings ask for."""
-        if self._bfloat16:
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return contextlib.nullcontext()
+        if self._arithmetic == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self._arithmetic)
 
     def warm_up(self, run: Callable[[LoadedModel[N]], object]) -> None:
         """Runs each model once, so that the first request does not pay for set-up."""

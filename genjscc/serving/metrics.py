@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
     Info,
+    Metric,
     ProcessCollector,
 )
 
@@ -34,6 +37,18 @@ _SECONDS = (
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 # Edges between the values that people ask for: a little noise leaves most in their bucket.
 _DECIBEL = tuple(-21.25 + 2.5 * number for number in range(26))
+
+
+class _SignedHistogram(Histogram):
+    """A histogram of what may be negative: buckets alone.
+
+    OpenMetrics has no sum where buckets are negative, and no count without a sum.
+    """
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in super().collect():
+            metric.samples = [one for one in metric.samples if not one.name.endswith("_count")]
+            yield metric
 
 
 class Metrics:
@@ -160,13 +175,13 @@ class Metrics:
             "1 while the service accepts calls, otherwise 0.",
             registry=self.registry,
         )
-        self.asked_snr = Histogram(
+        self.asked_snr = _SignedHistogram(
             "genjscc_channel_asked_snr_decibels",
             "Channel only: SNR that was asked for each codeword that met noise, in dB.",
             buckets=_DECIBEL,
             registry=self.registry,
         )
-        self.measured_snr = Histogram(
+        self.measured_snr = _SignedHistogram(
             "genjscc_channel_measured_snr_decibels",
             "Channel only: measured SNR of each codeword that met noise, in dB.",
             buckets=_DECIBEL,

@@ -19,7 +19,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import start_http_server
 
-from genjscc.addresses import is_loopback
+from genjscc.addresses import is_loopback, joined
 from genjscc.errors import GenJSCCError
 from genjscc.serving.call_handler import CallHandler
 from genjscc.serving.cores import keep_for_device
@@ -88,7 +88,7 @@ class Server:
         calls = CallHandler(self.metrics, TokenGuard(tokens), self.dispatcher.enter, span)
         self._add_services(calls)
         await self._report(_NOT_SERVING)
-        address = f"{settings.host}:{settings.port}"
+        address = joined(settings.host, settings.port)
         try:
             self._listener = Listener(
                 lambda: self._make_server(calls),
@@ -189,9 +189,9 @@ class Server:
 
     def _announce(self) -> None:
         host = self._settings.host
-        ready = {"role": self._service.role, "address": f"{host}:{self.port}"}
+        ready = {"role": self._service.role, "address": joined(host, self.port)}
         if self.metrics_port >= 0:
-            ready["metrics"] = f"http://{host}:{self.metrics_port}/metrics"
+            ready["metrics"] = f"http://{joined(host, self.metrics_port)}/metrics"
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
         log.info("serving", extra=ready)

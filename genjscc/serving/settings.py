@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, CliSettingsSource, CliSuppress, SettingsConfigDict
 
+from genjscc.addresses import bare_host
+from genjscc.environment import unknown_variables
 from genjscc.repository import REPOSITORY
 
 
@@ -85,6 +87,13 @@ class ServiceSettings(BaseSettings):
         False, description="drain and end when standard input closes: its other end was a parent"
     )
 
+    @field_validator("host")
+    @classmethod
+    def _is_a_host(cls, host: str) -> str:
+        if not host or "/" in host or any(letter.isspace() for letter in host):
+            raise ValueError("must be an address or a name alone, such as 127.0.0.1 or ::1")
+        return bare_host(host)
+
 
 class ModelSettings(ServiceSettings):
     """What the two services with networks add."""
@@ -95,8 +104,10 @@ class ModelSettings(ServiceSettings):
     )
     max_pixels: int = Field(4 * 1024 * 1024, ge=1, description="rows times columns of an image")
     device: str = Field("cpu", description="PyTorch device, such as cpu, cuda or cuda:1")
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="precision of the networks; bfloat16 is faster where it is native"
+    dtype: Literal["float32", "bfloat16", "auto"] = Field(
+        "float32",
+        description="precision of the networks; bfloat16 is faster where it is native and slower "
+        "elsewhere, auto takes it where it is native",
     )
     threads: int = Field(1, ge=1, description="CPU threads of the networks")
     device_cores: str = Field(
@@ -145,15 +156,24 @@ class ChannelSettings(ServiceSettings):
 _S = TypeVar("_S", bound=ServiceSettings)
 
 
+def misspelt_variables() -> list[str]:
+    """What `unknown_variables` says of this process; all services' settings are known."""
+    kinds = (TransmitterSettings, ReceiverSettings, ChannelSettings)
+    return unknown_variables({name for kind in kinds for name in kind.model_fields})
+
+
 def read_settings(kind: type[_S], program: str, arguments: list[str] | None = None) -> _S:
     """Settings from flags (None: the process's own) and environment.
 
-    Exits with one line that names the field when a value is wrong.
+    Exits with one line that names the field when a value is wrong. Variables that nothing reads
+    are named.
     """
     source: CliSettingsSource[object] = CliSettingsSource(
         kind, cli_prog_name=f"python -m {program}"
     )
     given = sys.argv[1:] if arguments is None else arguments
+    for remark in misspelt_variables():
+        sys.stderr.write(f"warning: {remark}\n")
     try:
         return kind(_cli_settings_source=source(args=given))
     except ValidationError as error:

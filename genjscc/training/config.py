@@ -255,7 +255,7 @@ def load_config(kind: type[C], path: Path, overrides: dict[str, object]) -> C:
         InvalidInputError: naming the first field that is wrong.
     """
     try:
-        fields = yaml.safe_load(path.read_text())
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise InvalidInputError("config", f"{path}: {error}") from error
     if not isinstance(fields, dict):

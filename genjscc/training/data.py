@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,33 +15,51 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from genjscc.errors import InvalidInputError
-from genjscc.photos import load_photo
+from genjscc.photos import files_below, load_photo
 from genjscc.training.augmentation import Augmentation, augmented, central
 
+_log = logging.getLogger(__name__)
 # Decoded images that each process keeps.
 _KEPT_BYTES = 1 << 30
 # Tells the draws of the augmentation from those of `genjscc.training.draws`.
 _AUGMENTATION = 2
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images below a folder, sorted.
+    """The images below a folder, sorted; linked folders are followed.
+
+    What macOS leaves beside files on foreign disks (`._photo.png`) has a picture's name and is
+    none: it is left out, with a warning.
 
     Raises:
         InvalidInputError: the folder is missing or holds none.
     """
     if not folder.is_dir():
         raise InvalidInputError("data", f"{folder} is not a folder")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    named = sorted(path for path in files_below(folder) if path.suffix.lower() in SUFFIXES)
+    found = [path for path in named if not path.name.startswith("._")]
+    if len(found) < len(named):
+        first = next(path for path in named if path.name.startswith("._"))
+        _log.warning(
+            "data: %d files as %s hold no picture; left out", len(named) - len(found), first
+        )
     if not found:
         raise InvalidInputError("data", f"no image ({', '.join(sorted(SUFFIXES))}) below {folder}")
     return found
 
 
+def fingerprint(folder: Path) -> str:
+    """SHA-256 of the names of the images below a folder, in the order that a run goes by."""
+    names = (path.relative_to(folder).as_posix() for path in list_images(folder))
+    return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+
+
 class ImageFolder(Dataset[Tensor]):
     """Square images [3, size, size], uint8, in the order of their names.
+
+    One that cannot be read is left out with a warning; the next one stands in for it.
 
     Args:
         folder: searched recursively.
@@ -57,6 +77,7 @@ class ImageFolder(Dataset[Tensor]):
         self._seed = seed
         self._kept: dict[int, NDArray[np.uint8]] = {}
         self._kept_bytes = 0
+        self._unreadable: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -73,6 +94,23 @@ class ImageFolder(Dataset[Tensor]):
         return torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
 
     def _pixels(self, index: int) -> NDArray[np.uint8]:
+        """Return the image, or the next one that can be read, whatever the process or the run."""
+        why: InvalidInputError | None = None
+        for step in range(len(self.paths)):
+            number = (index + step) % len(self.paths)
+            if number in self._unreadable:
+                continue
+            try:
+                return self._decoded(number)
+            except InvalidInputError as error:
+                why = error
+                self._unreadable.add(number)
+                _log.warning("data: %s; left out, number %d of those", error, len(self._unreadable))
+        raise InvalidInputError(
+            "data", f"none of the {len(self.paths)} images can be read: {why or 'see above'}"
+        )
+
+    def _decoded(self, index: int) -> NDArray[np.uint8]:
         """Return the decoded image, which is kept while there is room: decoding takes longest."""
         if index in self._kept:
             return self._kept[index]

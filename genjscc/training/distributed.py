@@ -32,12 +32,17 @@ def rows_of_processes(fabric: Fabric, rows: Tensor) -> Tensor:
 
 
 class StopOnSignal:
-    """`asked` turns true on SIGINT or SIGTERM: the loop then saves and ends between two steps."""
+    """`asked` turns true on SIGINT, SIGTERM or SIGHUP: the loop saves and ends between two steps.
+
+    A run under nohup, which ignores that its terminal is gone, goes on.
+    """
 
     def __init__(self) -> None:
         self.asked = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._note)
 
     def _note(self, *_: object) -> None:
         self.asked = True

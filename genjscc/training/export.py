@@ -75,7 +75,8 @@ def export_run(
     }
     written = write_bundle(root, *exported.halves, card="", declared=declared, dtype=dtype)
     weights = f"{str(dtype).removeprefix('torch.')} safetensors"
-    (root / name / CARD).write_text(_card(exported, written, state["images"], weights, notes))
+    card = _card(exported, written, state["images"], weights, notes)
+    (root / name / CARD).write_text(card, encoding="utf-8")
     return written
 
 

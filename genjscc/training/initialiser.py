@@ -336,7 +336,9 @@ def _sha256(generator: Path) -> str:
 
 def _card(path: Path, config: LatentStartConfig, images: int) -> str:
     """The generator's card with a paragraph on its start network, in place of an older one."""
-    generators = path.read_text().split(_CARD_HEADING)[0].rstrip() if path.exists() else ""
+    generators = (
+        path.read_text(encoding="utf-8").split(_CARD_HEADING)[0].rstrip() if path.exists() else ""
+    )
     pairs = ", ".join(pair.name for pair in config.pairs)
     channels = ", ".join(map(str, config.channel_steps or (config.symbol_channels,)))
     low, high = config.snr_db

@@ -30,10 +30,16 @@ from genjscc.quality.fast_backward import with_fast_backward
 from genjscc.quality.perceptual import MeanDistance, mse, perceptual
 from genjscc.training.averaging import Average
 from genjscc.training.config import PairConfig
-from genjscc.training.data import ImageFolder, NumberedSampler, StepSampler
+from genjscc.training.data import (
+    ImageFolder,
+    NumberedSampler,
+    StepSampler,
+    fingerprint,
+    list_images,
+)
 from genjscc.training.distributed import StopOnSignal, any_process, sum_over_processes
 from genjscc.training.draws import VALIDATION, draw_batch, draw_rate
-from genjscc.training.run import RunFolder
+from genjscc.training.run import RunFolder, refuse_diverged
 from transmitter.models import load_encoder
 
 _PLATEAU_EPOCHS, _PLATEAU_FACTOR = 4, 0.8
@@ -81,7 +87,14 @@ class PairTraining(ABC, Generic[C]):
     def __init__(self, config: C, folder: Path, fabric: Fabric) -> None:
         self.config, self.fabric = config, fabric
         self.run = RunFolder(folder)
+        self.run.refuse_unwritable()
         state = self.run.load()
+        list_images(config.val)  # found now, not at the first validation
+        self._data = fingerprint(config.train)
+        if state is not None:
+            self.run.refuse_other_course(
+                state, images_per_step=config.batch_size * fabric.world_size, data=self._data
+            )
         pair = self.build()
         if state is None and config.initial_bundle is not None:
             self.load_initial(pair, config.initial_bundle)
@@ -343,7 +356,12 @@ class PairTraining(ABC, Generic[C]):
             self.plateau_factor *= _PLATEAU_FACTOR
 
     def save(self) -> None:
-        """Writes the checkpoint (first process)."""
+        """Writes the checkpoint (first process).
+
+        Raises:
+            DivergedError: weights are not finite any more; the last checkpoint stays.
+        """
+        refuse_diverged(self.pair.parameters(), self.run, "a weight")
         if not self.fabric.is_global_zero:
             return
         self.run.save(
@@ -351,6 +369,7 @@ class PairTraining(ABC, Generic[C]):
                 "scheme": self.scheme,
                 "config": self.config.model_dump(mode="json"),
                 "facts": self.facts(),
+                "data": self._data,
                 "pair": self._trained(self.pair),
                 "average": self._trained(self.average.module) if self.average else None,
                 "optimizer": self.optimizer.state_dict(),
@@ -423,6 +442,9 @@ def fit(
         training: new, or gone on from the checkpoint in its folder.
         report: called on every process after each step with the loss terms, and after each
             validation with its means.
+
+    Raises:
+        DivergedError: the loss or a weight is not finite any more.
     """
     config, fabric = training.config, training.fabric
     stop = StopOnSignal()
@@ -433,6 +455,8 @@ def fit(
             break
         before = training.images
         terms = {name: float(value) for name, value in training.train_step(pixels).items()}
+        if any_process(fabric, not all(map(math.isfinite, terms.values()))):
+            refuse_diverged([math.nan], training.run, f"the loss after {training.images} images")
         report(training, terms)
         due = before // config.validate_every < training.images // config.validate_every
         if due or training.stage_over:

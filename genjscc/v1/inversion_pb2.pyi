@@ -97,7 +97,7 @@ class InversionOptions(_message.Message):
     tolerance: _builtins.float
     """Relative decrease of the smoothed loss that counts as improvement."""
     dtype: _builtins.str
-    """Arithmetic of the networks: "float32" or "bfloat16"."""
+    """Arithmetic of the networks: "float32", "bfloat16", or "auto" for the latter where it is native."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Steps of each of the up to four stages; 0 passes over a stage."""

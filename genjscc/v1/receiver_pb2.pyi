@@ -36,7 +36,9 @@ class DecodeRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     INVERSION_FIELD_NUMBER: _builtins.int
     snr_db: _builtins.float
-    """The SNR in dB that the decoder is told. None: the one in the header."""
+    """The SNR in dB that the decoder is told. None: the one in the header. One that it was not trained
+    for counts as the nearest that it was.
+    """
     scheme: _model_pb2.Scheme.ValueType
     """How to decode."""
     format: _tensor_pb2.ImageFormat.ValueType

@@ -36,7 +36,9 @@ class EncodeRequest(_message.Message):
     bandwidth_ratio: _builtins.str
     """rho as a fraction, "1/48"; empty: the highest that the model offers."""
     snr_db: _builtins.float
-    """The SNR in dB that the encoder is told. Required."""
+    """The SNR in dB that the encoder is told. Required. One that it was not trained for counts as the
+    nearest that it was; the codeword's header has that one.
+    """
     @_builtins.property
     def image(self) -> _tensor_pb2.Image:
         """The image."""

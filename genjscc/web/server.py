@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from nicegui import context, ui
 
-from genjscc.addresses import is_loopback
+from genjscc.addresses import bare_host, is_loopback, joined
 from genjscc.client.aio import AsyncLink
 from genjscc.errors import InvalidInputError
 from genjscc.web.page import MOST_FILE_BYTES, Bench, Links
@@ -129,6 +129,7 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         InvalidInputError: the address is taken or not of this machine.
     """
+    host = bare_host(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -137,7 +138,9 @@ def listen(host: str, port: int) -> socket.socket:
         made.listen()  # who comes before the page is ready waits
     except OSError as error:
         made.close()
-        raise InvalidInputError("--port", f"cannot listen at {host}:{port}: {error}") from error
+        raise InvalidInputError(
+            "--port", f"cannot listen at {joined(host, port)}: {error}"
+        ) from error
     return made
 
 

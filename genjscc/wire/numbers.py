@@ -16,7 +16,11 @@ def checked_snr_db(value: float, *, field: str = "snr_db") -> float:
         InvalidInputError: not finite, or outside [-30, 60] dB.
     """
     try:
-        good = math.isfinite(value) and MIN_SNR_DB <= value <= MAX_SNR_DB
+        good = (
+            not isinstance(value, bool)
+            and math.isfinite(value)
+            and MIN_SNR_DB <= value <= MAX_SNR_DB
+        )
     except (TypeError, OverflowError):  # not a number, or one beyond float
         good = False
     if not good:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genjscc.errors import InvalidInputError, quoted
+from genjscc.layers.precision import Precision
 from genjscc.quality.perceptual import PerceptualName
 
 NUM_STAGES = 4
@@ -84,8 +85,8 @@ class InverseConfig(BaseModel):
     tolerance: float = Field(
         0.01, ge=0, lt=1, description="relative decrease of the smoothed loss that counts as one"
     )
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the networks' arithmetic"
+    dtype: Precision = Field(
+        "float32", description="of the networks' arithmetic; auto: bfloat16 where it is native"
     )
 
     @model_validator(mode="after")
@@ -118,7 +119,7 @@ PRESETS: dict[str, InverseConfig] = {
         start="learned",
         noise_start="zero",
         noise_projection="ball",
-        dtype="bfloat16",
+        dtype="auto",
     ),
 }
 

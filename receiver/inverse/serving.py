@@ -21,6 +21,7 @@ from genjscc.errors import (
     UnsupportedError,
     quoted,
 )
+from genjscc.layers.precision import arithmetic
 from genjscc.quality.fast_backward import with_fast_backward
 from genjscc.quality.perceptual import FeatureDistance, PerceptualName, perceptual
 from genjscc.serving.catalogue import Catalogue, LoadedModel
@@ -49,7 +50,6 @@ DIVERGED = (
     "has diverged; a smaller learning_rate or feature_rate may help",
 )
 _SEPARATE = ("preset", "generator", "seed")
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +192,7 @@ class Inversions:
                 self._forwards[job.model],
                 self._distance(plan.config),
                 plan.channels,
-                _DTYPES[plan.config.dtype],
+                arithmetic(plan.config.dtype, self._catalogue.device.type),
             )
         return self._problems[key]
 

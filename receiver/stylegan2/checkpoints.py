@@ -9,6 +9,7 @@ no pickle is ever executed.
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -37,6 +38,9 @@ from receiver.stylegan2.generator import Generator
 # Rosinality and BasicSR keep the averaged generator under these keys; the last is BasicSR's
 # name when no average was kept.
 _GENERATOR_KEYS = ("g_ema", "params_ema", "params")
+# What rosinality's train.py puts beside the tensors: its options. A namespace runs no code when it
+# is filled, and nobody here looks into it.
+_HARMLESS = [argparse.Namespace]
 _REFUSED = """\
 {path} is not a plain tensor file, so it was not loaded: reading it would execute code from it.
 NVlabs' network pickles (.pkl) are of this kind. Convert such a file elsewhere, on a machine
@@ -48,7 +52,8 @@ rosinality/stylegan2-pytorch (its convert_weight.py does that), and offer the ne
 def load_generator(path: Path) -> Generator:
     """The generator in a bundle folder, a .safetensors file or a PyTorch checkpoint.
 
-    PyTorch checkpoints may be rosinality's (`g_ema`, `latent_avg`), BasicSR's (`params_ema`) or
+    PyTorch checkpoints may be rosinality's (`g_ema`, `latent_avg`; also as its train.py writes
+    them), BasicSR's (`params_ema`) or
     a bare state dict with either's names. Returns it in evaluation mode, float32, on the CPU.
 
     Raises:
@@ -133,7 +138,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_tensors_only(path: Path) -> Mapping[str, Any]:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
             # On the pickle protocol of files that are then refused.
             warnings.simplefilter("ignore", UserWarning)
             found = torch.load(path, map_location="cpu", weights_only=True)

@@ -175,7 +175,7 @@ def test_each_image_of_a_stream_has_its_own_snr(snr_db: Any, local: LocalLink, r
     for link in (local, remote):
         outcomes = list(link.send_many([gradient(64, 64)] * 4, snr_db=snr_db, seed=1))
         for outcome, asked in zip(outcomes, snr_db, strict=False):
-            assert outcome.codeword.snr_db == asked
+            assert outcome.codeword.snr_db == min(asked, 5.0)  # as far as it was trained
             assert outcome.measured_snr_db == pytest.approx(asked, abs=1.5)
         assert isinstance(outcomes[3], Failure)  # three values for four images
         assert "snr_db: got 3 values" in str(outcomes[3].error)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # From the ground up; a module may import its own layer and those below.
 LAYERS: list[tuple[str, ...]] = [
     (
-        *("genjscc.addresses", "genjscc.display", "genjscc.repository"),
+        *("genjscc.addresses", "genjscc.display", "genjscc.environment", "genjscc.repository"),
         *("genjscc.v1", "genjscc.errors", "genjscc.limits", "genjscc.wire", "genjscc.layers"),
         *("genjscc.pixels", "genjscc.photos", "genjscc.bundles", "genjscc.serving"),
         *("genjscc.client", "genjscc.quality"),

@@ -27,6 +27,7 @@ from genjscc.cli.options import (
     TestImages,
     channel_of,
 )
+from genjscc.cli.outputs import claim
 from genjscc.cli.provenance import origin
 from genjscc.cli.quality_tables import interval
 from genjscc.client.options import Noiseless
@@ -107,6 +108,7 @@ def baseline(
         raise InvalidInputError("--channel", "noiseless has no capacity; use awgn or rayleigh")
     codecs = [codec_named(name) for name in codec] if codec else available_codecs()
     snrs = parse_snrs(snr_db, "--snr-db")
+    claim(results, inputs=[data, training])
     images = load_dataset(data, num, size, dataset, split)
     colour = mean_colour(load_dataset(training, _COLOUR_IMAGES, 0, "", "").images)
     plans = make_plans(images, rate or _RATES, snrs, kind, channel_code or _CHANNEL_CODES, seed)
@@ -175,7 +177,7 @@ def stages(name: str) -> Iterator[Callable[[str, int], None]]:
 
     from genjscc.cli.progress import LoggedProgress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with LoggedProgress(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 

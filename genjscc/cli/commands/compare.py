@@ -19,6 +19,7 @@ from genjscc.cli.inversion_options import InversionPairs, inversion_of
 from genjscc.cli.measuring import load_dataset, parse_snrs, progress
 from genjscc.cli.model_choice import choose_models, scheme_name
 from genjscc.cli.options import Bundles, Device, Seed, Snrs
+from genjscc.cli.outputs import claim, save_picture
 from genjscc.client.inversion import Inversion
 from genjscc.client.local import LocalLink
 from genjscc.client.options import Failure, ModelInfo, SchemeName
@@ -75,6 +76,7 @@ def compare(
     with needs("train", "comparison"):
         from genjscc.quality.metrics import perceptual_metric
     snrs = parse_snrs(snr_db, "--snr-db")
+    claim(picture, inputs=[*(photo or ()), *([data] if data else [])])
     with LocalLink(bundles=bundles, device=device) as link:
         models = choose_models(link.models(), model)
         series = [
@@ -95,8 +97,7 @@ def compare(
         groups.append(Group(f"SNR {snr:+g} dB", _headings(series), rows))
     side = images[0].shape[0]
     title = f"{_subject(series)}: rho = {rate}, {side}x{side} pixels, AWGN; PSNR and ST-LPIPS (VGG)"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    draw_sheet(title, groups).save(picture)
+    save_picture(draw_sheet(title, groups), picture)
     present(f"picture: {picture}", files=[picture])
 
 

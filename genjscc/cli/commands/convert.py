@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from genjscc.cli.console import present
+from genjscc.cli.outputs import claim_bundle
 from genjscc.errors import needs
 
 
@@ -26,6 +27,7 @@ def convert(
     """Turn a StyleGAN2 checkpoint into a bundle; nothing in the file is executed."""
     with needs("models", "conversion", checkout=True):
         from receiver.stylegan2.checkpoints import load_generator, save_bundle
+    claim_bundle(folder, inputs=[checkpoint])
     generator = load_generator(checkpoint)
     size = generator.size
     card = (

@@ -20,6 +20,7 @@ from genjscc.cli.console import err, present
 from genjscc.cli.local_services import service_flags, started
 from genjscc.cli.model_choice import choose_model, scheme_name
 from genjscc.cli.options import Bundles, Device, Preview
+from genjscc.cli.outputs import claim, save_picture
 from genjscc.cli.pictures import show_pictures
 from genjscc.cli.receptions import record_of
 from genjscc.client.link import Link
@@ -29,6 +30,7 @@ from genjscc.photos import load_square, sample_photos
 from genjscc.quality.psnr import psnr_db
 from genjscc.report.sheet import Group, Tile, draw_sheet
 
+OUTPUT = Path("demo/sheet.png")
 SNRS_DB = (-5.0, 0.0, 5.0)
 _SEED = 1
 _PREVIEW_COLUMNS = 18
@@ -57,9 +59,7 @@ def demo(
     scheme: Annotated[
         str | None, typer.Option(help="deepjscc or generative; default: the model's.")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The picture.")] = Path(
-        "demo/sheet.png"
-    ),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture.")] = OUTPUT,
     bundles: Bundles = None,
     device: Device = "cpu",
     connect: Annotated[
@@ -74,14 +74,14 @@ def demo(
 
     Sample photos unless --photo names others; the central square of a photo is used.
     """
+    claim(output, inputs=photo or (), anew=output == OUTPUT)
     with _running_link() if connect else _own_link(bundles, device) as link:
         chosen = choose_model(link.models(), model, scheme)
         paths = photo or sample_photos()
         photos = [load_square(path, chosen.image_size) for path in paths]
         shots = _shoot(link, chosen, photos, scheme_name(scheme))
     sheet = draw_sheet(_title(chosen), _groups(chosen, photos, shots))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(output)
+    save_picture(sheet, output)
     if preview:
         best = [shot for shot in shots[0] if shot.rate == chosen.bandwidth_ratios[-1]]
         receptions = [(f"{shot.snr_db:+g} dB", shot.reception.image) for shot in best]
@@ -119,7 +119,7 @@ def _shoot(
 ) -> list[list[Shot]]:
     """One list per photo, in the order of rate and SNR."""
     settings = [(rate, snr_db) for rate in model.bandwidth_ratios for snr_db in SNRS_DB]
-    columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("sending", markup=False), BarColumn(), MofNCompleteColumn())
     shots = []
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("send", total=len(photos) * len(settings))

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from genjscc.cli.console import err, in_json, out, present
 from genjscc.cli.options import ChannelAddress, Receiver, Transmitter
 from genjscc.repository import REPOSITORY
 
-_MARKS = {"ok": "[green]ok[/]", "missing": "[yellow]missing[/]", "problem": "[bold red]problem[/]"}
+_STYLES = {"ok": "green", "missing": "yellow", "problem": "bold red"}
 
 
 def register(app: typer.Typer) -> None:
@@ -46,8 +47,9 @@ def doctor(
     for one in findings:
         if area and one.area != area:
             table.add_section()
-        shown = "" if one.area == area else f"[bold]{one.area}[/]"
-        table.add_row(shown, one.name, _MARKS[one.state], one.found, one.advice)
+        shown = "" if one.area == area else one.area
+        state = Text(one.state, _STYLES[one.state])
+        table.add_row(Text(shown, "bold"), one.name, state, one.found, one.advice)
         area = one.area
     problems = sum(one.state == "problem" for one in findings)
     present(table, results=findings)

@@ -32,6 +32,7 @@ from genjscc.cli.options import (
     Transmitter,
     channel_of,
 )
+from genjscc.cli.outputs import claim
 from genjscc.cli.provenance import origin
 from genjscc.cli.quality_tables import tables_of, tables_of_differences
 from genjscc.client.aio import DEFAULT_TIMEOUT_S
@@ -133,6 +134,8 @@ def evaluate(
     told: Sequence[float | None] = (
         [None] if told_snr_db is None else parse_snrs(told_snr_db, "--told-snr-db")
     )
+    picture = results.with_suffix(".png")
+    claim(results, picture, inputs=[data, *([linear] if linear else [])])
     images = load_dataset(data, num, size, dataset, split)
     meter = make_meter(perceptual=perceptual, frechet=frechet, fid=fid)
     options = inversion_of(inversion)
@@ -179,7 +182,6 @@ def evaluate(
     write_results(
         results, ResultFile(**made_by, notes=notes, records=records, differences=differences)
     )
-    picture = results.with_suffix(".png")
     plot_against_snr(records, describe(records)).savefig(picture, dpi=120)
     present(
         *tables_of(records),

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from genjscc.cli.console import present
+from genjscc.cli.outputs import claim_bundle
 from genjscc.errors import needs
 
 
@@ -43,6 +44,7 @@ def export(
 
         from genjscc.training.export import export_run
 
+    claim_bundle(bundles / name)
     dtype: torch.dtype = getattr(torch, weights.value)
     config = export_run(
         run, bundles, name=name, domain=domain, licence=licence, notes=notes, dtype=dtype

@@ -20,6 +20,7 @@ from genjscc.cli.options import (
     TestImages,
     Threads,
 )
+from genjscc.cli.outputs import claim
 from genjscc.cli.provenance import origin
 from genjscc.cli.quality_tables import interval
 from genjscc.errors import needs
@@ -59,6 +60,8 @@ def invert(
         from genjscc.evaluation.records import InversionRecord, ResultFile, write_results
         from genjscc.quality.statistics import mean_of
         from receiver.stylegan2.checkpoints import load_generator
+    picture = results.with_suffix(".png")
+    claim(results, picture, inputs=[data, generator])
     torch.set_num_threads(threads)
     made_by = origin()
     network = load_generator(generator).to(device).requires_grad_(False)
@@ -84,7 +87,6 @@ def invert(
         **fields,
     )
     write_results(results, ResultFile(**made_by, notes=notes, inversions=[record]))
-    picture = results.with_suffix(".png")
     save_pairs(picture, targets, torch.cat([part.images for part in found]))
     table = Table("generator", "images", "PSNR / dB", "ST-LPIPS VGG", "ST-LPIPS Alex")
     quality = (interval(fields[name], 3) for name in fields)

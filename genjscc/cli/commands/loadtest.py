@@ -17,6 +17,7 @@ from rich.table import Table
 from genjscc.cli.console import err, present
 from genjscc.cli.measuring import parse_snrs
 from genjscc.cli.options import ChannelAddress, Receiver, Snrs, Transmitter
+from genjscc.cli.outputs import claim
 from genjscc.cli.provenance import origin
 from genjscc.errors import InvalidInputError
 
@@ -99,6 +100,8 @@ def loadtest(
 
     if arrival_rate is not None and not 0 < arrival_rate < 1e6:
         raise InvalidInputError("arrival_rate", f"got {arrival_rate:g}; must be above 0 per second")
+    if output is not None:
+        claim(output, output.with_suffix(".png"), inputs=[images] if images else [])
     mix = Mix(
         parse_weighted(size or ["64"], "size"),
         parse_weighted(rate, "rate") if rate else UNSPECIFIED,

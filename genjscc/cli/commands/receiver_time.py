@@ -27,6 +27,7 @@ from genjscc.cli.options import (
     TestImages,
     Threads,
 )
+from genjscc.cli.outputs import claim
 from genjscc.cli.provenance import origin
 from genjscc.cli.quality_tables import interval
 from genjscc.client.local import LocalLink
@@ -71,6 +72,7 @@ def receiver_time(
         from genjscc.evaluation.sweep import Cell
     torch.set_num_threads(threads)
     made_by = origin()
+    claim(results, inputs=[data])
     images = load_dataset(data, num, size, dataset, split)
     meter = make_meter(perceptual=perceptual, frechet=False, fid=False)
     link: Any
@@ -104,7 +106,7 @@ def receiver_time(
 def processor_name() -> str:
     """As the system calls it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from genjscc.cli.console import err, present
+from genjscc.cli.outputs import claim_folder
 from genjscc.errors import needs
 from genjscc.repository import REPOSITORY
 
@@ -36,10 +37,11 @@ def report(
     """
     with needs("train", "the report"):
         from genjscc.report.build import build_report
+    claim_folder(output)
     with err.status("drawing"):
         made = build_report(results, output, bundles or REPOSITORY / "models", pictures)
     for name, reason in made.skipped:
-        err.print(f"skipped {name}: {reason}", soft_wrap=True, markup=False)
+        err.print(f"skipped {name}: {reason}", soft_wrap=True)
     present(
         f"{made.num_records} records of {made.num_files} files",
         f"written: {made.html}, {made.markdown}",

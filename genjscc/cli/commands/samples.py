@@ -12,6 +12,7 @@ from rich.table import Table
 from genjscc.cli.console import present
 from genjscc.cli.measuring import load_dataset, progress
 from genjscc.cli.options import GeneratorDevice, GeneratorPath, Notes, ResultsAndPicture, Threads
+from genjscc.cli.outputs import claim
 from genjscc.cli.provenance import origin
 from genjscc.cli.quality_tables import interval
 from genjscc.errors import InvalidInputError, needs
@@ -59,6 +60,8 @@ def samples(
         raise InvalidInputError(
             "--sets" if sets < 2 else "--num", f"got {min(sets, num)}; an interval needs two"
         )
+    picture = results.with_suffix(".png")
+    claim(results, picture, inputs=[data, generator])
     torch.set_num_threads(threads)
     made_by = origin()
     network = load_generator(generator).to(device).requires_grad_(False)
@@ -90,7 +93,6 @@ def samples(
         noise_change=mean_of([one.noise_change for one in found]),
     )
     write_results(results, ResultFile(**made_by, notes=notes, samples=[record]))
-    picture = results.with_suffix(".png")
     save_sheet(picture, network, seed)
     title = f"{generator.name}, {sets} sets of {num}"
     table = Table("FD-EffLite0", "coverage", "density", "noise", title=title)

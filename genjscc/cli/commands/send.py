@@ -21,6 +21,7 @@ from genjscc.cli.options import (
     Transmitter,
     channel_of,
 )
+from genjscc.cli.outputs import claim_folder, expanded, free_name
 from genjscc.cli.pictures import show_pictures
 from genjscc.cli.receptions import cells, record_of
 from genjscc.client.aio import DEFAULT_TIMEOUT_S
@@ -30,6 +31,7 @@ from genjscc.client.protocol import ImageInput, to_rgb_array
 from genjscc.errors import GenJSCCError
 from genjscc.photos import load_square
 from genjscc.quality.psnr import psnr_db
+from genjscc.wire.ratios import format_ratio
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +40,9 @@ def register(app: typer.Typer) -> None:
 
 
 def send(
-    photos: Annotated[list[Path], typer.Argument(help="PNG, JPEG or WebP files.")],
+    photos: Annotated[
+        list[Path], typer.Argument(help="PNG, JPEG or WebP files, or folders of them.")
+    ],
     snr_db: Annotated[float, typer.Option("--snr-db", help="SNR of the channel in dB.")] = 0.0,
     rate: Annotated[
         str | None,
@@ -54,10 +58,10 @@ def send(
     noise: Annotated[ChannelName, typer.Option(help="Kind of channel.")] = ChannelName.AWGN,
     k_factor: Annotated[float, typer.Option(help="Rician: line of sight over scatter.")] = 4.0,
     block_length: Annotated[
-        int, typer.Option(help="Fading: symbols that share a gain; 0: the whole image.")
+        int, typer.Option(min=0, help="Fading: symbols that share a gain; 0: the whole image.")
     ] = 0,
     size: Annotated[
-        int, typer.Option(help="Send the central square at SIZE x SIZE pixels; 0: as it is.")
+        int, typer.Option(min=0, help="Send the central square at SIZE x SIZE pixels; 0: as it is.")
     ] = 0,
     inversion: InversionPairs = None,
     output: Annotated[
@@ -68,9 +72,14 @@ def send(
     receiver: Receiver = None,
     preview: Preview = True,
 ) -> None:
-    """Send photos through running services and save what arrives."""
-    output.mkdir(parents=True, exist_ok=True)
-    table = Table("photo", "k", "rho", "SNR asked", "measured", "PSNR / dB", "saved as")
+    """Send photos through running services and save what arrives.
+
+    Files are named after what was sent: photo, model, scheme, rate and SNR; a second one of a name
+    is numbered.
+    """
+    photos = expanded(photos)
+    claim_folder(output)
+    table = Table("photo", "k", "rho", "SNR asked", "measured", "PSNR / dB")
     records: list[dict[str, object]] = []
     failed = False
     options = inversion_of(inversion)
@@ -98,7 +107,8 @@ def send(
                     channel=channel_of(noise, k_factor, block_length),
                     inversion=options,
                 )
-                target = output / f"{photo.stem}.png"
+                name = name_of(photo, reception, scheme, snr_db)
+                target = free_name(output, name, ".png", inputs=photos)
                 reception.save(target)
                 sent = to_rgb_array(image)
                 quality = psnr_db(sent, reception.image)
@@ -106,16 +116,24 @@ def send(
                 records.append({"photo": photo, "file": target, "psnr_db": quality, **record})
                 if preview:
                     show_pictures([(photo.name, sent), ("received", reception.image)])
-                table.add_row(photo.name, *cells(reception, snr_db), f"{quality:.2f}", str(target))
+                table.add_row(photo.name, *cells(reception, snr_db), f"{quality:.2f}")
             except GenJSCCError as error:
                 failed = True
                 records.append({"photo": photo, "error": described(error)})
                 err.print(f"{photo}:", end=" ")
                 report_error(error)
     files = [str(record["file"]) for record in records if "file" in record]
-    present(*([table] if files else []), results=records, files=files)
+    shown = [table, *(f"saved: {file}" for file in files)] if files else []
+    present(*shown, results=records, files=files)
     if failed:
         raise typer.Exit(1)
+
+
+def name_of(photo: Path, reception: Reception, scheme: str | None, snr_db: float) -> str:
+    """What was sent and how, as a file's name: `photo_faces64_inverse_1-48_0dB`."""
+    how = f"_{scheme}" if scheme and scheme not in reception.model else ""
+    rate = format_ratio(reception.codeword.bandwidth_ratio).replace("/", "-")
+    return f"{photo.stem}_{reception.model}{how}_{rate}_{snr_db:g}dB"
 
 
 def send_plainly(link: Link, image: ImageInput, _name: str, **keywords: Any) -> Reception:

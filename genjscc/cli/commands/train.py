@@ -38,7 +38,10 @@ Overrides = Annotated[
 ]
 Devices = Annotated[int, typer.Option(help="Processes, one device each.")]
 Accelerator = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
-Precision = Annotated[str, typer.Option(help="32-true or bf16-mixed.")]
+Precision = Annotated[
+    str,
+    typer.Option(help="32-true, bf16-mixed, or auto: the latter where the device is made for it."),
+]
 Threads = Annotated[
     int, typer.Option(help="CPU threads of each process; 0: the cores divided among them.")
 ]
@@ -143,7 +146,7 @@ def add_command(name: str, scheme: Scheme) -> None:
         set_: Overrides = None,
         devices: Devices = 1,
         accelerator: Accelerator = "auto",
-        precision: Precision = "bf16-mixed",
+        precision: Precision = "auto",
         threads: Threads = 0,
     ) -> None:
         with needs("train", "training"):
@@ -173,6 +176,10 @@ def launch(devices: int, accelerator: str, precision: str, threads: int) -> Fabr
     with needs("train", "training"):
         import torch
         from lightning_fabric import Fabric
+
+        from genjscc.layers.precision import training_precision
+    on_gpu = accelerator in ("cuda", "gpu") or (accelerator == "auto" and torch.cuda.is_available())
+    precision = training_precision(precision, "cuda" if on_gpu else "cpu")
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // devices))
     fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # type: ignore[arg-type]
     fabric.launch()
@@ -220,9 +227,9 @@ class ProgressDisplay:
         self._progress = LoggedProgress(
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]:.0f} images/s"),
+            TextColumn("{task.fields[speed]:.0f} images/s", markup=False),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[terms]}"),
+            TextColumn("{task.fields[terms]}", markup=False),
             console=err,
             disable=not shown,
         )

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from genjscc.addresses import is_loopback
+from genjscc.addresses import is_loopback, joined
 from genjscc.cli.console import err, present
 from genjscc.cli.local_services import service_flags, started
 from genjscc.cli.options import Bundles, ChannelAddress, Device, Receiver, Transmitter
@@ -50,8 +50,7 @@ def web(
     given = {"transmitter": transmitter, "channel": channel, "receiver": receiver}
     listening = listen(host, port)
     with _services(given, connect, bundles, device) as addresses:
-        shown = f"[{host}]" if ":" in host else host
-        url = f"http://{shown}:{listening.getsockname()[1]}"
+        url = f"http://{joined(host, listening.getsockname()[1])}"
         services = [{"service": role, "address": address} for role, address in addresses.items()]
         present(f"page: {url}", results=[{"page": url, "services": services}])
         if not is_loopback(host):

@@ -26,9 +26,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from genjscc.training.data import ImageFolder, StepSampler
+from genjscc.training.data import ImageFolder, StepSampler, fingerprint, list_images
 from genjscc.training.distributed import mean_over_processes, rows_of_processes
-from genjscc.training.run import RunFolder
+from genjscc.training.run import RunFolder, refuse_diverged
 from genjscc.training.stylegan2.codes import shift_latents
 from genjscc.training.stylegan2.config import StyleGAN2Config
 from genjscc.training.stylegan2.discriminator import Augmentation
@@ -56,6 +56,8 @@ _QUEUE_CHUNK = 256
 _MATCHING_CHUNK = 32
 # Steps between measurements of the gradients that balance the losses.
 _MEASURE_EVERY = 10
+# Steps in a row whose gradient has overflown: then none will come that has not.
+_MOST_OVERFLOWN = 100
 
 
 class StyleGAN2Training:
@@ -64,10 +66,17 @@ class StyleGAN2Training:
     def __init__(self, config: StyleGAN2Config, folder: Path, fabric: Fabric) -> None:
         self.config, self.fabric = config, fabric
         self.run = RunFolder(folder)
+        self.run.refuse_unwritable()
         self.data = ImageFolder(config.train, config.image_size)
+        list_images(config.val)  # found now, not at the first evaluation
+        self._fingerprint = fingerprint(config.train)
         self.step = 0
         self.balance = Balance()
+        self._overflown = 0  # steps in a row
         state = self.run.load()
+        if state is not None:
+            per_step = config.images_per_step * fabric.world_size
+            self.run.refuse_other_course(state, images_per_step=per_step, data=self._fingerprint)
         start = load_start(config.init) if state is None and config.init is not None else state
         self.networks = build_networks(config, self.data, fabric, start)
         self.optimizers = make_optimizers(config, self.networks)
@@ -317,7 +326,11 @@ class StyleGAN2Training:
         mean = mean_over_processes(self.fabric, torch.cat([g.flatten() for g in every]))
         # Equal on all processes: all of them skip a step that has overflown.
         if not torch.linalg.vector_norm(mean).isfinite():
+            self._overflown += 1
+            if self._overflown >= _MOST_OVERFLOWN:
+                refuse_diverged([math.nan], self.run, "the gradient")
             return
+        self._overflown = 0
         sizes = [sum(g.numel() for g in group) for group in gradients.values()]
         for name, flat in zip(gradients, torch.split(mean, sizes), strict=True):
             optimizer = self.optimizers[name]
@@ -342,13 +355,19 @@ class StyleGAN2Training:
         return generator
 
     def save(self) -> None:
-        """Writes the checkpoint (first process)."""
+        """Writes the checkpoint (first process).
+
+        Raises:
+            DivergedError: weights are not finite any more; the last checkpoint stays.
+        """
+        refuse_diverged(self.networks.generator.parameters(), self.run, "a weight")
         if not self.fabric.is_global_zero:
             return
         self.run.save(
             self.networks.state_dict()
             | {
                 "config": self.config.model_dump(mode="json"),
+                "data": self._fingerprint,
                 "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
                 "queue": self.queue,
                 "queued": self.queued,

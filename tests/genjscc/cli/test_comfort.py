@@ -32,6 +32,7 @@ from genjscc.quality.statistics import Mean
 from genjscc.repository import REPOSITORY as HERE
 from tests.helpers.pictures import file_of, gradient
 from tests.helpers.real_services import REPOSITORY, Services
+from tests.helpers.tiny_bundles import MULTI
 
 NOWHERE = "127.0.0.1:9"
 
@@ -82,7 +83,7 @@ def test_send_tells_programs_what_arrived_and_what_did_not(
     assert done.returncode == 1
     told = json.loads(done.stdout)
     assert (told["format"], told["command"]) == (1, "send")
-    assert told["files"] == [str(output / "good.png")]
+    assert told["files"] == [str(output / f"good_{MULTI}_1-48_0dB.png")]
     failed, received = told["results"]
     assert failed["photo"] == str(bad)
     assert failed["error"]["type"] == "InvalidInputError"

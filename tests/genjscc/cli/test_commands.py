@@ -23,6 +23,7 @@ from genjscc.errors import InvalidInputError
 from genjscc.photos import load_square, sample_photos
 from genjscc.repository import REPOSITORY
 from tests.helpers.real_services import Services
+from tests.helpers.tiny_bundles import MULTI
 
 NOWHERE = "127.0.0.1:9"
 
@@ -102,7 +103,7 @@ def test_send_saves_what_the_same_link_in_process_gives(
     flags = ["--snr-db", "3", "--seed", "4", "--output", str(output)]
     result = genjscc("send", str(photo), *flags, *addresses(services, ALL))
     assert result.returncode == 0, result.stderr
-    with Image.open(output / "a photo.png") as file:
+    with Image.open(output / f"a photo_{MULTI}_1-48_3dB.png") as file:
         saved = np.asarray(file)
     expected = LocalLink(bundles=bundles).send(photo, snr_db=3, seed=4).image
     assert saved.shape == (50, 70, 3)
@@ -118,9 +119,9 @@ def test_send_goes_on_after_a_bad_photo_and_fails_in_the_end(
     flags = ["--size", "32", "--output", str(tmp_path / "out"), *addresses(services, ALL)]
     result = genjscc("send", str(bad), str(tmp_path / "missing.png"), str(photo), *flags)
     assert result.returncode == 1
-    with Image.open(tmp_path / "out" / "a photo.png") as saved:
+    with Image.open(tmp_path / "out" / f"a photo_{MULTI}_1-48_0dB.png") as saved:
         assert saved.size == (32, 32)
-    assert "bad.png is not an image" in result.stderr
+    assert "bad.png: got 8 bytes that are not a PNG" in result.stderr
     assert "missing.png" in result.stderr
     assert "Traceback" not in result.stderr
 

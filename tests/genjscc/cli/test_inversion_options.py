@@ -97,6 +97,6 @@ def test_send_shows_progress_and_saves_the_image(
     expected = LocalLink(bundles=bundles).send(
         photo, model=SINGLE, scheme="inverse", snr_db=3, seed=1, inversion=inversion_of(PLAIN)
     )
-    with Image.open(tmp_path / "out" / "face.png") as saved:
+    with Image.open(tmp_path / "out" / f"face_{SINGLE}_inverse_1-192_3dB.png") as saved:
         difference = np.abs(np.asarray(saved).astype(int) - expected.image)
     assert difference.max() <= 1

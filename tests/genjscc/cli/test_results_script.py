@@ -20,7 +20,7 @@ def run(*paths: Path) -> subprocess.CompletedProcess[str]:
 
 def test_commands_of_result_files_run_again_and_a_failure_is_told(tmp_path: Path) -> None:
     files = {
-        "a.json": {"command": "genjscc --help"},
+        "a.json": {"command": "genjscc evaluate --help"},
         "b.json": {"command": "genjscc evaluate 'no such folder' x.json --num 2"},
         "c.json": {"command": "python benchmarks/else.py"},
         "d.json": [1, 2],
@@ -29,7 +29,7 @@ def test_commands_of_result_files_run_again_and_a_failure_is_told(tmp_path: Path
         (tmp_path / name).write_text(json.dumps(content))
     outcome = run(*sorted(tmp_path.glob("*.json")))
     assert outcome.returncode == 1
-    assert "Send images over noisy channels" in outcome.stdout
+    assert "Measure models over bandwidth ratios" in outcome.stdout
     assert "no such folder is not a folder" in outcome.stderr
     assert f"failed: {tmp_path / 'b.json'}" in outcome.stderr
     for name in ("a.json", "c.json", "d.json"):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from genjscc import Codeword, LocalLink, load_sigmf, save_sigmf
 from genjscc.errors import InvalidInputError, MissingExtraError
@@ -105,12 +107,13 @@ GOOD = one().symbols.tobytes()
 @pytest.mark.parametrize(
     ("data", "changes", "match"),
     [
-        (GOOD, {"core__datatype": "ci16_le"}, "core:datatype: got 'ci16_le'; must be 'cf32_le'"),
-        (GOOD, {"core__datatype": "cf64_le"}, "core:datatype: got 'cf64_le'"),
+        (GOOD, {"core__datatype": "rf32_le"}, "core:datatype: got 'rf32_le'; must be complex"),
+        (GOOD, {"core__datatype": "ri16_le"}, "core:datatype: got 'ri16_le'; must be complex"),
         (GOOD, {"core__num_channels": 2}, "core:num_channels: got 2; must be 1"),
         (GOOD[:-3], {}, "got 45 bytes; a cf32_le sample has 8"),
         (GOOD[:-8], {}, "num_symbols: got 6; there are 5 symbols"),
         (b"", {}, "bad"),
+        (GOOD, {"core__trailing_bytes": 48, "core__dataset": "bad.sigmf-data"}, "bad"),
         (GOOD[:-8] + np.complex64(complex(np.nan, 0)).tobytes(), {}, "all must be finite"),
         (GOOD, {"core__sha512": "0" * 128}, "hash does not match"),
         (GOOD, {"genjscc__pair_id": None}, "genjscc:pair_id: is missing; name the sent codeword"),
@@ -163,6 +166,85 @@ def test_a_recording_of_a_stranger_takes_the_header_of_what_was_sent(tmp_path: P
     np.testing.assert_array_equal(read.symbols, one().symbols + noise)
     with pytest.raises(InvalidInputError, match="got 6 samples; what was sent has 7 symbols"):
         load_sigmf(tmp_path / "x", like=one(7))
+
+
+TYPES = {
+    "cf64_le": lambda z: z.astype("<c16"),
+    "cf64_be": lambda z: z.astype(">c16"),
+    "cf32_be": lambda z: z.astype(">c8"),
+    "ci16_le": lambda z: parts(z, 2000).astype("<i2"),
+    "ci32_be": lambda z: parts(z, 20_000_000).astype(">i4"),
+    "ci8": lambda z: parts(z, 9).astype("i1"),
+    "cu8": lambda z: (parts(z, 9) + 128).astype("u1"),
+    "cu16_le": lambda z: (parts(z, 2000) + 2**15).astype("<u2"),
+}
+
+
+def parts(symbols: NDArray[np.complex64], unit: float) -> NDArray[np.float64]:
+    return np.rint(symbols.view(np.float32).astype(np.float64) * unit)
+
+
+@pytest.mark.parametrize("datatype", TYPES)
+def test_other_complex_types_are_converted(tmp_path: Path, datatype: str) -> None:
+    write(tmp_path / "x", TYPES[datatype](one().symbols).tobytes(), core__datatype=datatype)
+    scale = 1.0 if "f" in datatype else one().power ** 0.5
+    found = load_sigmf(tmp_path / "x").symbols * scale
+    np.testing.assert_allclose(found, one().symbols, atol=0.1 if "8" in datatype else 1e-3)
+    if "f" not in datatype:
+        assert load_sigmf(tmp_path / "x").power == pytest.approx(1.0)
+        assert load_sigmf(tmp_path / "x", power=2.5).power == pytest.approx(2.5)
+        with pytest.raises(InvalidInputError, match="power: got 0"):
+            load_sigmf(tmp_path / "x", power=0)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_bytes_that_are_no_samples_are_left_out(tmp_path: Path, packed: bool) -> None:
+    """A radio's driver may write a header before each capture, and a trailer at the end."""
+    symbols = one().symbols
+    data = b"HEAD" * 4 + symbols[:4].tobytes() + b"again..." + symbols[4:].tobytes() + b"end"
+    write(tmp_path / "x", data, core__trailing_bytes=3)
+    meta = tmp_path / "x.sigmf-meta"
+    told = json.loads(meta.read_text())
+    told["captures"] = [
+        {"core:sample_start": 0, "core:header_bytes": 16},
+        {"core:sample_start": 4, "core:header_bytes": 8},
+    ]
+    meta.write_text(json.dumps(told))
+    path = tmp_path / "x"
+    if packed:
+        path = tmp_path / "packed.sigmf"
+        with tarfile.open(path, "w") as tar:
+            for suffix in ("meta", "data"):
+                tar.add(tmp_path / f"x.sigmf-{suffix}", f"packed/packed.sigmf-{suffix}")
+    np.testing.assert_array_equal(load_sigmf(path).symbols, symbols)
+
+
+def test_what_is_no_recording_is_refused_at_once(tmp_path: Path) -> None:
+    save_sigmf(one(), tmp_path / "x.sigmf")
+    (tmp_path / "gz.sigmf").write_bytes(gzip.compress((tmp_path / "x.sigmf").read_bytes()))
+    (tmp_path / "zip.sigmf").write_bytes(b"PK\x03\x04" + bytes(400))
+    (tmp_path / "song.wav").write_bytes(b"RIFF\x24\0\0\0WAVEfmt " + bytes(60))
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG")
+    for name, told in (
+        ("gz.sigmf", r"no plain tar archive; a compressed one must be called \.sigmf\.gz"),
+        ("gz", "no plain tar archive"),
+        ("zip.sigmf", "no plain tar archive"),
+        ("song.wav", "is not a SigMF recording"),
+        ("photo.png", "is not a SigMF recording"),
+    ):
+        with pytest.raises(InvalidInputError, match=told):
+            load_sigmf(tmp_path / name)
+    (tmp_path / "gz.sigmf").rename(tmp_path / "y.sigmf.gz")
+    assert same(load_sigmf(tmp_path / "y.sigmf.gz"), one())
+
+
+@pytest.mark.parametrize("length", [600, 1100, 2100, 2600, 3000])
+def test_an_archive_that_is_cut_off_is_refused_at_once(tmp_path: Path, length: int) -> None:
+    save_sigmf(one(2000), tmp_path / "x.sigmf")
+    whole = (tmp_path / "x.sigmf").read_bytes()
+    (tmp_path / "x.sigmf").write_bytes(whole[:length])
+    with pytest.raises(InvalidInputError, match=r"x\.sigmf"):
+        load_sigmf(tmp_path / "x.sigmf")
 
 
 def test_an_archive_that_is_damaged(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_ms_ssim_uses_as_many_scales_as_fit(side: int, scales: int) -> None:
 
 
 def test_an_image_without_room_for_a_window_is_refused() -> None:
-    with pytest.raises(ValueError, match="got 10"):
+    with pytest.raises(ValueError, match="got a side of 10"):
         ms_ssim_scales(10)
 
 

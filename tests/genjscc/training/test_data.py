@@ -60,7 +60,7 @@ def test_a_folder_without_images_is_named(tmp_path: Path, name: str) -> None:
         list_images(tmp_path / name)
 
 
-def test_a_damaged_image_is_named(tmp_path: Path) -> None:
+def test_a_folder_of_damaged_images_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more")
     with pytest.raises(InvalidInputError, match=r"bad\.png"):
         ImageFolder(tmp_path, 16)[0]

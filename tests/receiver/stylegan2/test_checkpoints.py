@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pickle
@@ -205,3 +206,21 @@ def test_what_is_wrong_with_the_tensors_is_named(generator: Generator, change: s
         match = "filter"
     with pytest.raises(BundleError, match=match):
         Generator.from_state_dict(state)
+
+
+class Evil(argparse.Namespace):
+    """Fills in what its file says: as harmless as it looks only where it is a plain Namespace."""
+
+
+def test_what_rosinalitys_own_training_writes(generator: Generator, tmp_path: Path) -> None:
+    state = rosinality(generator)["g_ema"]
+    optimizer = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.002}]}
+    args = argparse.Namespace(path="data", iter=800_000, mixing=0.9, augment_p=0.0)
+    checkpoint = {"g": state, "d": {}, "g_ema": state, "g_optim": optimizer, "args": args}
+    loaded = load_generator(save(checkpoint, tmp_path / "550000.pt"))
+    assert loaded.size == generator.size
+    assert torch.equal(loaded.conv1.conv.weight, generator.conv1.conv.weight)
+    # No other class comes in with it, and the door closes behind it.
+    with pytest.raises(BundleError, match=REFUSED):
+        load_generator(save({**checkpoint, "args": Evil()}, tmp_path / "evil.pt"))
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
