@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
-from deploy_tools import DEPLOY, REPOSITORY, run
 
 from genjscc.client.transport import DEFAULT_PORTS
 from genjscc.serving.settings import ReceiverSettings
+from tests.helpers.deploy_tools import DEPLOY, REPOSITORY, run
 
 DOCKERFILE = (DEPLOY / "docker" / "Dockerfile").read_text()
 LOCKS = {path.stem: path.read_text() for path in (DEPLOY / "docker/requirements").glob("*.txt")}

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pictures import gradient, noise
 
 from genjscc.client.options import ModelInfo
 from genjscc.errors import DeadlineError, GenJSCCError, InvalidInputError, UnavailableError
@@ -20,6 +19,7 @@ from genjscc.web.constellation import MOST_POINTS, scatter, span_of
 from genjscc.web.messages import sentence
 from genjscc.web.quality import Judge
 from genjscc.web.server import Guard
+from tests.helpers.pictures import gradient, noise
 
 
 def model(name: str, scheme: Any = "deepjscc", **changes: Any) -> ModelInfo:
