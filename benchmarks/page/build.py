@@ -28,8 +28,8 @@ INTRODUCTION = """\
 
 The services' overhead relative to a lower bound, and relative to other model servers. Each
 comparison is a ratio within one run, in which both sides take turns. Values are the median over the
-rounds, with the lowest and the highest round in brackets. Absolute values are of one machine with two
-cores and only give the scale of the ratios. Nothing was measured on a GPU.
+rounds, with the lowest and the highest round in brackets. Absolute values are of one machine with
+two cores and only give the scale of the ratios. Nothing was measured on a GPU.
 
 ```sh
 make bench                       # everything: about an hour on two idle cores
