@@ -3,8 +3,8 @@
 
     python benchmarks/page/build.py
 
-The page uses the result files that exist and names missing ones. Explanations of unmet criteria, and
-failed attempts, come from `remarks.md` in this folder.
+The page uses the result files that exist and names missing ones. `remarks.md` in this folder
+explains unmet criteria and failed attempts.
 """
 
 from __future__ import annotations
@@ -183,8 +183,8 @@ def cost_model(found: dict[str, Any]) -> list[str]:
         "**This is a model; nothing was measured on a GPU.**\n",
         *table([*head, *(f"{device}, ms" for device in devices)], rows),
         paragraph(
-            f"Data sheets: {sheets} (16 bits, dense). Each device has two lower bounds on the time, "
-            "for the fewest and for the most bytes, both at peak rates that no program reaches."
+            f"Data sheets: {sheets} (16 bits, dense). Each device has two lower bounds on the "
+            "time, for the fewest and for the most bytes, both at peak rates that no program reaches."
         ),
     ]
 
@@ -242,8 +242,8 @@ PARTS = (
         "Lower bounds",
         "python benchmarks/floors.py",
         "Each service against the same batches in one process without a service (*alone*, the "
-        "in-process reference), a bare gRPC echo and a TCP echo of the same messages; 64x64 pixels, "
-        "one thread. *alone beside* is the reference in full batches while a client runs on the "
+        "in-process reference), a bare gRPC echo and a TCP echo of the same messages; 64x64 "
+        "pixels, one thread. *alone beside* is the reference in full batches while a client runs on the "
         "other core.",
         floors,
     ),
@@ -252,8 +252,8 @@ PARTS = (
         "Other servers",
         "python benchmarks/peers/install.py && python benchmarks/peers/compare.py",
         "LitServe, Ray Serve behind its gRPC proxy, and BentoML serve the same network with one "
-        "replica on one thread and batches of up to 16, under the same load generator. Throughput at "
-        "equal p99 divides our throughput, within the p99 of the other server at its highest "
+        "replica on one thread and batches of up to 16, under the same load generator. Throughput "
+        "at equal p99 divides our throughput, within the p99 of the other server at its highest "
         "throughput, by that throughput. The share of reference divides a server's throughput by "
         "that of the network without a server on the same core.",
         peers,
@@ -295,9 +295,9 @@ PARTS = (
         "Inversions: quality against time",
         "python benchmarks/inversion_time.py",
         "The preset *paper* (150 steps from the mean latent, float32) and the preset *fast* decode "
-        "the same symbols in turns; times are per image. The row of step n shows the image that step "
-        "n started from, so the row of step 1 is the initial image. The speed-ups in the acceptance "
-        "criteria divide the total time of *paper* by the time that *fast* takes to reach the same "
+        "the same symbols in turns; times are per image. The row of step n shows the image that "
+        "step n started from, so the row of step 1 is the initial image. The speed-ups in the "
+        "acceptance criteria divide the total time of *paper* by the time that *fast* takes to reach the same "
         "quality.",
         inversion_time,
         inversion_panels,
@@ -314,16 +314,16 @@ PARTS = (
         "serving_hop",
         "Serving: latency added by a hop",
         "python benchmarks/serving/hop.py",
-        "One image at a time through three services, as measured by the SDK: milliseconds that each "
-        "hop adds to its computation.",
+        "One image at a time through three services, as measured by the SDK: milliseconds that "
+        "each hop adds to its computation.",
         hops,
     ),
     Part(
         "serving_echo",
         "Serving: the channel against an echo",
         "python benchmarks/serving/echo.py",
-        "Codewords of 8 KiB. The echo returns the received bytes without parsing them; it is a lower "
-        "bound for an asyncio gRPC server.",
+        "Codewords of 8 KiB. The echo returns the received bytes without parsing them; it is a "
+        "lower bound for an asyncio gRPC server.",
         echo,
     ),
     Part(

@@ -57,7 +57,9 @@ def overload(found: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     for flood in found["floods"]:
         able, cores = flood["capacity_per_second"], flood["device_cores"]
-        setting = f"With core {cores} reserved for computing" if cores else "With the default settings"
+        setting = (
+            f"With core {cores} reserved for computing" if cores else "With the default settings"
+        )
         lines.append(
             paragraph(
                 f"{setting}: capacity {able['before']:.0f} images/s before and "
@@ -100,6 +102,8 @@ def soak(found: dict[str, Any]) -> list[str]:
     ends = ", ".join(f"{count} {names.get(name, name)}" for name, count in found["ends"].items())
     load = f"{found['images']} images in {found['seconds'] / 60:.0f} minutes"
     pause = (
-        f", with a pause of {found['pause_ms']:g} ms per caller after each" if found["pause_ms"] else ""
+        f", with a pause of {found['pause_ms']:g} ms per caller after each"
+        if found["pause_ms"]
+        else ""
     )
     return [*table([*head, "at the end"], rows), paragraph(f"{load}{pause}: {ends}.")]
