@@ -184,7 +184,8 @@ def cost_model(found: dict[str, Any]) -> list[str]:
         *table([*head, *(f"{device}, ms" for device in devices)], rows),
         paragraph(
             f"Data sheets: {sheets} (16 bits, dense). Each device has two lower bounds on the "
-            "time, for the fewest and for the most bytes, both at peak rates that no program reaches."
+            "time, for the fewest and for the most bytes, both at peak rates that no "
+            "program reaches."
         ),
     ]
 
@@ -243,8 +244,8 @@ PARTS = (
         "python benchmarks/floors.py",
         "Each service against the same batches in one process without a service (*alone*, the "
         "in-process reference), a bare gRPC echo and a TCP echo of the same messages; 64x64 "
-        "pixels, one thread. *alone beside* is the reference in full batches while a client runs on the "
-        "other core.",
+        "pixels, one thread. *alone beside* is the reference in full batches while a client "
+        "runs on the other core.",
         floors,
     ),
     Part(
@@ -297,8 +298,8 @@ PARTS = (
         "The preset *paper* (150 steps from the mean latent, float32) and the preset *fast* decode "
         "the same symbols in turns; times are per image. The row of step n shows the image that "
         "step n started from, so the row of step 1 is the initial image. The speed-ups in the "
-        "acceptance criteria divide the total time of *paper* by the time that *fast* takes to reach the same "
-        "quality.",
+        "acceptance criteria divide the total time of *paper* by the time that *fast* takes to "
+        "reach the same quality.",
         inversion_time,
         inversion_panels,
     ),
