@@ -1,2 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""eta: complex channel symbols -> received symbols."""
+"""The channel eta: complex channel symbols -> received symbols.
+
+* `physics`: power, noise, fading and measurement (eq. 3-5), for NumPy and PyTorch
+* `noise`: draws of CN(0, 1) from a seed (Philox and Box-Muller)
+* `plugins`: channels supplied by the operator as Python functions
+* `backends`: NumPy, or PyTorch on a device
+* `service`: the gRPC service and its engine
+"""

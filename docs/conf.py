@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How `make docs` builds the site. Needs no network, neither to build nor to read it."""
+"""Sphinx configuration for `make docs`. Building and reading the site need no network."""
 
 import sys
 from importlib.metadata import version as installed
@@ -41,7 +41,7 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-# What is quoted is often code.
+# Quoted text is often code.
 smartquotes = False
 # Docstrings quote code with single backticks.
 default_role = "code"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes docs/benchmarks.md and its plots from results/bench_*.json.
+"""Write docs/benchmarks.md and its plots from results/bench_*.json.
 
     python benchmarks/page/build.py
 
-It works with whatever results are there and says what is missing. What no figure can say (why a
-criterion is not met, and what was tried) is in `remarks.md` here, and is put in as it is.
+The page uses the result files that exist and names missing ones. `remarks.md` in this folder
+explains unmet criteria and failed attempts.
 """
 
 from __future__ import annotations
@@ -19,32 +19,33 @@ from typing import Any
 from benchmarks.common.schema import BenchFile, Criterion, read
 from benchmarks.page.plots import curves, growth_panels, inversion_panels, peer_panels
 from benchmarks.page.serving import cost, echo, hops, kills, overload, soak
-from benchmarks.page.tables import NBSP, figure, table
+from benchmarks.page.tables import NBSP, figure, paragraph, table
 from genjscc.errors import InvalidInputError
 
 REMARKS = Path(__file__).with_name("remarks.md")
 INTRODUCTION = """\
 # Benchmarks
 
-What the services cost beside the least that their work can cost, and beside servers that one
-might take instead. Every comparison is a ratio of figures of one run, in which both sides take
-turns; the figure is the median over the rounds, and what stands in brackets are the lowest and
-the highest round. Absolute figures are of one machine, of which only the number of cores is told:
-they are there to read the ratios by. No GPU was measured.
+The services' overhead relative to a lower bound, and relative to other model servers. Each
+comparison is a ratio within one run, in which both sides take turns. Values are the median over the
+rounds, with the lowest and the highest round in brackets. Absolute values are of one machine with
+two cores and only give the scale of the ratios. Nothing was measured on a GPU.
 
 ```sh
-make bench                    # all of it: about an hour on two idle cores
-make bench NAMES='floors'     # or peers, numerics, growth, cost_model, training, inversion_time
+make bench                       # everything: about an hour on two idle cores
+make bench NAMES='floors'        # or peers, numerics, growth, cost_model, training, inversion_time
 make bench NAMES='serving_kill'  # or serving_cost, _hop, _echo, _overload; _soak takes an hour
-make bench-short              # that it runs: seconds each, no figures
-python benchmarks/page/build.py  # this page from results/bench_*.json
+make bench-short                 # check that everything runs: seconds each, no valid values
+python benchmarks/page/build.py  # write this page from results/bench_*.json
 ```
+
+[Acceptance criteria](#acceptance-criteria) and the reasons for unmet ones follow the results.
 """
 
 
 @dataclass(frozen=True)
 class Part:
-    """A section of the page: of which file, how it is made, and what it shows."""
+    """A section of the page: its result file, its command, and the functions that render it."""
 
     name: str
     title: str
@@ -55,7 +56,7 @@ class Part:
 
 
 def floors(found: dict[str, Any]) -> list[str]:
-    """Ratios of each service, then the figures behind them."""
+    """Render the ratios of each service, then the values behind them."""
     services: dict[str, Any] = found["services"]
     names = list(dict.fromkeys(key for one in services.values() for key in one["ratios"]))
     ratios = [
@@ -76,14 +77,14 @@ def floors(found: dict[str, Any]) -> list[str]:
             if name in one["start_s"]:
                 memory = f"{one['memory_bytes'][name] / 2**20:.0f}"
                 rows.append([f"{role}: {name}", *cells, memory, f"{one['start_s'][name]:.1f}"])
-            else:  # the network alone once more, in full batches beside a client
+            else:  # the in-process reference in full batches, with a client on the other core
                 rows.append([f"{role}: {name}", "", *cells[1:], "", ""])
     head = ["", "p50 / ms, one in flight", "per second", "CPU ms per item", "MiB", "start / s"]
     return [*lines, *table(head, rows)]
 
 
 def peers(found: dict[str, Any]) -> list[str]:
-    """Ours over each peer, each server by itself, and peers that are missing."""
+    """Render our values over each peer's, the values of each server, and missing peers."""
     lines = [f"**{name}** was not measured: {error}\n" for name, error in found["errors"].items()]
     if found["ratios"]:
         first = next(iter(next(iter(found["ratios"].values())).values()))
@@ -92,7 +93,7 @@ def peers(found: dict[str, Any]) -> list[str]:
             for name, cases in found["ratios"].items()
             for case, ratios in cases.items()
         ]
-        lines += ["Ours over theirs; above 1 we are ahead.\n", *table(["", *first], rows)]
+        lines += ["Ratio of ours to theirs; above 1, ours is better.\n", *table(["", *first], rows)]
     rows = []
     for name, server in found["servers"].items():
         for case, values in server["cases"].items():
@@ -112,14 +113,14 @@ def peers(found: dict[str, Any]) -> list[str]:
                     figure(server["start_s"], 1),
                 ]
             )
-    head = ["", "images/s", "its p99 / ms", "of the network alone", "p50 / ms at half load"]
+    head = ["", "images/s", "p99 / ms there", "share of reference", "p50 / ms at half load"]
     head += ["p99 / ms at half load", "CPU ms per image", "MiB", "start / s"]
     versions = ", ".join(found["versions"].values())
     return [*lines, *table(head, rows), f"Versions: {versions}.\n"]
 
 
 def numerics(found: dict[str, Any]) -> list[str]:
-    """A table for each case."""
+    """Render a table for each case."""
     lines = []
     for case, choices in found["cases"].items():
         rows = []
@@ -137,14 +138,12 @@ def numerics(found: dict[str, Any]) -> list[str]:
         lines += [f"### {case}\n", *table(["", "speed", "pays", "error / dB", "GenJSCC"], rows)]
         for one in choices.values():
             for where, late in one.get("loop_late_p99_ms", {}).items():
-                lines.append(
-                    f"The event loop is late by {figure(late, 1)} ms (p99), files {where}.\n"
-                )
+                lines.append(f"Event loop delay with files {where}: {figure(late, 1)} ms (p99).\n")
     return lines
 
 
 def growth(found: dict[str, Any]) -> list[str]:
-    """Exponents; the curves are in the plots."""
+    """Render the exponents; the plots show the curves."""
     curves_ = curves(found)
     rows = [
         [
@@ -157,12 +156,12 @@ def growth(found: dict[str, Any]) -> list[str]:
         for name, one in curves_.items()
     ]
     generator = found["inversion"]["generator"]
-    head = ["", "from, to", "exponent", "of the last two", "R²"]
+    head = ["", "range", "exponent", "exponent of the last two", "R²"]
     return [*table(head, rows), f"Generator of the inversions: {generator}.\n"]
 
 
 def cost_model(found: dict[str, Any]) -> list[str]:
-    """Counts, and what follows for devices by their data sheets."""
+    """Render the counts and the time bounds that follow from data sheets."""
     devices = found["devices"]
     rows = []
     for row in found["rows"]:
@@ -175,34 +174,39 @@ def cost_model(found: dict[str, Any]) -> list[str]:
                 *(f"{one['fused']:.3f} / {one['eager']:.3f}" for one in bounds),
             ]
         )
-    head = ["network (width)", "GFLOP", "weights / MB", "least / MB", "most / MB"]
+    head = ["network (width)", "GFLOP", "weights / MB", "fewest / MB", "most / MB"]
     sheets = "; ".join(
         f"{name}: {one['peak_tflops']:g} TFLOP/s, {one['gb_per_s']:g} GB/s"
         for name, one in devices.items()
     )
     return [
-        "**This is a model. Nothing here was measured, on no GPU.**\n",
-        *table([*head, *(f"{device}: at least, ms" for device in devices)], rows),
-        f"Data sheets: {sheets} (16 bits, dense). The two bounds of a device are for `least` and "
-        "for `most` bytes, each with the peak that no program reaches.\n",
+        "**This is a model; nothing was measured on a GPU.**\n",
+        *table([*head, *(f"{device}, ms" for device in devices)], rows),
+        paragraph(
+            f"Data sheets: {sheets} (16 bits, dense). Each device has two lower bounds on the "
+            "time, for the fewest and for the most bytes, both at peak rates that no "
+            "program reaches."
+        ),
     ]
 
 
 def training(found: dict[str, Any]) -> list[str]:
-    """One ratio."""
+    """Render the ratio and both rates."""
     rows = [[name, figure(one, 1)] for name, one in found["images_per_s"].items()]
     return [
-        f"Ours over the plain loop: {figure(found['ratio'])}.\n",
+        f"Ratio of ours to the plain loop: {figure(found['ratio'])}.\n",
         *table(["", "images/s"], rows),
     ]
 
 
 def inversion_time(found: dict[str, Any]) -> list[str]:
-    """A table for each pair: quality after some of the steps, of both runs."""
+    """Render a table for each pair: quality after some steps of both presets."""
     lines = [
-        f"{found['dataset']}, split {found['split']}, n = {found['n']}, seed {found['seed']}, "
-        f"rho = {found['bandwidth_ratio']}, {found['snr_db']:+g} dB; batches of {found['batch']}; "
-        "± 95 % interval.\n"
+        paragraph(
+            f"{found['dataset']}, split {found['split']}, n = {found['n']}, seed {found['seed']}, "
+            f"rho = {found['bandwidth_ratio']}, {found['snr_db']:+g} dB; batches of "
+            f"{found['batch']}; ± 95 % interval."
+        )
     ]
     for model, one in found["models"].items():
         rows = []
@@ -219,12 +223,12 @@ def inversion_time(found: dict[str, Any]) -> list[str]:
             "ST-LPIPS (VGG)",
             "ST-LPIPS (Alex)",
         ]
-        lines += [f"### Sent by {model}\n", *table(head, rows)]
+        lines += [f"### Symbols of {model}\n", *table(head, rows)]
     return lines
 
 
 def quality(point: dict[str, Any]) -> list[str]:
-    """PSNR and both distances with their intervals."""
+    """Format PSNR and both distances with their intervals."""
     shown = (("psnr_db", 2), ("st_lpips_vgg", 3), ("st_lpips_alex", 3))
     return [
         f"{point[name]['mean']:.{digits}f} ± {point[name]['ci95']:.{digits}f}"
@@ -236,20 +240,23 @@ SHOWN_STEPS = (1, 10, 25, 50, 100)
 PARTS = (
     Part(
         "floors",
-        "Floors",
+        "Lower bounds",
         "python benchmarks/floors.py",
-        "The same batches without a service, a bare gRPC echo and a TCP echo of the same messages; "
-        "64x64 pixels, one thread. *alone* computes what the service computes and nothing else.",
+        "Each service against the same batches in one process without a service (*alone*, the "
+        "in-process reference), a bare gRPC echo and a TCP echo of the same messages; 64x64 "
+        "pixels, one thread. *alone beside* is the reference in full batches while a client "
+        "runs on the other core.",
         floors,
     ),
     Part(
         "peers",
         "Other servers",
         "python benchmarks/peers/install.py && python benchmarks/peers/compare.py",
-        "LitServe, Ray Serve behind its gRPC proxy and BentoML with the same network, one replica "
-        "on one thread, batches of up to 16, asked by the same load generator. Throughput at equal "
-        "p99 is ours within the p99 that the other one has at its highest throughput, over that "
-        "throughput.",
+        "LitServe, Ray Serve behind its gRPC proxy, and BentoML serve the same network with one "
+        "replica on one thread and batches of up to 16, under the same load generator. Throughput "
+        "at equal p99 divides our throughput, within the p99 of the other server at its highest "
+        "throughput, by that throughput. The share of reference divides a server's throughput by "
+        "that of the network without a server on the same core.",
         peers,
         peer_panels,
     ),
@@ -257,15 +264,15 @@ PARTS = (
         "numerics",
         "Numerical choices",
         "python benchmarks/numerics.py",
-        "Each against float32 in PyTorch's default layout, eager, on one thread. It pays where the "
-        "median is at least 1.05 and no round is slower.",
+        "Each option against float32 in PyTorch's default layout, eager, on one thread. An option "
+        "pays if its median speed is at least 1.05 and no round is slower.",
         numerics,
     ),
     Part(
         "growth",
         "Growth",
         "python benchmarks/growth.py",
-        "The slope of the logarithms: time or memory grows as that power.",
+        "Time or memory grows with this power of the input: the slope of the logarithms.",
         growth,
         growth_panels,
     ),
@@ -273,25 +280,26 @@ PARTS = (
         "cost_model",
         "A cost model for GPUs",
         "python benchmarks/cost_model.py",
-        "Operations and bytes of one image, counted on tensors without numbers.",
+        "Operations and bytes for one image, counted on tensors without data.",
         cost_model,
     ),
     Part(
         "training",
         "Training",
         "python benchmarks/training_throughput.py data/faces64 results/bench_training.json",
-        "DeepJSCC, 64x64 pixels, batch 32: `genjscc train deepjscc` against the loop that one "
-        "writes first, float32 in one process.",
+        "DeepJSCC, 64x64 pixels, batch 32: `genjscc train deepjscc` against a plain training loop, "
+        "float32 in one process.",
         training,
     ),
     Part(
         "inversion_time",
         "Inversions: quality against time",
         "python benchmarks/inversion_time.py",
-        "The preset *paper* (150 steps from the mean latent, float32) and the preset *fast* find "
-        "the same images from the same symbols, in turns; time is per image. Beside a number of "
-        "steps stands the image that the last of them saw: at 1 it is the start. The speed-ups "
-        "above are the paper's whole time over the time after which *fast* is as good.",
+        "The preset *paper* (150 steps from the mean latent, float32) and the preset *fast* decode "
+        "the same symbols in turns; times are per image. The row of step n shows the image that "
+        "step n started from, so the row of step 1 is the initial image. The speed-ups in the "
+        "acceptance criteria divide the total time of *paper* by the time that *fast* takes to "
+        "reach the same quality.",
         inversion_time,
         inversion_panels,
     ),
@@ -299,145 +307,154 @@ PARTS = (
         "serving_cost",
         "Serving: CPU time at saturation",
         "python benchmarks/serving/cost.py",
-        "The whole process of a saturated service against the same batches of 16 in one process.",
+        "CPU time of a saturated service against the same batches of 16 in one process without a "
+        "service.",
         cost,
     ),
     Part(
         "serving_hop",
-        "Serving: what a hop adds",
+        "Serving: latency added by a hop",
         "python benchmarks/serving/hop.py",
-        "One image at a time through three services: time of each hop beyond its own computation, "
-        "in milliseconds, as the SDK sees it.",
+        "One image at a time through three services, as measured by the SDK: milliseconds that "
+        "each hop adds to its computation.",
         hops,
     ),
     Part(
         "serving_echo",
         "Serving: the channel against an echo",
         "python benchmarks/serving/echo.py",
-        "Codewords of 8 KiB; the echo returns the bytes it got, unread, and is the least that an "
-        "asyncio gRPC server can be.",
+        "Codewords of 8 KiB. The echo returns the received bytes without parsing them; it is a "
+        "lower bound for an asyncio gRPC server.",
         echo,
     ),
     Part(
         "serving_overload",
-        "Serving: five times too much",
+        "Serving: 5x overload",
         "python benchmarks/serving/overload.py",
-        "Calls at five times the transmitter's capacity, at random moments. The client that makes "
-        "them shares the machine.",
+        "Calls at five times the capacity of the transmitter, with random inter-arrival times. The "
+        "client shares the machine.",
         overload,
     ),
     Part(
         "serving_kill",
-        "Serving: services killed under a stream",
+        "Serving: replicas killed during a stream",
         "python benchmarks/serving/kill.py",
-        "Two replicas of each service; SIGKILL for one after the other, and a new start.",
+        "Two replicas of each service; one after the other is killed with SIGKILL and restarted.",
         kills,
     ),
     Part(
         "serving_soak",
         "Serving: an hour of mixed load",
         "python benchmarks/serving/soak.py",
-        "Calls and streams of several sizes and rates, cancelled and wrong ones among them.",
+        "Calls and streams of several sizes and rates, including cancelled and invalid ones.",
         soak,
     ),
 )
 
 
 def criteria(files: dict[str, BenchFile | str]) -> list[str]:
-    """All criteria of all files."""
+    """Render the criteria of all files, unmet ones first."""
     titles = {part.name: part.title for part in PARTS}
+    found = [
+        (one, titles[name])
+        for name, file in files.items()
+        if isinstance(file, BenchFile)
+        for one in file.criteria
+    ]
+    if not found:
+        return ["None has been measured yet.\n"]
+    met = sum(one.met for one, _ in found)
     rows = [
         [
             one.name,
             value_of(one),
             limit_of(one),
             "met" if one.met else "**not met**",
-            titles[name],
+            title,
             cell(one.note),
         ]
-        for name, file in files.items()
-        if isinstance(file, BenchFile)
-        for one in file.criteria
+        for one, title in sorted(found, key=lambda pair: pair[0].met)
     ]
-    if not rows:
-        return ["None has been measured yet.\n"]
-    return table(["criterion", "measured", "limit", "", "see", ""], rows)
+    head = ["criterion", "measured", "limit", "", "section", ""]
+    return [f"{met} of {len(found)} criteria are met.\n", *table(head, rows)]
 
 
 def cell(text: str) -> str:
-    """Anything as one cell of a table: other programs' errors hold what they like."""
+    """Escape arbitrary text, such as an error of another program, for a table cell."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def value_of(one: Criterion) -> str:
-    """What was measured."""
+    """Format the measured value."""
     return "not measured" if one.value is None else f"{one.value:.2f}"
 
 
 def limit_of(one: Criterion) -> str:
-    """What must hold."""
+    """Format the limit."""
     sign, limit = ("≥", one.at_least) if one.at_least is not None else ("≤", one.at_most)
     return f"{sign}{NBSP}{limit:g}"
 
 
 def section(part: Part, file: BenchFile | str, shown: dict[str, str], images: str) -> list[str]:
-    """A part with its figures, or that it has none."""
-    lines = [f"## {part.title}\n", f"{part.about}\n"]
+    """Render a part with its values, or the command that measures it."""
+    lines = [f"## {part.title}\n", paragraph(part.about)]
     if isinstance(file, str):
         return [*lines, f"{file} `{part.command}`.\n"]
     if file.short:
-        lines.append("**A short run, to see that it works: these are no figures.**\n")
+        lines.append("**A short run to check that it works: these are no valid values.**\n")
     content = file.model_dump()
     lines += part.body(content)
     for name, svg in part.plots(content).items():
         shown[name] = svg
         lines.append(f"![{part.title}]({images}/{name})\n")
     lines.append(
-        f"Command: `{file.command}`; {file.cores} cores; {file.seconds / 60:.1f} minutes; version "
-        f"{file.version}, commit `{file.commit}`.\n"
+        paragraph(
+            f"Command: `{file.command}`; {file.cores} cores; {file.seconds / 60:.1f} minutes; "
+            f"version {file.version}, commit `{file.commit}`."
+        )
     )
     return lines
 
 
 def load(results: Path) -> dict[str, BenchFile | str]:
-    """Result files by part; a sentence where there is none."""
+    """Read the result files by part; a sentence replaces a missing or invalid file."""
     found: dict[str, BenchFile | str] = {}
     for part in PARTS:
         path = results / f"bench_{part.name}.json"
         if not path.exists():
-            found[part.name] = "Not measured yet. It is measured by"
+            found[part.name] = "Not measured yet. Measure it with"
             continue
         try:
             found[part.name] = read(path)
         except InvalidInputError as error:
-            found[part.name] = f"`{path.name}` cannot be read ({error}). It is made by"
+            found[part.name] = f"`{path.name}` cannot be read ({error}). Write it with"
     return found
 
 
 def render(results: Path, images: str, remarks: str = "") -> tuple[str, dict[str, str]]:
-    """The page, and its plots by file name.
+    """Render the page, and its plots by file name.
 
     Args:
         results: folder of result files.
-        images: where the page finds its plots.
-        remarks: Markdown that stands below the criteria.
+        images: folder of the plots, relative to the page.
+        remarks: Markdown inserted after the criteria.
     """
     files, shown = load(results), dict[str, str]()
-    lines = [INTRODUCTION, "## What is to hold\n", *criteria(files)]
-    if remarks:
-        lines.append(f"{remarks.strip()}\n")
+    lines = [INTRODUCTION]
     for part in PARTS:
         lines += section(part, files[part.name], shown, images)
+    lines += ["## Acceptance criteria\n", *criteria(files)]
+    if remarks:
+        lines.append(f"{remarks.strip()}\n")
     return "\n".join(lines).rstrip() + "\n", shown
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="docs/benchmarks.md from the results")
+    parser = argparse.ArgumentParser(description="write docs/benchmarks.md from the results")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks.md"))
     arguments = parser.parse_args()
-    remarks = REMARKS.read_text() if REMARKS.exists() else ""
-    page, plots = render(arguments.results, "images", remarks)
+    page, plots = render(arguments.results, "images", REMARKS.read_text())
     folder = arguments.output.parent / "images"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("bench_*.svg"):

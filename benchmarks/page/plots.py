@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plots of docs/benchmarks.md, as SVG text that is the same for the same numbers."""
+"""Plots of docs/benchmarks.md, as SVG text that is reproducible from the values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Panel:
 
 
 def draw(panels: Sequence[Panel], name: str) -> str:
-    """The panels side by side; `name` seeds the ids within the SVG."""
+    """Draw the panels side by side; `name` seeds the ids within the SVG."""
     rows = -(-len(panels) // _COLUMNS)
     columns = min(_COLUMNS, len(panels))
     with rc_context({"svg.hashsalt": name, "font.size": 8}):
@@ -49,7 +49,7 @@ def draw(panels: Sequence[Panel], name: str) -> str:
 
 
 def curves(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every curve of a growth file by what it shows."""
+    """Return every curve of a growth file by its title."""
     made = {
         f"{name}: {_LABELS[what].partition(' /')[0]}": one
         for name, measured in found["curves"].items()
@@ -62,7 +62,7 @@ def curves(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def growth_panels(found: dict[str, Any]) -> dict[str, str]:
-    """A panel for each kind of growth."""
+    """Draw a panel for each growth curve."""
     panels = []
     for name, measured in found["curves"].items():
         title, _, x_label = name.partition(", ")
@@ -77,7 +77,7 @@ def growth_panels(found: dict[str, Any]) -> dict[str, str]:
 
 
 def peer_panels(found: dict[str, Any]) -> dict[str, str]:
-    """Throughput over p99 for each case, a line for each server."""
+    """Draw throughput over p99: a panel for each case, a line for each server."""
     cases = next(iter(found["servers"].values()))["cases"]
     panels = []
     for case in cases:
@@ -93,7 +93,7 @@ def peer_panels(found: dict[str, Any]) -> dict[str, str]:
 
 
 def inversion_panels(found: dict[str, Any]) -> dict[str, str]:
-    """ST-LPIPS (VGG) over time for each pair, a line for each preset."""
+    """Draw ST-LPIPS (VGG) over time: a panel for each pair, a line for each preset."""
     panels = []
     for model, one in found["models"].items():
         lines = [

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sections of docs/benchmarks.md on how the services hold."""
+"""Sections of docs/benchmarks.md on serving: cost, latency, overload, kills and long runs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.page.tables import figure, table
+from benchmarks.page.tables import figure, paragraph, table
 
 _PERCENTILES = ("p50", "p90", "p99")
 
 
 def cost(found: dict[str, Any]) -> list[str]:
-    """CPU time for each image, and its ratio to the network's."""
+    """Render the CPU time per image, and its ratio to the in-process reference."""
     rows = []
     for role, one in found["services"].items():
         times, ratio = one["cpu_ms_per_image"], one["ratio"]
@@ -22,12 +22,12 @@ def cost(found: dict[str, Any]) -> list[str]:
                 *(figure(ratio[key]) for key in ("calls", "stream")),
             ]
         )
-    head = ["CPU ms per image", "network alone", "calls", "streams"]
-    return table([*head, "calls over alone", "streams over alone"], rows)
+    head = ["CPU ms per image", "reference", "calls", "streams"]
+    return table([*head, "calls over reference", "streams over reference"], rows)
 
 
 def hops(found: dict[str, Any]) -> list[str]:
-    """What each hop adds, beside its own computation."""
+    """Render the latency that each hop adds, and its own computation."""
     rows = [
         [hop, *(f"{one[part][q]:.2f}" for part in ("added_ms", "own_ms") for q in _PERCENTILES)]
         for hop, one in found["hops"].items()
@@ -37,7 +37,7 @@ def hops(found: dict[str, Any]) -> list[str]:
 
 
 def echo(found: dict[str, Any]) -> list[str]:
-    """Rates of both, and their ratio."""
+    """Render the rates of both, and their ratio."""
     rates = found["per_second"]
     rows = [
         [
@@ -53,35 +53,42 @@ def echo(found: dict[str, Any]) -> list[str]:
 
 
 def overload(found: dict[str, Any]) -> list[str]:
-    """Rates, answers and how long they took, of each flood."""
+    """Render rates and latencies of each overload."""
     lines: list[str] = []
     for flood in found["floods"]:
         able, cores = flood["capacity_per_second"], flood["device_cores"]
+        setting = (
+            f"With core {cores} reserved for computing" if cores else "With the default settings"
+        )
         lines.append(
-            f"{f'With core {cores} kept for the device' if cores else 'As a service starts'}: "
-            f"capacity {able['before']:.0f} images/s before and {able['after']:.0f} afterwards; "
-            f"{flood['asked_per_second']:.0f} asked and {flood['goodput_per_second']:.0f} answered "
-            f"a second, for {flood['seconds']:.0f} s.\n"
+            paragraph(
+                f"{setting}: capacity {able['before']:.0f} images/s before and "
+                f"{able['after']:.0f} afterwards; {flood['asked_per_second']:.0f} requested and "
+                f"{flood['goodput_per_second']:.0f} completed per second, for "
+                f"{flood['seconds']:.0f} s."
+            )
         )
         rows = [
             [name, *(f"{flood[key][q]:.1f}" for q in _PERCENTILES)]
-            for name, key in (("refused", "rejected_ms"), ("answered", "good_ms"))
+            for name, key in (("rejected", "rejected_ms"), ("completed", "good_ms"))
         ]
         lines += table(["ms", *_PERCENTILES], rows)
     return lines
 
 
 def kills(found: dict[str, Any]) -> list[str]:
-    """How many, and how long a kill held the stream up."""
+    """Render the outcomes, and the longest pause that a kill caused."""
     ends = ", ".join(f"{count} {name}" for name, count in found["ends"].items())
     return [
-        f"{found['images']} images in {found['seconds']:.0f} s, {len(found['kills'])} kills. "
-        f"Outcomes: {ends}. Longest pause between two of them: {found['longest_gap_s']:.1f} s.\n"
+        paragraph(
+            f"{found['images']} images in {found['seconds']:.0f} s, {len(found['kills'])} kills. "
+            f"Outcomes: {ends}. Longest pause between two of them: {found['longest_gap_s']:.1f} s."
+        )
     ]
 
 
 def soak(found: dict[str, Any]) -> list[str]:
-    """Resident memory, descriptors and threads at both ends."""
+    """Render resident memory, descriptors and threads at the start and at the end."""
     rows = [
         [
             role,
@@ -90,10 +97,13 @@ def soak(found: dict[str, Any]) -> list[str]:
         ]
         for role, one in found["services"].items()
     ]
-    head = ["", "MiB, a tenth in", "at the end", "descriptors", "at the end", "threads"]
-    ends = ", ".join(f"{count} {name}" for name, count in found["ends"].items())
+    head = ["", "MiB after a tenth", "at the end", "descriptors", "at the end", "threads"]
+    names = {"left": "cancelled by the caller"}
+    ends = ", ".join(f"{count} {names.get(name, name)}" for name, count in found["ends"].items())
     load = f"{found['images']} images in {found['seconds'] / 60:.0f} minutes"
     pause = (
-        f", each caller pausing {found['pause_ms']:g} ms after each" if found["pause_ms"] else ""
+        f", with a pause of {found['pause_ms']:g} ms per caller after each"
+        if found["pause_ms"]
+        else ""
     )
-    return [*table([*head, "at the end"], rows), f"{load}{pause}: {ends}.\n"]
+    return [*table([*head, "at the end"], rows), paragraph(f"{load}{pause}: {ends}.")]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A page for each bundle of models/: its card, and what its configuration declares."""
+"""Pages for the bundles of models/: card, files, and an overview."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path("generated", "models")
 _INTRODUCTION = """# Models
 
-The bundles that ship in `models/`, as they say of themselves. What was measured with them is in
-the [report](../../report/report.md); how to make another is in [training](../../training.md).
+The bundles in `models/`, as described by their cards. The [report](../../report/report.md) contains
+their results; see [training](../../training.md) to add your own.
 """
 
 
 def render(models: Path) -> dict[str, str]:
-    """The pages by name: one of each bundle, and `index`."""
+    """Render the pages by name: one per bundle, and `index`."""
     folders = [path.parent for path in sorted(models.glob("*/config.json"))]
     declared = {folder: json.loads((folder / "config.json").read_text()) for folder in folders}
     pages = {folder.name: _page(folder, config) for folder, config in declared.items()}

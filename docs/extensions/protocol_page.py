@@ -25,15 +25,15 @@ PACKAGE = "genjscc.v1"
 _SERVICES, _MESSAGES, _ENUMS = 6, 4, 5  # fields of FileDescriptorProto, in comments' paths
 _INTRODUCTION = f"""# Protocol
 
-gRPC with protocol buffers, package `{PACKAGE}`. The files lie in `protos/`; this page is made of
-them. A service that runs tells its protocol by reflection. Errors are gRPC statuses:
-INVALID_ARGUMENT names the field, what it got and what would be right; the other codes stand beside
-the classes on [the page on the SDK](../sdk.md#errors).
+gRPC with protocol buffers, package `{PACKAGE}`. This page is generated from the files in `protos/`.
+Running services describe their protocol by reflection. Errors are gRPC statuses. INVALID_ARGUMENT
+names the field, its value and a valid alternative; [the SDK's errors](../sdk.md#errors) list the
+other codes.
 """
 
 
 def read_descriptors(protos: Path) -> FileDescriptorSet:
-    """The files of a folder with their comments, as protoc understands them."""
+    """Parse the files of a folder, with their comments, with protoc."""
     from grpc_tools import protoc
 
     names = sorted(str(path.relative_to(protos)) for path in protos.rglob("*.proto"))
@@ -48,7 +48,7 @@ def read_descriptors(protos: Path) -> FileDescriptorSet:
 
 
 def render(descriptors: FileDescriptorSet) -> str:
-    """The page, Markdown."""
+    """Render the page as Markdown."""
     files = [file for file in descriptors.file if file.package == PACKAGE]
     parts = [_INTRODUCTION, "## Services"]
     for file in files:

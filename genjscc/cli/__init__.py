@@ -2,8 +2,14 @@
 """The `genjscc` command.
 
 Data goes to standard output, everything else to standard error; with --json the data is one JSON
-object. Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage, 130 interrupted, 143 ended
-by SIGTERM. docs/command-line.md has the whole story.
+object. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted, 143 terminated. See
+docs/command-line.md.
+
+* `commands`: one module per command
+* `console`, `json_option`, `pictures`, `progress`: output for people and as JSON
+* `options`, `inversion_options`, `model_choice`: options and selections that commands share
+* `local_services`: services that a command starts
+* `measuring`, `quality_tables`, `receptions`, `provenance`: parts of the commands that measure
 """
 
 from __future__ import annotations

@@ -1,2 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics, sweeps, baselines and figures."""
+"""Evaluation: sweeps over rates and SNRs, baselines and result files.
+
+* `sweep`: one scheme over rates and SNRs
+* `records`: result files
+* `paired`: differences between schemes, image by image
+* `linear`: the linear baseline
+* `separation`: the separation baseline
+* `receiver_time`: decoding time per image
+* `ceiling`: images in the latent space of a generator, without a channel
+* `samples`: samples of a generator, compared with real images
+"""

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from benchmarks.common.estimates import spread
 from benchmarks.common.harness import criterion, family_of, finish, verdict
 from benchmarks.common.schema import BenchFile, Spread, read
-from benchmarks.page.build import PARTS, render
+from benchmarks.page.build import PARTS, REMARKS, render
 from benchmarks.run import NAMES
 from genjscc.errors import InvalidInputError
 from genjscc.repository import REPOSITORY
@@ -123,7 +123,7 @@ def test_the_page_has_the_figures_their_spread_and_their_command(written: Path) 
 def test_a_short_run_is_no_figure(written: Path) -> None:
     content = json.loads(written.read_text())
     written.write_text(json.dumps(content | {"short": True}))
-    assert "these are no figures" in render(written.parent, "images")[0]
+    assert "these are no valid values" in render(written.parent, "images")[0]
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
@@ -134,9 +134,7 @@ def test_committed_results_are_whole_runs(path: Path) -> None:
 
 
 def test_the_committed_page_is_that_of_the_committed_results() -> None:
-    remarks = REPOSITORY / "benchmarks" / "page" / "remarks.md"
-    text = remarks.read_text() if remarks.exists() else ""
-    page, plots = render(REPOSITORY / "results", "images", text)
+    page, plots = render(REPOSITORY / "results", "images", REMARKS.read_text())
     docs = REPOSITORY / "docs"
     assert (docs / "benchmarks.md").read_text() == page
     assert {path.name for path in (docs / "images").glob("bench_*.svg")} == set(plots)

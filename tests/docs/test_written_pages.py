@@ -42,34 +42,13 @@ BACKGROUND = {
     "python -m channel --port 50062 --plugins impulse_noise:impulse": '"address"',
     "python thumbnails.py": "ready",
 }
-_SETUP = "downloads PyTorch"
 _ENGINE = "needs a Docker engine: tests/deploy/test_engine.py runs Compose"
-_HOURS = "takes hours; tests/genjscc/training runs the same on tiny folders"
-_RESULT = "needs what a training of hours makes"
 NOT_RUN = {
     "make demo": "installs into .venv; tests/genjscc/cli/test_commands.py runs `genjscc demo`",
     "make test": "is what runs this",
-    ".venv/bin/pip install -e '.[train]'": _SETUP,
     "docker compose up --detach --wait": _ENGINE,
     "docker compose run --rm demo": _ENGINE,
     "docker compose up --detach --scale receiver=3": _ENGINE,
-    "genjscc train deepjscc configs/train/deepjscc_natural64_mse.yaml runs/mine --data FOLDER": (
-        _HOURS
-    ),
-    'genjscc export runs/mine mine --domain "my photos" --licence "mine"': _RESULT,
-    "genjscc demo --model mine": _RESULT,
-    'genjscc convert-stylegan2 generator.pt models/my-stylegan2 --domain faces --licence "..."': (
-        "needs a checkpoint; tests/genjscc/cli/commands/test_convert.py runs it"
-    ),
-    "genjscc train generative configs/train/generative_faces64.yaml runs/generative": _HOURS,
-    'genjscc export runs/generative faces64-generative --domain faces --licence "..."': _RESULT,
-    "genjscc evaluate FOLDER results/generative.json --model faces64 --model faces64-generative "
-    "--against faces64": _RESULT,
-    "genjscc compare sheet.png --model faces64 --model faces64-generative --rate 1/768": _RESULT,
-    "genjscc train start configs/train/start_faces64.yaml runs/start": _HOURS,
-    "genjscc export-start runs/start": _RESULT,
-    "genjscc evaluate FOLDER results/inverse.json --model natural64 --scheme deepjscc "
-    "--scheme inverse --against own --inversion preset=fast": _RESULT,
 }
 ADDRESSES = {"transmitter": "50051", "channel": "50052", "receiver": "50053"}
 PORTS = (*ADDRESSES.values(), "9464", "9465", "9466", "50062", "50071")
