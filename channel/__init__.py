@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""eta: complex channel symbols -> received symbols."""
+"""The channel eta: complex channel symbols -> received symbols."""
