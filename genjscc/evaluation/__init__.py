@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics, sweeps, baselines and figures."""
+"""Evaluation: sweeps over rates and SNRs, baselines and result files."""
