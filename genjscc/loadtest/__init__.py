@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load on running services, and how they bear it."""
+"""Load tests of running services."""
