@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From result files to one page with the paper's figures."""
+"""The report: one page with the paper's figures, built from result files."""

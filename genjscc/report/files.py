@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Result files of every kind."""
+"""Reader of result files of every kind."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from genjscc.evaluation.separation.records import SeparationFile
 
 
 def read_result_file(path: Path) -> ResultFile:
-    """A result file, of the kind that its records are of.
+    """Read a result file as the class that matches its records.
 
     Raises:
-        InvalidInputError: it is missing or not valid.
+        InvalidInputError: the file is missing or not valid.
     """
     try:
         content = json.loads(path.read_text())
