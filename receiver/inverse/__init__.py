@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""InverseJSCC: decoding by a search for the generator's image that explains the reception."""
+"""InverseJSCC: decoding by searching the generator for the image that explains the reception."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The StyleGAN2 generator: its networks, and checkpoints of other implementations."""
+"""The StyleGAN2 generator: networks, and import of other implementations' checkpoints."""
