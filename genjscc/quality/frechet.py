@@ -22,7 +22,6 @@ from torch.nn import functional as F
 from genjscc.errors import InvalidInputError, MissingExtraError
 from genjscc.quality.efficientnet import efficientnet_lite
 
-FEATURES = 1280
 FID_FEATURES = 2048
 _SIDE = 128
 _NEIGHBOURS = 5

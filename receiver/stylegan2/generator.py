@@ -37,7 +37,6 @@ _EPSILON = 1e-8
 _MAPPING_RATE = 0.01
 _MEAN_LATENT_DRAWS = 4096
 _SPREAD_DRAWS = 4096
-DEFAULT_CUTS = (1, 2, 3)
 
 Noise = Sequence[Tensor | None]
 """one entry per noise input: a map [B, 1, r, r] or [1, 1, r, r], or None for the fixed buffer"""
@@ -186,9 +185,8 @@ class Generator(nn.Module):
         style_dim: size of z and w.
         mapping_layers: layers of the mapping.
 
-    Its four stages G1..G4 (eq. 14 of the paper) are runs of blocks: `cuts` lists the first block
-    of G2, G3 and G4, by default the 8x8, 16x16 and 32x32 ones. `stage(i, ...)` takes the
-    `SynthesisState` returned by the stage before; the composition of the four is `synthesis`.
+    The four stages G1..G4 of eq. 14 of the paper are runs of blocks (`run_blocks`): each takes the
+    `SynthesisState` of the stage before; their composition is `synthesis`.
     """
 
     latent_avg: Tensor
@@ -326,36 +324,6 @@ class Generator(nn.Module):
         """
         return self.run_blocks(ws, noise, dtype=dtype).rgb
 
-    def stage(
-        self,
-        index: int,
-        ws: Tensor,
-        state: SynthesisState | None = None,
-        noise: Noise | None = None,
-        *,
-        cuts: tuple[int, int, int] = DEFAULT_CUTS,
-        dtype: torch.dtype | None = None,
-    ) -> SynthesisState:
-        """Run stage G_index of eq. 14; the image is `.rgb` of the last.
-
-        Args:
-            index: number of the stage, 1 to 4.
-            ws: as for `synthesis`; a stage reads only its own blocks' entries.
-            state: state returned by the stage before (None for the first). Its tensors are the
-                variables of intermediate-layer optimisation.
-            noise: as for `synthesis`; a stage reads only its own blocks' entries.
-            cuts: the first block of the stages 2, 3 and 4; ascending, block 0 is the 4x4 one.
-            dtype: as for `synthesis`.
-        """
-        bounds = (0, *cuts, self.num_blocks)
-        if not 1 <= index <= 4 or list(bounds) != sorted(set(bounds)):
-            raise InvalidInputError(
-                "stage", f"stage {index} with cuts {cuts} of {self.num_blocks} blocks"
-            )
-        return self.run_blocks(
-            ws, noise, state=state, start=bounds[index - 1], stop=bounds[index], dtype=dtype
-        )
-
     def run_blocks(
         self,
         ws: Tensor,
@@ -366,7 +334,11 @@ class Generator(nn.Module):
         stop: int | None = None,
         dtype: torch.dtype | None = None,
     ) -> SynthesisState:
-        """Run blocks start to stop (None: all) from the state before them (None if start is 0)."""
+        """Run blocks start to stop (None: all) from the state before them (None if start is 0).
+
+        Block 0 is the 4x4 one; `ws`, `noise` and `dtype` are those of `synthesis`, of which blocks
+        read only their own entries. Intermediate-layer optimisation varies `state`.
+        """
         ws = self.broadcast(ws)
         maps = self._noise_maps(noise)
         if (state is None) != (start == 0):

@@ -10,7 +10,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from genjscc.quality.efficientnet import efficientnet_lite
 
-LEVELS = 4
 _FINEST_STRIDE = 4
 
 
