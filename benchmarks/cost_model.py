@@ -21,13 +21,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from serving_harness import finish, parser
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.common.harness import finish, parser
 from genjscc.errors import MissingExtraError
 from genjscc.layers.bottleneck import num_symbols
 from genjscc.quality.perceptual import PerceptualName

@@ -3,7 +3,7 @@
 
     python benchmarks/floors.py
 
-The floors are the same batches without a service (`alone.py`), a bare gRPC echo and a TCP echo of
+The floors are the same batches without a service (`in_process`), a bare gRPC echo and a TCP echo of
 the same messages (`echo_servers.py`). Latency with one call in flight, throughput at saturation,
 CPU seconds per image (the whole process, gRPC's threads included), memory of a replica (PSS),
 start-up until the first answer. Services and floors take turns, round by round; each ratio is
@@ -24,11 +24,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, ExitStack
 from typing import Any
 
-from alone import MODEL, RATE, Alone, Role, make_engine, requests_of
-from echo_servers import EchoServer, tcp_sender
-from fits import ratio_spread, spread
-from serving_cost import STREAM_ITEMS, service_cpu_s
-from serving_harness import (
+from benchmarks.common.echo_servers import EchoServer, tcp_sender
+from benchmarks.common.estimates import ratio_spread, spread
+from benchmarks.common.harness import (
     DECODE,
     ENCODE,
     TRANSMIT,
@@ -42,8 +40,9 @@ from serving_harness import (
     parser,
     stream_load,
 )
-from training_throughput import MALLOC
-
+from benchmarks.common.in_process import MODEL, RATE, Alone, Role, make_engine, requests_of
+from benchmarks.serving.cost import STREAM_ITEMS, service_cpu_s
+from benchmarks.training_throughput import MALLOC
 from genjscc.launch.processes import LocalService
 from genjscc.loadtest.loops import Send
 from genjscc.v1 import channel_pb2

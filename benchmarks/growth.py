@@ -3,7 +3,7 @@
 
     python benchmarks/growth.py
 
-Time is that of the computation alone on one thread (`alone.py`), for replicas that of services
+Time is that of the computation alone on one thread (`in_process`), for replicas that of services
 under load. Memory is the highest that the process has had, above what it had after loading. The
 exponent is the slope of the logarithms: 2 in the side is what the pixels alone would make. Every
 curve is measured in several rounds; exponents have their spread. Inversions use the 64x64
@@ -24,10 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from alone import MODEL, Alone, Role, make_engine, requests_of, unit_codewords
-from cost_model import GENERATORS, make_generator
-from fits import growth
-from serving_harness import (
+
+from benchmarks.common.estimates import growth
+from benchmarks.common.harness import (
     DECODE,
     closed,
     finish,
@@ -36,7 +35,15 @@ from serving_harness import (
     memory_of_family,
     parser,
 )
-
+from benchmarks.common.in_process import (
+    MODEL,
+    Alone,
+    Role,
+    make_engine,
+    requests_of,
+    unit_codewords,
+)
+from benchmarks.cost_model import GENERATORS, make_generator
 from genjscc import Options
 from genjscc.bundles.store import find_generators, read_config
 from genjscc.client.protocol import decode_request

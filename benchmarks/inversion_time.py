@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from serving_harness import criterion, finish, parser
 from torch import Tensor
 
+from benchmarks.common.harness import criterion, finish, parser
 from genjscc import Inversion, LocalLink, Options
 from genjscc.cli.inversion_options import inversion_of
 from genjscc.cli.measuring import load_dataset

@@ -25,13 +25,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from alone import MODEL, RATE, Alone, Computation
-from fits import ratio_spread, spread
 from PIL import Image
-from serving_harness import finish, parser
 from torch import Tensor
-from training_throughput import MALLOC
 
+from benchmarks.common.estimates import ratio_spread, spread
+from benchmarks.common.harness import finish, parser
+from benchmarks.common.in_process import MODEL, RATE, Alone, Computation
+from benchmarks.training_throughput import MALLOC
 from genjscc.client.options import Options
 from genjscc.client.protocol import encode_request
 from genjscc.loadtest.mix import picture

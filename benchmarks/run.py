@@ -18,14 +18,14 @@ import sys
 import time
 from typing import Any
 
-from serving_harness import SHORT, verdict
-
+from benchmarks.common.harness import SHORT, verdict
 from genjscc.repository import REPOSITORY
 
 FACES = "data/faces64"
 USUAL = ("floors", "peers", "numerics", "growth", "cost_model", "training", "inversion_time")
 SERVING = tuple(f"serving_{name}" for name in ("cost", "hop", "echo", "overload", "kill", "soak"))
 NAMES = (*USUAL, *SERVING)
+_PROGRAMS = {"peers": "peers/compare"} | {name: name.replace("_", "/") for name in SERVING}
 
 
 def command_of(name: str, *, short: bool, environments: str) -> list[str]:
@@ -34,7 +34,7 @@ def command_of(name: str, *, short: bool, environments: str) -> list[str]:
         result = SHORT / "bench_training.json" if short else "results/bench_training.json"
         command = ["benchmarks/training_throughput.py", FACES, str(result)]
         return [*command, "--steps", "2", "--turns", "1"] if short else [*command, "--turns", "3"]
-    command = [f"benchmarks/{name}.py", *(["--short"] if short else [])]
+    command = [f"benchmarks/{_PROGRAMS.get(name, name)}.py", *(["--short"] if short else [])]
     return [*command, "--environments", environments] if name == "peers" else command
 
 
@@ -86,7 +86,7 @@ def main() -> int:
         run(name, short=arguments.short, environments=arguments.environments)
         for name in arguments.names or USUAL
     ]
-    page = [sys.executable, "benchmarks/page.py"]
+    page = [sys.executable, "benchmarks/page/build.py"]
     if arguments.short:
         page += ["--results", str(SHORT), "--output", str(SHORT / "benchmarks.md")]
     subprocess.run(page, cwd=REPOSITORY, check=True)

@@ -22,9 +22,9 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from fits import ratio_spread, spread
-from serving_harness import finish
 
+from benchmarks.common.estimates import ratio_spread, spread
+from benchmarks.common.harness import finish
 from genjscc.cli.commands.train import launch
 from genjscc.quality.perceptual import mse
 from genjscc.training.config import DeepJSCCConfig

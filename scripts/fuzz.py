@@ -24,9 +24,16 @@ from genjscc.cli.provenance import current_commit
 from genjscc.launch.processes import ROLES, LocalServices
 from genjscc.repository import REPOSITORY
 
-sys.path.insert(0, str(REPOSITORY / "tests" / "helpers"))
+sys.path.insert(0, str(REPOSITORY))
 
-from fuzzing import Findings, Seeds, check_alive, fuzz_calls, fuzz_checks, fuzz_sockets
+from tests.helpers.fuzzing import (
+    Findings,
+    Seeds,
+    check_alive,
+    fuzz_calls,
+    fuzz_checks,
+    fuzz_sockets,
+)
 
 PORTIONS = {"checks": 0.6, "calls": 0.35, "sockets": 0.05}
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from real_services import Services, running_services
-from tiny_bundles import GENERATOR, tiny_face_generator, write_both
 
 from genjscc import Link
 from receiver.stylegan2.checkpoints import save_bundle
+from tests.helpers.real_services import Services, running_services
+from tests.helpers.tiny_bundles import GENERATOR, tiny_face_generator, write_both
 
 torch.set_num_threads(1)
 # A shell in the background starts its programs deaf to Ctrl-C, and they theirs.

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 GATEWAY, PROMETHEUS, PROMETHEUS_PORT = "gateway", "prometheus", 9090
-# Written by deploy/engine/prepare.sh on machines without a registry.
-LOCAL_SETTINGS = Path("deploy", "engine", "local.env")
+# Written by .ci/engine/prepare.sh on machines without a registry.
+LOCAL_SETTINGS = Path(".ci", "engine", "local.env")
 _LABEL = "com.docker.compose"
 _PORT_SETTINGS = (
     *("TRANSMITTER_PORT", "CHANNEL_PORT", "RECEIVER_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT"),

@@ -2,7 +2,7 @@
 """CPU cores for the device's thread alone.
 
 Under overload the event loop always has calls to refuse, and the scheduler gives it the core of the
-thread that computes. Kept apart, refusals cost goodput little (`benchmarks/serving_overload.py`).
+thread that computes. Kept apart, refusals cost goodput little (`benchmarks/serving/overload.py`).
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from PIL import Image
 
 from genjscc.client.inversion import InversionStep
 from genjscc.client.options import Reception, SchemeName
+from genjscc.web.availability import TITLES
 from genjscc.web.constellation import scatter, span_of
-from genjscc.web.measures import Quality, available
-from genjscc.web.offer import TITLES
+from genjscc.web.quality import Quality, available
 
 Rgb = NDArray[np.uint8]
 _ABOUT: dict[SchemeName, str] = {

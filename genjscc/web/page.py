@@ -31,6 +31,7 @@ from genjscc.client.probe import problem
 from genjscc.errors import GenJSCCError, UnavailableError
 from genjscc.limits import MAX_SNR_DB, MIN_SNR_DB, Limits
 from genjscc.photos import sample_photos, square
+from genjscc.web.availability import Place, places
 from genjscc.web.cards import (
     InversionCard,
     OriginalCard,
@@ -42,10 +43,9 @@ from genjscc.web.cards import (
     say,
     words,
 )
-from genjscc.web.latest import Latest
-from genjscc.web.measures import Judge, Quality
-from genjscc.web.offer import Place, places
-from genjscc.web.words import sentence
+from genjscc.web.coalesce import Latest
+from genjscc.web.messages import sentence
+from genjscc.web.quality import Judge, Quality
 from genjscc.wire.images import decode_file
 
 MOST_FILE_BYTES = 32 * 1024 * 1024

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cost_model import Count, count, decoder_cost, encoder_cost, shapes_only
 from torch import nn
 
+from benchmarks.cost_model import Count, count, decoder_cost, encoder_cost, shapes_only
 from genjscc.layers import AttentionBlock
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inversion_time import time_to_reach
-from page import render
-from serving_harness import finish
+
+from benchmarks.common.harness import finish
+from benchmarks.inversion_time import time_to_reach
+from benchmarks.page.build import render
 
 
 def point(steps: int, seconds: float, psnr_db: float, distance: float) -> dict[str, Any]:

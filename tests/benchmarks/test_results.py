@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_file import BenchFile, Spread, read
-from fits import spread
-from page import PARTS, render
 from pydantic import ValidationError
-from run import NAMES
-from serving_harness import criterion, family_of, finish, verdict
 
+from benchmarks.common.estimates import spread
+from benchmarks.common.harness import criterion, family_of, finish, verdict
+from benchmarks.common.schema import BenchFile, Spread, read
+from benchmarks.page.build import PARTS, render
+from benchmarks.run import NAMES
 from genjscc.errors import InvalidInputError
 from genjscc.repository import REPOSITORY
 

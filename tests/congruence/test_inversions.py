@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pictures import gradient
-from real_services import Services
-from tiny_bundles import GENERATOR, SINGLE
 
 from genjscc import AsyncLink, Inversion, InversionStep, Link, LocalLink, Reception
 from genjscc.errors import GenJSCCError, InvalidInputError, ModelNotFoundError
 from genjscc.v1 import inversion_pb2
+from tests.helpers.pictures import gradient
+from tests.helpers.real_services import Services
+from tests.helpers.tiny_bundles import GENERATOR, SINGLE
 
 PICTURE = gradient(64, 64)
 QUICK = Inversion(steps=(2, 1), perceptual_weight=0, image_perceptual_weight=0, seed=4)

@@ -13,10 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pictures import file_of, gradient, noise
 from PIL import Image
-from real_services import Services
-from tiny_bundles import MULTI, SINGLE
 
 from genjscc import (
     AsyncLink,
@@ -36,6 +33,9 @@ from genjscc.errors import (
     UnsupportedError,
     WrongPairError,
 )
+from tests.helpers.pictures import file_of, gradient, noise
+from tests.helpers.real_services import Services
+from tests.helpers.tiny_bundles import MULTI, SINGLE
 
 pytestmark = pytest.mark.timeout(60)
 

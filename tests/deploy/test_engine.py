@@ -21,7 +21,6 @@ import grpc
 import numpy as np
 import pytest
 import trustme
-from deploy_tools import DEPLOY, REPOSITORY, documented_queries
 from PIL import Image
 
 from genjscc import Link, LocalLink
@@ -31,6 +30,7 @@ from genjscc.launch.containers import PROMETHEUS, PROMETHEUS_PORT, Project, free
 from genjscc.photos import load_square, sample_photos
 from genjscc.v1 import channel_pb2, channel_pb2_grpc, codeword_pb2
 from genjscc.wire.tensors import complex_to_message
+from tests.helpers.deploy_tools import DEPLOY, REPOSITORY, documented_queries
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(3600)]
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from deploy_tools import DEPLOY, run, tool
-from pictures import gradient
-from real_services import Services
 
 from genjscc import Link
+from tests.helpers.deploy_tools import DEPLOY, run, tool
+from tests.helpers.pictures import gradient
+from tests.helpers.real_services import Services
 
 CONFIGURATION = DEPLOY / "envoy" / "envoy.yaml"
 TLS_CONFIGURATION = DEPLOY / "envoy" / "envoy-tls.yaml"

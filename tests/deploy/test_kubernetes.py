@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from deploy_tools import DEPLOY, run
 
 from genjscc.client.transport import DEFAULT_PORTS
+from tests.helpers.deploy_tools import DEPLOY, run
 
 OVERLAYS = ("cpu", "gpu", "single-node")
 SERVICES = ("transmitter", "channel", "receiver")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from deploy_tools import DEPLOY, documented_queries, promtool
 
 from genjscc.serving.metrics import Metrics
+from tests.helpers.deploy_tools import DEPLOY, documented_queries, promtool
 
 PROMETHEUS = DEPLOY / "prometheus"
 COMPONENT = DEPLOY / "kubernetes" / "components"

@@ -24,10 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from written_pages import blocks, commands, missing_lines
 
 from genjscc.photos import sample_photos
 from genjscc.repository import REPOSITORY
+from tests.helpers.written_pages import blocks, commands, missing_lines
 
 pytestmark = pytest.mark.timeout(300)
 README = REPOSITORY / "README.md"

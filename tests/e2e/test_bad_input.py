@@ -9,8 +9,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from pictures import file_of, gradient, noise, png_bomb
-from real_services import ServiceProcess, Services
 
 from channel.noise import unit_complex_gaussian
 from genjscc import Link
@@ -26,6 +24,8 @@ from genjscc.v1 import (
 )
 from genjscc.wire.images import rgb_to_message
 from genjscc.wire.tensors import complex_to_message
+from tests.helpers.pictures import file_of, gradient, noise, png_bomb
+from tests.helpers.real_services import ServiceProcess, Services
 
 pytestmark = pytest.mark.timeout(60)
 Code = grpc.StatusCode

@@ -7,8 +7,16 @@ import random
 from pathlib import Path
 
 import pytest
-from fuzzing import Findings, Seeds, check_alive, fuzz_calls, fuzz_checks, fuzz_sockets
-from real_services import Services
+
+from tests.helpers.fuzzing import (
+    Findings,
+    Seeds,
+    check_alive,
+    fuzz_calls,
+    fuzz_checks,
+    fuzz_sockets,
+)
+from tests.helpers.real_services import Services
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from pictures import gradient
 from prometheus_client.parser import text_string_to_metric_families
-from real_services import Services
-from tiny_bundles import SINGLE
 
 from genjscc import Inversion, InversionStep, Link, Reception
 from genjscc.errors import DeadlineError
+from tests.helpers.pictures import gradient
+from tests.helpers.real_services import Services
+from tests.helpers.tiny_bundles import SINGLE
 
 PICTURE = gradient(64, 64)
 PLAIN = {"perceptual_weight": 0.0, "image_perceptual_weight": 0.0}

@@ -20,13 +20,13 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from pictures import gradient
 from prometheus_client.parser import text_string_to_metric_families
-from real_services import REPOSITORY, ServiceProcess, Services
 
 from genjscc import Link
 from genjscc.v1 import channel_pb2, channel_pb2_grpc, codeword_pb2
 from genjscc.wire.tensors import complex_to_message
+from tests.helpers.pictures import gradient
+from tests.helpers.real_services import REPOSITORY, ServiceProcess, Services
 
 pytestmark = pytest.mark.timeout(90)
 ROLES = ("transmitter", "channel", "receiver")

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pictures import gradient, noise
-from real_services import ServiceProcess, Services
 
 from channel.noise import unit_complex_gaussian
 from genjscc import Failure, Link, Reception
 from genjscc.errors import DeadlineError, GenJSCCError, UnavailableError
 from genjscc.v1 import channel_pb2, channel_pb2_grpc, codeword_pb2
 from genjscc.wire.tensors import complex_to_message
+from tests.helpers.pictures import gradient, noise
+from tests.helpers.real_services import ServiceProcess, Services
 
 pytestmark = pytest.mark.timeout(90)
 K = 256

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from browser import chromium
-from pictures import file_of, gradient, png_bomb
 from prometheus_client.parser import text_string_to_metric_families
-from real_services import REPOSITORY, ServiceProcess, Services
-from tiny_bundles import SINGLE
 
 from genjscc import LocalLink
 from genjscc.photos import load_square, sample_photos
 from genjscc.quality.psnr import psnr_db
+from tests.helpers.browser import chromium
+from tests.helpers.pictures import file_of, gradient, png_bomb
+from tests.helpers.real_services import REPOSITORY, ServiceProcess, Services
+from tests.helpers.tiny_bundles import SINGLE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page

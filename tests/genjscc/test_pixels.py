@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import noise
 
 from genjscc.errors import InvalidInputError
 from genjscc.pixels import (
@@ -19,6 +18,7 @@ from genjscc.pixels import (
     to_rgb,
     to_unit_range,
 )
+from tests.helpers.pictures import noise
 
 sides = st.integers(1, 70)
 

@@ -25,7 +25,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
-from raw_http2 import conversation
 
 from channel.service import ChannelEngine
 from genjscc.client.options import Fading, Noiseless, Options, PluginChannel
@@ -37,6 +36,7 @@ from genjscc.serving.settings import ChannelSettings, ReceiverSettings, Transmit
 from genjscc.v1 import channel_pb2, model_pb2, receiver_pb2, tensor_pb2, transmitter_pb2
 from genjscc.wire.codewords import codeword_from_message
 from receiver.service import ReceiverEngine
+from tests.helpers.raw_http2 import conversation
 from transmitter.service import TransmitterEngine
 
 ANSWER_S = 30.0

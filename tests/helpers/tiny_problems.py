@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import torch
-from tiny_bundles import fill_by_rule, tiny_face_generator
 from torch import Tensor
 from torch.nn import functional as F
 
 from receiver.deepjscc import Decoder
 from receiver.forward import ForwardOperator
 from receiver.inverse.optimiser import Inversion, Problem, step
+from tests.helpers.tiny_bundles import fill_by_rule, tiny_face_generator
 from transmitter.encoder import Encoder
 
 

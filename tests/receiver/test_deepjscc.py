@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_bundles import fill_by_rule
 
 from channel.physics import awgn
 from genjscc.layers.bottleneck import num_symbols
 from receiver.deepjscc import Decoder
 from receiver.forward import ForwardOperator
+from tests.helpers.tiny_bundles import fill_by_rule
 from transmitter.encoder import Encoder, encode
 
 STEPS = (2, 8, 32)

@@ -10,17 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pictures import gradient
 from safetensors.torch import load_file
-from tiny_bundles import (
-    GENERATIVE,
-    GENERATOR,
-    SINGLE,
-    fill_by_rule,
-    tiny_face_generator,
-    write_tiny,
-    write_tiny_generative,
-)
 
 from channel.noise import unit_complex_gaussian
 from genjscc import LocalLink
@@ -36,6 +26,16 @@ from receiver.generative import GenerativeDecoder, LatentDecoder, fed_noise_inpu
 from receiver.models import load_decoder
 from receiver.service import ReceiverEngine
 from receiver.stylegan2.generator import Generator
+from tests.helpers.pictures import gradient
+from tests.helpers.tiny_bundles import (
+    GENERATIVE,
+    GENERATOR,
+    SINGLE,
+    fill_by_rule,
+    tiny_face_generator,
+    write_tiny,
+    write_tiny_generative,
+)
 
 SIZE = (64, 64)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_bundles import SINGLE, write_tiny
-from tiny_generators import tiny_generator
 
 from genjscc.bundles.store import find_bundles
 from genjscc.errors import BundleError
 from receiver.models import Generators
 from receiver.stylegan2.checkpoints import save_bundle
+from tests.helpers.tiny_bundles import SINGLE, write_tiny
+from tests.helpers.tiny_generators import tiny_generator
 
 
 @pytest.fixture

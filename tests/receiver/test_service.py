@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_bundles import MULTI, RATES, SINGLE
 
 from channel.noise import unit_complex_gaussian
 from genjscc.errors import InvalidInputError, UnsupportedError, WrongPairError
@@ -21,6 +20,7 @@ from genjscc.wire.codewords import Codeword, codeword_to_message
 from genjscc.wire.images import rgb_from_message
 from genjscc.wire.tensors import complex_to_message
 from receiver.service import ReceiverEngine
+from tests.helpers.tiny_bundles import MULTI, RATES, SINGLE
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_bundles import fill_by_rule
 from torch import nn
 
 from genjscc.layers import (
@@ -18,6 +17,7 @@ from genjscc.layers import (
 )
 from genjscc.layers.bottleneck import SOURCE_SAMPLES_PER_SYMBOL, num_symbols
 from receiver.deepjscc import Decoder
+from tests.helpers.tiny_bundles import fill_by_rule
 from transmitter.encoder import Encoder, encode
 
 

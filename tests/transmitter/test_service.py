@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pictures import file_of, gradient, noise
-from tiny_bundles import MULTI, RATES, SINGLE, write_tiny
 
 from genjscc.errors import BundleError, InvalidInputError, ModelNotFoundError
 from genjscc.serving.engine import answer, answer_many
@@ -17,6 +15,8 @@ from genjscc.serving.settings import TransmitterSettings
 from genjscc.v1 import tensor_pb2, transmitter_pb2
 from genjscc.wire.images import rgb_to_message
 from genjscc.wire.tensors import complex_from_message
+from tests.helpers.pictures import file_of, gradient, noise
+from tests.helpers.tiny_bundles import MULTI, RATES, SINGLE, write_tiny
 from transmitter.service import TransmitterEngine
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_bundles import MULTI, SINGLE, fill_by_rule, write_both, write_tiny
 
 from genjscc.bundles.store import (
     CARD,
@@ -29,6 +28,7 @@ from genjscc.bundles.store import (
 from genjscc.errors import BundleError
 from receiver.deepjscc import Decoder
 from receiver.models import load_decoder
+from tests.helpers.tiny_bundles import MULTI, SINGLE, fill_by_rule, write_both, write_tiny
 from transmitter.encoder import Encoder
 from transmitter.models import load_encoder
 

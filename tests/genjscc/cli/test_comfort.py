@@ -21,8 +21,6 @@ from typing import Any
 import pytest
 import typer
 import typer.main
-from pictures import file_of, gradient
-from real_services import REPOSITORY, Services
 
 from genjscc import diagnosis
 from genjscc.bundles.store import find_bundles
@@ -32,6 +30,8 @@ from genjscc.cli.json_option import add_json_option
 from genjscc.diagnosis import Finding, examine
 from genjscc.quality.statistics import Mean
 from genjscc.repository import REPOSITORY as HERE
+from tests.helpers.pictures import file_of, gradient
+from tests.helpers.real_services import REPOSITORY, Services
 
 NOWHERE = "127.0.0.1:9"
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from real_services import Services
 
 from genjscc import LocalLink
 from genjscc.bundles.store import find_bundles
@@ -23,6 +22,7 @@ from genjscc.client.options import Awgn, Fading, Noiseless
 from genjscc.errors import InvalidInputError
 from genjscc.photos import load_square, sample_photos
 from genjscc.repository import REPOSITORY
+from tests.helpers.real_services import Services
 
 NOWHERE = "127.0.0.1:9"
 

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import gradient
 from PIL import Image
-from real_services import Services
 from rich.console import Console
-from tiny_bundles import SINGLE
 
 from genjscc import Inversion, LocalLink
 from genjscc.cli.inversion_options import inversion_of
 from genjscc.cli.pictures import half_blocks
 from genjscc.errors import InvalidInputError
 from genjscc.repository import REPOSITORY
+from tests.helpers.pictures import gradient
+from tests.helpers.real_services import Services
+from tests.helpers.tiny_bundles import SINGLE
 
 PLAIN = ["perceptual_weight=0", "image_perceptual_weight=0", "steps=2,1", "seed=3"]
 

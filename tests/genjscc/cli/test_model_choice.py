@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tiny_bundles import GENERATIVE, SINGLE, write_tiny, write_tiny_generative
 
 from genjscc.cli.console import report_error
 from genjscc.cli.model_choice import choose_model
 from genjscc.client.options import ModelInfo, SchemeName
 from genjscc.errors import InvalidInputError, ModelNotFoundError
 from genjscc.repository import REPOSITORY
+from tests.helpers.tiny_bundles import GENERATIVE, SINGLE, write_tiny, write_tiny_generative
 
 
 def model(name: str, scheme: SchemeName, *, default: bool = False) -> ModelInfo:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import typer.main
-from written_pages import commands
 
 from genjscc.cli.commands import (
     baseline,
@@ -31,6 +30,7 @@ from genjscc.cli.commands import (
 )
 from genjscc.report.gaps import EXPECTED
 from genjscc.repository import REPOSITORY
+from tests.helpers.written_pages import commands
 
 DOCS = REPOSITORY / "docs"
 DIFFERENCES = (DOCS / "differences.md").read_text()

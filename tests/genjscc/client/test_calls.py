@@ -14,8 +14,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from fake_engines import FakeEngine, answer_of, fake_service, request_for
-from pictures import gradient
 
 from genjscc import AsyncLink, Security
 from genjscc.addresses import grpc_target, hosts_of
@@ -37,6 +35,8 @@ from genjscc.v1 import (
     transmitter_pb2_grpc,
 )
 from genjscc.wire.codewords import Codeword, codeword_to_message
+from tests.helpers.fake_engines import FakeEngine, answer_of, fake_service, request_for
+from tests.helpers.pictures import gradient
 
 pytestmark = pytest.mark.timeout(60)
 

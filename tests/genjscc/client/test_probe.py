@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from real_services import Services
 
 from genjscc.client.probe import main
 from genjscc.errors import UnavailableError
 from genjscc.launch.containers import Project
+from tests.helpers.real_services import Services
 
 
 def test_a_service_that_serves(services: Services, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import grpc
 import pytest
-from fake_engines import FakeEngine, answer_of, fake_service, request_for
 
 from genjscc.client import resumable
 from genjscc.client.channel_options import channel_options
@@ -28,6 +27,7 @@ from genjscc.errors import (
 from genjscc.serving.server import Server
 from genjscc.serving.settings import ServiceSettings
 from genjscc.v1 import channel_pb2, channel_pb2_grpc
+from tests.helpers.fake_engines import FakeEngine, answer_of, fake_service, request_for
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_generators import tiny_generator
 
 from genjscc.errors import InvalidInputError
 from genjscc.evaluation.ceiling import ceiling_config, invert
 from receiver.inverse.config import InverseConfig
+from tests.helpers.tiny_generators import tiny_generator
 
 
 def config(steps: int, **fields: Any) -> InverseConfig:

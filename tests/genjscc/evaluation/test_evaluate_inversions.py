@@ -6,14 +6,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from photo_folders import write_photos
 from PIL import Image
-from tiny_bundles import MULTI, SINGLE
 
 from genjscc.cli.commands.compare import compare
 from genjscc.cli.commands.evaluate import evaluate
 from genjscc.errors import InvalidInputError
 from genjscc.evaluation.records import read_results
+from tests.helpers.photo_folders import write_photos
+from tests.helpers.tiny_bundles import MULTI, SINGLE
 
 QUICK = ["steps=1", "perceptual_weight=0", "image_perceptual_weight=0"]
 

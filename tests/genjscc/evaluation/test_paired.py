@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from photo_folders import write_photos
 from PIL import Image
-from tiny_bundles import GENERATIVE, MULTI, write_tiny, write_tiny_generative
 
 from genjscc import LocalLink
 from genjscc.cli.commands.compare import compare
@@ -20,6 +18,8 @@ from genjscc.evaluation.paired import differences_from
 from genjscc.evaluation.records import read_results
 from genjscc.evaluation.sweep import Cell, Meter, evaluate_cell
 from genjscc.quality.statistics import mean_of
+from tests.helpers.photo_folders import write_photos
+from tests.helpers.tiny_bundles import GENERATIVE, MULTI, write_tiny, write_tiny_generative
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import typer
-from photo_folders import write_photos
 from typer.testing import CliRunner
 
 from genjscc import LocalLink
@@ -17,6 +16,7 @@ from genjscc.client.inversion import Inversion
 from genjscc.evaluation.receiver_time import Machine, TimedFile, time_receiver
 from genjscc.evaluation.sweep import Cell, Meter
 from genjscc.report.files import read_result_file
+from tests.helpers.photo_folders import write_photos
 
 
 @pytest.fixture

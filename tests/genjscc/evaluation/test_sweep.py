@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 import typer
-from photo_folders import write_photos
 from PIL import Image
-from real_services import Services
 from typer.testing import CliRunner
 
 from genjscc import Link, LocalLink
@@ -25,6 +23,8 @@ from genjscc.evaluation.sweep import Cell, Dataset, Meter, evaluate_cell, evalua
 from genjscc.quality.frechet import EffLite0Distance, InceptionDistance
 from genjscc.quality.metrics import Metric
 from genjscc.repository import REPOSITORY
+from tests.helpers.photo_folders import write_photos
+from tests.helpers.real_services import Services
 
 
 @pytest.fixture(scope="module")

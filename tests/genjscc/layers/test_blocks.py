@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_bundles import fill_by_rule
 from torch import nn
 
 from genjscc.layers import (
@@ -20,6 +19,7 @@ from genjscc.layers import (
 )
 from genjscc.layers.bottleneck import bottleneck_from_symbols, num_symbols, symbols_from_bottleneck
 from genjscc.layers.condition import condition
+from tests.helpers.tiny_bundles import fill_by_rule
 
 
 @pytest.mark.parametrize("inverse", [False, True])

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 import torch
-from tiny_bundles import fill_by_rule
 
 from genjscc.layers.bottleneck import num_symbols
 from receiver.deepjscc import Decoder
+from tests.helpers.tiny_bundles import fill_by_rule
 from transmitter.encoder import Encoder, encode
 
 CPU = torch.device("cpu")

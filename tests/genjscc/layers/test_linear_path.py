@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_bundles import fill_by_rule
 
 from channel.physics import awgn, normalize_power
 from genjscc.evaluation.linear import fit_linear, tiles_of
 from genjscc.layers.linear_path import BesideLinearPath, start_as_transform
 from receiver.deepjscc import Decoder
+from tests.helpers.tiny_bundles import fill_by_rule
 from transmitter.encoder import Encoder, encode
 
 STEPS = (8, 32)

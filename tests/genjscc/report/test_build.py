@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import file_of, gradient
-from result_files import learned, linear, separated, timed, write
 from safetensors.numpy import save_file
 
 from genjscc.errors import InvalidInputError
@@ -18,6 +16,8 @@ from genjscc.report.build import build_report
 from genjscc.report.files import read_result_file
 from genjscc.report.selection import comparable
 from genjscc.report.sources import PSNR, Entry, Source, read_folder
+from tests.helpers.pictures import file_of, gradient
+from tests.helpers.result_files import learned, linear, separated, timed, write
 
 
 def everything(folder: Path) -> Path:
@@ -245,9 +245,8 @@ def test_pictures_are_shown_with_their_commands(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_differences_and_ceilings_are_tables(tmp_path: Path) -> None:
-    from result_files import mean
-
     from genjscc.evaluation.records import Difference
+    from tests.helpers.result_files import mean
 
     difference = Difference(
         scheme="generative",

@@ -5,12 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_bundles import MULTI, SINGLE, write_both
 
 from genjscc.bundles.store import CONFIG
 from genjscc.errors import BundleError, InvalidInputError, ModelNotFoundError
 from genjscc.serving.catalogue import Catalogue
 from genjscc.serving.settings import TransmitterSettings
+from tests.helpers.tiny_bundles import MULTI, SINGLE, write_both
 from transmitter.encoder import Encoder
 from transmitter.models import load_encoder
 

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from fake_engines import FakeEngine, answer_of
 
 from genjscc.errors import (
     DeadlineError,
@@ -22,6 +21,7 @@ from genjscc.serving.context import deadline
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.settings import ServiceSettings
+from tests.helpers.fake_engines import FakeEngine, answer_of
 
 pytestmark = pytest.mark.timeout(30)
 

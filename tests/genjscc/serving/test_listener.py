@@ -7,13 +7,13 @@ import asyncio
 
 import grpc
 import pytest
-from fake_engines import FakeEngine, answer_of, fake_service, request_for
-from raw_http2 import conversation
 
 from genjscc.client.channel_options import channel_options
 from genjscc.serving.server import Server
 from genjscc.serving.settings import ServiceSettings
 from genjscc.v1 import channel_pb2_grpc
+from tests.helpers.fake_engines import FakeEngine, answer_of, fake_service, request_for
+from tests.helpers.raw_http2 import conversation
 
 pytestmark = pytest.mark.timeout(60)
 # grpcio's loop that accepts calls does not survive the decoding of this one.

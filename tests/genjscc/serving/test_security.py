@@ -13,7 +13,6 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from fake_engines import FakeEngine, answer_of, fake_service, request_for, until
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -23,6 +22,7 @@ from genjscc.errors import AccessError, GenJSCCError, InvalidInputError, Unavail
 from genjscc.serving.server import Server
 from genjscc.serving.settings import ChannelSettings, ServiceSettings, read_settings
 from genjscc.v1 import channel_pb2, channel_pb2_grpc
+from tests.helpers.fake_engines import FakeEngine, answer_of, fake_service, request_for, until
 
 pytestmark = pytest.mark.timeout(60)
 TOKEN = "a-token-of-the-test"

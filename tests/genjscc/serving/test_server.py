@@ -14,7 +14,6 @@ from typing import Any
 
 import grpc
 import pytest
-from fake_engines import NAME, FakeEngine, answer_of, fake_service, request_for, until
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -35,6 +34,7 @@ from genjscc.serving.server import Server
 from genjscc.serving.settings import ServiceSettings
 from genjscc.serving.status import status_of
 from genjscc.v1 import channel_pb2, channel_pb2_grpc
+from tests.helpers.fake_engines import NAME, FakeEngine, answer_of, fake_service, request_for, until
 
 pytestmark = pytest.mark.timeout(60)
 SERVING = health_pb2.HealthCheckResponse.SERVING

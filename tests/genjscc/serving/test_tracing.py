@@ -12,7 +12,6 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from pictures import gradient
 
 from channel.service import channel_service
 from genjscc import AsyncLink, Reception
@@ -22,6 +21,7 @@ from genjscc.serving.server import Server
 from genjscc.serving.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
 from genjscc.serving.tracing import OpenTelemetryTracer
 from receiver.service import receiver_service
+from tests.helpers.pictures import gradient
 from transmitter.service import transmitter_service
 
 pytestmark = pytest.mark.timeout(60)

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from photo_folders import write_photos
 from pydantic import ValidationError
 
 from genjscc.training.augmentation import Augmentation, augmented, central
 from genjscc.training.data import ImageFolder, NumberedSampler, StepSampler
+from tests.helpers.photo_folders import write_photos
 
 WINDOW = Augmentation(cut="window")
 # Red tells the row, green the column.

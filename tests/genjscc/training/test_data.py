@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from photo_folders import write_photos
 
 from genjscc.errors import InvalidInputError
 from genjscc.training.data import ImageFolder, StepSampler, list_images
+from tests.helpers.photo_folders import write_photos
 
 
 def batches(

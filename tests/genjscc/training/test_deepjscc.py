@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from photo_folders import write_photos
-from tiny_bundles import MULTI, SINGLE, write_both
 from torch import Tensor
 
 from genjscc.bundles.store import read_config
@@ -26,6 +24,8 @@ from genjscc.training.deepjscc import DeepJSCCTraining, fit
 from genjscc.training.export import export_run
 from genjscc.training.loop import fit as loop_fit
 from genjscc.training.loop import learning_rate_at
+from tests.helpers.photo_folders import write_photos
+from tests.helpers.tiny_bundles import MULTI, SINGLE, write_both
 from transmitter.encoder import encode
 from transmitter.models import load_encoder
 

@@ -11,16 +11,6 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from photo_folders import write_photos
-from tiny_bundles import (
-    GENERATIVE,
-    GENERATOR,
-    MULTI,
-    tiny_face_generator,
-    write_coded_generator,
-    write_tiny,
-    write_tiny_generative,
-)
 from torch import Tensor
 
 from genjscc.bundles.store import read_config
@@ -35,6 +25,16 @@ from genjscc.training.stylegan2.codes import latent_offset
 from receiver.models import load_decoder
 from receiver.service import ReceiverEngine
 from receiver.stylegan2.checkpoints import load_bundle, save_bundle
+from tests.helpers.photo_folders import write_photos
+from tests.helpers.tiny_bundles import (
+    GENERATIVE,
+    GENERATOR,
+    MULTI,
+    tiny_face_generator,
+    write_coded_generator,
+    write_tiny,
+    write_tiny_generative,
+)
 from transmitter.models import load_encoder
 
 SHIPPED = sorted((REPOSITORY / "configs" / "train").glob("generative_*.yaml"))

@@ -8,15 +8,6 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from photo_folders import write_photos
-from tiny_bundles import (
-    GENERATOR,
-    MULTI,
-    SINGLE,
-    tiny_face_generator,
-    write_both,
-    write_coded_generator,
-)
 
 from genjscc.bundles.store import read_generator_config
 from genjscc.errors import BundleError, InvalidInputError
@@ -34,6 +25,15 @@ from genjscc.training.initialiser import (
 from receiver.inverse.initialiser import START, load_start
 from receiver.models import Generators
 from receiver.stylegan2.checkpoints import save_bundle
+from tests.helpers.photo_folders import write_photos
+from tests.helpers.tiny_bundles import (
+    GENERATOR,
+    MULTI,
+    SINGLE,
+    tiny_face_generator,
+    write_both,
+    write_coded_generator,
+)
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pictures import gradient, noise
 
 from genjscc.client.options import ModelInfo
 from genjscc.errors import DeadlineError, GenJSCCError, InvalidInputError, UnavailableError
 from genjscc.quality.psnr import psnr_db
+from genjscc.web.availability import places
+from genjscc.web.coalesce import Latest
 from genjscc.web.constellation import MOST_POINTS, scatter, span_of
-from genjscc.web.latest import Latest
-from genjscc.web.measures import Judge
-from genjscc.web.offer import places
+from genjscc.web.messages import sentence
+from genjscc.web.quality import Judge
 from genjscc.web.server import Guard
-from genjscc.web.words import sentence
+from tests.helpers.pictures import gradient, noise
 
 
 def model(name: str, scheme: Any = "deepjscc", **changes: Any) -> ModelInfo:

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from pictures import file_of, gradient, noise, png_bomb
 from PIL import Image
 
 from genjscc.errors import InvalidInputError, UnsupportedError
 from genjscc.limits import Limits
 from genjscc.v1 import tensor_pb2
 from genjscc.wire.images import decode_file, rgb_from_message, rgb_to_message
+from tests.helpers.pictures import file_of, gradient, noise, png_bomb
 
 LIMITS = Limits()
 pixels = hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)))

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_problems import PooledDistance, run_to_end, tiny_problem
 from torch import Tensor
 
 from genjscc.errors import InvalidInputError
@@ -18,6 +17,7 @@ from receiver.inverse.objective import Terms, geodesic, objective, observe
 from receiver.inverse.optimiser import Inversion, Problem, reproduce, run_blocks, step, synthesise
 from receiver.inverse.schedule import Plateau, rate_factor
 from receiver.inverse.variables import draw_maps
+from tests.helpers.tiny_problems import PooledDistance, run_to_end, tiny_problem
 
 SHORT = {"steps": (4, 3, 2, 2), "perceptual": "st-lpips-alex"}
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_bundles import GENERATOR, MULTI, SINGLE, tiny_face_generator, write_both
 
 from channel.noise import unit_complex_gaussian
 from genjscc.bundles.store import read_generator_config, write_declaration, write_weights
@@ -34,6 +33,7 @@ from receiver.inverse.initialiser import START, LatentStart
 from receiver.inverse.serving import overrides_from
 from receiver.service import ReceiverEngine
 from receiver.stylegan2.checkpoints import save_bundle
+from tests.helpers.tiny_bundles import GENERATOR, MULTI, SINGLE, tiny_face_generator, write_both
 
 PLAIN = {"perceptual_weight": 0.0, "image_perceptual_weight": 0.0}
 

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_generators import basicsr_names, reference_state, reference_values, tiny_generator
 
 from genjscc.errors import BundleError, InvalidInputError
 from receiver.stylegan2.checkpoints import load_generator, save_bundle
 from receiver.stylegan2.generator import Generator
+from tests.helpers.tiny_generators import (
+    basicsr_names,
+    reference_state,
+    reference_values,
+    tiny_generator,
+)
 
 REFUSED = "Convert such a file elsewhere"
 

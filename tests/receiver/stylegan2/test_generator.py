@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_generators import ffhq_widths, reference_state, reference_values, tiny_generator
 from torch import Tensor
 
 from genjscc.errors import InvalidInputError
 from genjscc.repository import REPOSITORY
 from receiver.stylegan2.generator import Generator, SynthesisState
+from tests.helpers.tiny_generators import (
+    ffhq_widths,
+    reference_state,
+    reference_values,
+    tiny_generator,
+)
 
 
 @pytest.fixture(scope="module")

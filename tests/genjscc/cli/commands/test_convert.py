@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_generators import basicsr_names, tiny_generator
 
 from genjscc.cli.commands.convert import convert
 from genjscc.errors import BundleError
 from receiver.stylegan2.checkpoints import load_generator
+from tests.helpers.tiny_generators import basicsr_names, tiny_generator
 
 
 def run(checkpoint: Path, folder: Path) -> None:

@@ -3,13 +3,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from photo_folders import write_photos
 from PIL import Image
-from tiny_generators import tiny_generator
 
 from genjscc.cli.commands.invert import invert
 from genjscc.evaluation.records import read_results
 from receiver.stylegan2.checkpoints import save_bundle
+from tests.helpers.photo_folders import write_photos
+from tests.helpers.tiny_generators import tiny_generator
 
 
 def test_it_writes_figures_and_pairs_of_pictures(tmp_path: Path) -> None:

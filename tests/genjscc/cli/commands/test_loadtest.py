@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from real_services import Services
-
 from genjscc.repository import REPOSITORY
+from tests.helpers.real_services import Services
 
 
 def loadtest(*arguments: str) -> subprocess.CompletedProcess[str]:

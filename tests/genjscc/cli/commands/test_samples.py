@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from photo_folders import write_photos
 from PIL import Image
-from tiny_generators import tiny_generator
 
 from genjscc.cli.commands.samples import samples
 from genjscc.errors import InvalidInputError
 from genjscc.evaluation.records import SamplesRecord, read_results
 from genjscc.evaluation.samples import draw
 from receiver.stylegan2.checkpoints import save_bundle
+from tests.helpers.photo_folders import write_photos
+from tests.helpers.tiny_generators import tiny_generator
 
 
 def measured(folder: Path, **options: float) -> SamplesRecord:

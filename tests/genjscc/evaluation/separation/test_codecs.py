@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import file_of, gradient
 
 from genjscc.errors import InvalidInputError, MissingExtraError
 from genjscc.evaluation.separation.codecs import Codec, available_codecs, codec
 from genjscc.quality.psnr import psnr_db
+from tests.helpers.pictures import file_of, gradient
 
 CODECS = [codec(name) for name in ("jpeg", "jpeg2000", "webp", "avif")]
 PICTURE = gradient(40, 56)

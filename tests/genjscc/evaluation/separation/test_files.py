@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from pictures import gradient
 from PIL import Image
 
 from genjscc.evaluation.separation.codecs import Codec
 from genjscc.evaluation.separation.files import Files, last_true, resized, restore, scaled_sizes
 from genjscc.quality.psnr import psnr_db
+from tests.helpers.pictures import gradient
 
 PICTURE = gradient(32, 24)
 HEADER = 4

@@ -5,12 +5,12 @@ import sys
 
 import numpy as np
 import pytest
-from pictures import gradient
 
 from genjscc.client.options import Awgn, Fading
 from genjscc.errors import InvalidInputError, MissingExtraError
 from genjscc.evaluation.separation.codecs import codec
 from genjscc.evaluation.separation.ldpc import MODULATIONS, LdpcLink, ldpc_attempts, simulate
+from tests.helpers.pictures import gradient
 
 pytest.importorskip("sionna.phy", reason="the LDPC chain needs sionna-no-rt")
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from photo_folders import write_photos
-from pictures import gradient, noise
 from typer.testing import CliRunner
 
 from genjscc.cli.commands import baseline
@@ -24,6 +22,8 @@ from genjscc.evaluation.separation.sweep import Plan, evaluate_separation, mean_
 from genjscc.evaluation.sweep import Cell, Dataset, Measured, Meter
 from genjscc.quality.psnr import psnr_db
 from genjscc.report.files import read_result_file
+from tests.helpers.photo_folders import write_photos
+from tests.helpers.pictures import gradient, noise
 
 COLOUR = np.array([120, 100, 90], np.uint8)
 IMAGES = [gradient(32, 32), gradient(32, 32)[::-1].copy(), noise(32, 32) // 4]

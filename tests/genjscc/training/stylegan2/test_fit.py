@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from lightning_fabric import Fabric
-from photo_folders import write_photos
 from torch import Tensor
 
 from genjscc.errors import BundleError, InvalidInputError
@@ -30,6 +29,7 @@ from genjscc.training.stylegan2.losses import Balance
 from genjscc.training.stylegan2.training import StyleGAN2Training
 from receiver.stylegan2.checkpoints import load_generator
 from receiver.stylegan2.generator import Generator
+from tests.helpers.photo_folders import write_photos
 
 SHIPPED = Path(__file__).resolve().parents[4] / "configs" / "train"
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages per second of the channel service, over those of a bare gRPC echo.
 
-    python benchmarks/serving_echo.py
+    python benchmarks/serving/echo.py
 
 Codewords of 8 KiB (1024 symbols). The echo is the least that a Python gRPC service can be: an
 asyncio server that returns the bytes it got, without reading them. Both are asked by the same
@@ -14,9 +14,9 @@ import asyncio
 import sys
 from typing import Any
 
-from echo_servers import EchoServer
-from fits import spread
-from serving_harness import (
+from benchmarks.common.echo_servers import EchoServer
+from benchmarks.common.estimates import spread
+from benchmarks.common.harness import (
     TRANSMIT,
     channel_request,
     criterion,
@@ -26,7 +26,6 @@ from serving_harness import (
     unary_load,
     use_of,
 )
-
 from genjscc.launch.processes import LocalService
 from genjscc.v1 import channel_pb2
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import grpc
 import numpy as np
-from bench_file import BenchFile
 
+from benchmarks.common.schema import BenchFile
 from genjscc.cli.provenance import origin
 from genjscc.client.options import Options, Transmission
 from genjscc.client.protocol import decode_request, encode_request, transmit_request

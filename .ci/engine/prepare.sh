@@ -4,8 +4,8 @@
 # `make test-deploy` and `docker compose up`: a Docker engine with Compose, and stand-ins, made
 # from packages, for the images that would be pulled.
 #
-#   deploy/engine/prepare.sh         engine and images; writes deploy/engine/local.env
-#   deploy/engine/prepare.sh stop    ends the engine that this script started
+#   .ci/engine/prepare.sh         engine and images; writes .ci/engine/local.env
+#   .ci/engine/prepare.sh stop    ends the engine that this script started
 #
 # Mirrors, certificates and pip's settings are those of the machine, read when the script runs.
 # They go into one local image that builds and is never shipped; the others hold none of them.
@@ -200,7 +200,7 @@ EOF
 
 write_environment() {
   cat >"$HERE/local.env" <<EOF
-# Written by deploy/engine/prepare.sh: what this machine uses instead of a registry's images.
+# Written by .ci/engine/prepare.sh: what this machine uses instead of a registry's images.
 PYTHON_IMAGE=$PYTHON_IMAGE
 BUILD_IMAGE=$BUILD_IMAGE
 TORCH_INDEX=

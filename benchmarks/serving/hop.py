@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each hop adds to the model's own time with one call in flight.
 
-    python benchmarks/serving_hop.py
+    python benchmarks/serving/hop.py
 
 The SDK sends 64x64 images one after the other. A hop's time is what the caller waits for it, the
 making and reading of messages included; the model's own is what the service reports.
@@ -12,8 +12,8 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from serving_harness import criterion, finish, parser
 
+from benchmarks.common.harness import criterion, finish, parser
 from genjscc.client.options import HOPS
 from genjscc.launch.processes import LocalServices
 from genjscc.loadtest.mix import picture

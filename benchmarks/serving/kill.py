@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stream of images through services that are killed all the time.
 
-    python benchmarks/serving_kill.py
+    python benchmarks/serving/kill.py
 
 Two replicas of each service; one after the other is killed with SIGKILL, ten times each service,
 and started again on its port. Every image of the stream must arrive, once, as the image that it
@@ -18,8 +18,8 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from serving_harness import criterion, finish, parser
 
+from benchmarks.common.harness import criterion, finish, parser
 from genjscc import Failure, Link
 from genjscc.launch.processes import ROLES, LocalService
 from genjscc.loadtest.mix import picture

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A service at five times what it can do.
 
-    python benchmarks/serving_overload.py
+    python benchmarks/serving/overload.py
 
 First the transmitter's capacity, from a closed loop of single calls; then calls at five times
 that rate for a minute, at random moments, whatever comes back. The client does not repeat what is
@@ -25,7 +25,8 @@ from itertools import takewhile
 from typing import Any
 
 import grpc
-from serving_harness import (
+
+from benchmarks.common.harness import (
     ENCODE,
     criterion,
     finish,
@@ -34,7 +35,6 @@ from serving_harness import (
     unary_load,
     use_of,
 )
-
 from genjscc.launch.processes import LocalService
 from genjscc.loadtest.loops import arrivals
 from genjscc.loadtest.recorder import Latencies

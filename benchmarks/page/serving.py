@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from page_tables import figure, table
+from benchmarks.page.tables import figure, table
 
 _PERCENTILES = ("p50", "p90", "p99")
 

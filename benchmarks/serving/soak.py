@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An hour of mixed load: does anything grow?
 
-    python benchmarks/serving_soak.py [--pause-ms 100]
+    python benchmarks/serving/soak.py [--pause-ms 100]
 
 Single calls and streams of images of several sizes, rates and SNRs; callers that go away or have
 no time; wrong requests; watches of the health. Memory, descriptors and threads of the three
@@ -19,8 +19,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from serving_harness import Use, criterion, finish, parser, use_of
-
+from benchmarks.common.harness import Use, criterion, finish, parser, use_of
 from genjscc import AsyncLink, Failure
 from genjscc.errors import GenJSCCError
 from genjscc.launch.processes import ROLES, LocalServices

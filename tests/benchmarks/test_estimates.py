@@ -2,9 +2,17 @@
 from __future__ import annotations
 
 import pytest
-from fits import Point, growth, power_law, ratio_spread, throughput_at, throughput_ratio
 from hypothesis import given
 from hypothesis import strategies as st
+
+from benchmarks.common.estimates import (
+    Point,
+    growth,
+    power_law,
+    ratio_spread,
+    throughput_at,
+    throughput_ratio,
+)
 
 
 @given(

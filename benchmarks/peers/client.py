@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -21,17 +20,15 @@ from typing import Any, Protocol
 
 import aiohttp
 import grpc
-from alone import MODEL
-from serving_harness import ANSWERED, DECODE, ENCODE, family_of, grpc_sender
 
+from benchmarks.common.harness import ANSWERED, DECODE, ENCODE, family_of, grpc_sender
+from benchmarks.common.in_process import MODEL
+from benchmarks.peers.install import python_of
 from genjscc.errors import UnavailableError
 from genjscc.launch.processes import LocalService
 from genjscc.loadtest.loops import Send
 from genjscc.loadtest.mix import Shot
 from genjscc.v1 import receiver_pb2, transmitter_pb2
-
-sys.path.append(str(Path(__file__).with_name("peers")))
-from install import python_of
 
 PATHS = {"transmitter": ENCODE, "receiver": DECODE}
 MAX_BATCH = 16
@@ -116,7 +113,7 @@ class Server:
         if not python.exists():
             raise PeerError(f"not installed: no {python}; run benchmarks/peers/install.py")
         self._port = free_port()
-        script = Path(__file__).with_name("peers") / f"{name}_server.py"
+        script = Path(__file__).with_name(f"{name}_server.py")
         self.process = subprocess.Popen(
             [str(python.absolute()), str(script), str(self._port), role, str(wait_ms)],
             stdout=self._log,

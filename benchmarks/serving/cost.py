@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CPU time per image of a saturated service, over that of the same batches in one process.
 
-    python benchmarks/serving_cost.py
+    python benchmarks/serving/cost.py
 
 Both compute batches of 16 images of 64x64 pixels with the network of `faces64` on one thread. The
 service gets them as messages, single calls and streams; CPU time is that of its whole process,
@@ -15,8 +15,8 @@ import sys
 import time
 from typing import Any
 
-from fits import spread
-from serving_harness import (
+from benchmarks.common.estimates import spread
+from benchmarks.common.harness import (
     DECODE,
     ENCODE,
     criterion,
@@ -28,7 +28,6 @@ from serving_harness import (
     unary_load,
     use_of,
 )
-
 from genjscc.launch.processes import LocalService
 from genjscc.limits import Limits
 from genjscc.serving.engine import answer

@@ -2,7 +2,7 @@
 """Our services beside LitServe, Ray Serve and BentoML: one run, one model, one load generator.
 
     python benchmarks/peers/install.py
-    python benchmarks/peers.py
+    python benchmarks/peers/compare.py
 
 Each server has one replica of the network on one thread, batches of up to 16, and the machine to
 itself while it is measured; servers take turns, round by round. Encoding and decoding of 64x64 and
@@ -25,10 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from alone import MODEL, RATE, Alone, Role, make_engine, requests_of
-from fits import Point, ratio_spread, spread, throughput_ratio
-from peers_client import MAX_BATCH, OURS, PeerError, Server
-from serving_harness import (
+
+from benchmarks.common.estimates import Point, ratio_spread, spread, throughput_ratio
+from benchmarks.common.harness import (
     closed,
     cpu_of_family,
     criterion,
@@ -38,9 +37,9 @@ from serving_harness import (
     opened,
     parser,
 )
-
-sys.path.append(str(Path(__file__).with_name("peers")))
-from install import ENVIRONMENTS, requirements
+from benchmarks.common.in_process import MODEL, RATE, Alone, Role, make_engine, requests_of
+from benchmarks.peers.client import MAX_BATCH, OURS, PeerError, Server
+from benchmarks.peers.install import ENVIRONMENTS, requirements
 
 ROLES: tuple[Role, ...] = ("transmitter", "receiver")
 SIDES = (64, 256)

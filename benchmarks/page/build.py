@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes docs/benchmarks.md and its plots from results/bench_*.json.
 
-    python benchmarks/page.py
+    python benchmarks/page/build.py
 
 It works with whatever results are there and says what is missing. What no figure can say (why a
-criterion is not met, and what was tried) stands in benchmarks/remarks.md and is put in as it is.
+criterion is not met, and what was tried) is in `remarks.md` here, and is put in as it is.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench_file import BenchFile, Criterion, read
-from page_plots import curves, growth_panels, inversion_panels, peer_panels
-from page_serving import cost, echo, hops, kills, overload, soak
-from page_tables import NBSP, figure, table
-
+from benchmarks.common.schema import BenchFile, Criterion, read
+from benchmarks.page.plots import curves, growth_panels, inversion_panels, peer_panels
+from benchmarks.page.serving import cost, echo, hops, kills, overload, soak
+from benchmarks.page.tables import NBSP, figure, table
 from genjscc.errors import InvalidInputError
 
 REMARKS = Path(__file__).with_name("remarks.md")
@@ -38,7 +37,7 @@ make bench                    # all of it: about an hour on two idle cores
 make bench NAMES='floors'     # or peers, numerics, growth, cost_model, training, inversion_time
 make bench NAMES='serving_kill'  # or serving_cost, _hop, _echo, _overload; _soak takes an hour
 make bench-short              # that it runs: seconds each, no figures
-python benchmarks/page.py     # this page from results/bench_*.json
+python benchmarks/page/build.py  # this page from results/bench_*.json
 ```
 """
 
@@ -246,7 +245,7 @@ PARTS = (
     Part(
         "peers",
         "Other servers",
-        "python benchmarks/peers/install.py && python benchmarks/peers.py",
+        "python benchmarks/peers/install.py && python benchmarks/peers/compare.py",
         "LitServe, Ray Serve behind its gRPC proxy and BentoML with the same network, one replica "
         "on one thread, batches of up to 16, asked by the same load generator. Throughput at equal "
         "p99 is ours within the p99 that the other one has at its highest throughput, over that "
@@ -299,14 +298,14 @@ PARTS = (
     Part(
         "serving_cost",
         "Serving: CPU time at saturation",
-        "python benchmarks/serving_cost.py",
+        "python benchmarks/serving/cost.py",
         "The whole process of a saturated service against the same batches of 16 in one process.",
         cost,
     ),
     Part(
         "serving_hop",
         "Serving: what a hop adds",
-        "python benchmarks/serving_hop.py",
+        "python benchmarks/serving/hop.py",
         "One image at a time through three services: time of each hop beyond its own computation, "
         "in milliseconds, as the SDK sees it.",
         hops,
@@ -314,7 +313,7 @@ PARTS = (
     Part(
         "serving_echo",
         "Serving: the channel against an echo",
-        "python benchmarks/serving_echo.py",
+        "python benchmarks/serving/echo.py",
         "Codewords of 8 KiB; the echo returns the bytes it got, unread, and is the least that an "
         "asyncio gRPC server can be.",
         echo,
@@ -322,7 +321,7 @@ PARTS = (
     Part(
         "serving_overload",
         "Serving: five times too much",
-        "python benchmarks/serving_overload.py",
+        "python benchmarks/serving/overload.py",
         "Calls at five times the transmitter's capacity, at random moments. The client that makes "
         "them shares the machine.",
         overload,
@@ -330,14 +329,14 @@ PARTS = (
     Part(
         "serving_kill",
         "Serving: services killed under a stream",
-        "python benchmarks/serving_kill.py",
+        "python benchmarks/serving/kill.py",
         "Two replicas of each service; SIGKILL for one after the other, and a new start.",
         kills,
     ),
     Part(
         "serving_soak",
         "Serving: an hour of mixed load",
-        "python benchmarks/serving_soak.py",
+        "python benchmarks/serving/soak.py",
         "Calls and streams of several sizes and rates, cancelled and wrong ones among them.",
         soak,
     ),

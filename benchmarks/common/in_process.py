@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from serving_harness import channel_request, decode_requests, image_requests
 
+from benchmarks.common.harness import channel_request, decode_requests, image_requests
 from genjscc.serving.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
 from genjscc.wire.codewords import Codeword
 

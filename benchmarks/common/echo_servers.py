@@ -16,8 +16,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal, Self
 
 import grpc
-from serving_harness import ANSWERED
 
+from benchmarks.common.harness import ANSWERED
 from genjscc.loadtest.loops import Send
 from genjscc.loadtest.mix import Shot
 

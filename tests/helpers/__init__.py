@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services, bundles, pictures and files that several tests share."""
