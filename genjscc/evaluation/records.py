@@ -7,9 +7,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from genjscc.errors import InvalidInputError
 from genjscc.quality.statistics import Mean
 
 SchemeLabel = Literal["deepjscc", "generative", "inverse", "linear"]
@@ -135,22 +134,6 @@ def write_results(path: Path, results: ResultFile) -> None:
         parts.append(f'  "{name}": {text}')
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
-
-
-def read_results(path: Path) -> ResultFile:
-    """Read a result file.
-
-    Raises:
-        InvalidInputError: the file is missing or not valid.
-    """
-    try:
-        return ResultFile.model_validate_json(path.read_text())
-    except OSError as error:
-        raise InvalidInputError("results", f"cannot read {path}: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInputError("results", f"{path}: {where}: {first['msg']}") from error
 
 
 def _rounded(value: object) -> object:

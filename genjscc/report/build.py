@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from genjscc.errors import InvalidInputError
+from genjscc.errors import InvalidInputError, first_problem
 from genjscc.report import gaps, summary, tables
 from genjscc.report.book import FIGURES, Book
 from genjscc.report.page import to_html
@@ -102,9 +102,7 @@ def read_pictures(path: Path) -> list[Picture]:
     try:
         return TypeAdapter(list[Picture]).validate_json(path.read_text())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInputError("pictures", f"{path}: {where}: {first['msg']}") from error
+        raise InvalidInputError("pictures", f"{path}: {first_problem(error)}") from error
 
 
 def _opening(book: Book, sources: Sources) -> None:

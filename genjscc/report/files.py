@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from genjscc.errors import InvalidInputError
+from genjscc.errors import InvalidInputError, first_problem
 from genjscc.evaluation.receiver_time import TimedFile
 from genjscc.evaluation.records import ResultFile
 from genjscc.evaluation.separation.records import SeparationFile
@@ -30,9 +30,7 @@ def read_result_file(path: Path) -> ResultFile:
     try:
         return _kind_of(content).model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInputError("results", f"{path}: {where}: {first['msg']}") from error
+        raise InvalidInputError("results", f"{path}: {first_problem(error)}") from error
 
 
 def _kind_of(content: Any) -> type[ResultFile]:
