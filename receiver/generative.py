@@ -64,7 +64,7 @@ def fed_noise_inputs(size: int) -> range:
         ValueError: the size is not a power of two of at least 64.
     """
     if size < _SMALLEST or size & (size - 1):
-        raise ValueError(f"size: got {size}; a power of two from {_SMALLEST} on")
+        raise ValueError(f"size: got {size}; must be a power of two from {_SMALLEST}")
     last = 2 * (size.bit_length() - 2) - 3
     return range(last - NUM_BLOCKS + 1, last + 1)
 
@@ -108,7 +108,7 @@ class LatentDecoder(nn.Module):
     ) -> None:
         super().__init__()
         if style_dim % NUM_BLOCKS:
-            raise ValueError(f"style_dim: got {style_dim}; each of the 8 blocks makes an eighth")
+            raise ValueError(f"style_dim: got {style_dim}; must be a multiple of 8")
         if latent not in get_args(LatentSpace):
             raise ValueError(f"latent: got {latent!r}; must be w or w+")
         if latent_grid not in LATENT_GRIDS:

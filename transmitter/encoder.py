@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         super().__init__()
         if symbol_channels % 2 or symbol_channels < 2:
             raise ValueError(
-                f"symbol_channels: got {symbol_channels}; two reals make a symbol, so even"
+                f"symbol_channels: got {symbol_channels}; must be even (two reals make a symbol)"
             )
         self.symbol_channels = symbol_channels
         self.channel_steps = channel_steps

@@ -80,7 +80,7 @@ def invert(
     side = generator.size
     if targets.dim() != 4 or targets.shape[1:] != (3, side, side):
         raise InvalidInputError(
-            "targets", f"shape {tuple(targets.shape)}, not [B, 3, {side}, {side}]"
+            "targets", f"got shape {tuple(targets.shape)}; must be [B, 3, {side}, {side}]"
         )
     distance = None
     if config.perceptual_weight:

@@ -76,7 +76,7 @@ def fit_linear(images: Tensor, num_components: int, *, seed: int = 0) -> LinearC
         raise InvalidInputError(
             "linear",
             f"got {images.shape[0]} images of {images.shape[1]} samples; "
-            f"{num_components} components need at least as many of both",
+            f"must be at least {num_components} of both, the number of components",
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

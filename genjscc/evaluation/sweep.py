@@ -230,7 +230,7 @@ def evaluate_linear(
     """
     squares = [tiles_of(image, code.side) for batch in _batches(dataset.images) for image in batch]
     if len({len(one) for one in squares}) > 1:
-        raise InvalidInputError("linear", "the images must all have as many pixels")
+        raise InvalidInputError("linear", "images must all have the same number of pixels")
     count = len(squares[0])
     noise = unit_noise_rows(range(seed, seed + len(squares)), k * count).reshape(-1, k)
     x_hat = transmit_linear(code, torch.cat(squares), k, cell.snr_db, torch.from_numpy(noise))

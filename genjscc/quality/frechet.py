@@ -36,7 +36,7 @@ class EffLite0Features(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Shapes: [B, 3, H, W] in [0, 1] (clamped) -> [B, 1280] float32."""
+        """Compute features. Shapes: [B, 3, H, W] in [0, 1] (clamped) -> [B, 1280] float32."""
         x = 2 * images.clamp(0, 1) - 1
         x = F.interpolate(x, size=(_SIDE, _SIDE), mode="bilinear", align_corners=False)
         net = self.network
@@ -75,7 +75,9 @@ class Reference:
         self.mean, self.covariance = moments(features)
         self.centres = features[:neighbourhood]
         if len(self.centres) <= _NEIGHBOURS:
-            raise InvalidInputError("reference", f"{len(self.centres)} images are too few")
+            raise InvalidInputError(
+                "reference", f"got {len(self.centres)} images, which are too few"
+            )
         mutual = torch.cdist(self.centres, self.centres)
         # Each reference image is its own nearest neighbour.
         self.radii = mutual.kthvalue(_NEIGHBOURS + 1, dim=1).values
@@ -94,7 +96,9 @@ class Reference:
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean [F] and covariance [F, F] in float64. Shape: [N, F], N at least 2."""
     if len(features) < 2:
-        raise InvalidInputError("features", f"{len(features)} samples have no covariance")
+        raise InvalidInputError(
+            "features", f"got {len(features)} samples; must be at least 2 for a covariance"
+        )
     wide = features.double()
     return wide.mean(0), torch.cov(wide.t())
 
@@ -108,7 +112,7 @@ def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tenso
     trace = cov_a.trace() + cov_b.trace() - 2 * spectrum.sqrt().sum()
     distance = float((mean_a - mean_b).square().sum() + trace)
     if not math.isfinite(distance):
-        raise InvalidInputError("features", "hold values that are not finite")
+        raise InvalidInputError("features", "all must be finite")
     return distance
 
 

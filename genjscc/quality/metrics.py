@@ -55,7 +55,7 @@ def ms_ssim_scales(side: int) -> int:
     while scales < len(_MS_SSIM_WEIGHTS) and (_WINDOW - 1) * 2**scales < side:
         scales += 1
     if scales == 0:
-        raise ValueError(f"side: got {side}; SSIM needs more than {_WINDOW - 1} pixels")
+        raise ValueError(f"side: got {side}; must be more than {_WINDOW - 1} pixels for SSIM")
     return scales
 
 

@@ -34,9 +34,9 @@ def mean_of(values: Sequence[float]) -> Mean:
     """
     array = np.asarray(values, dtype=np.float64)
     if len(array) < 2:
-        raise ValueError(f"values: got {len(array)}; an interval needs at least two")
+        raise ValueError(f"values: got {len(array)}; must be at least two for an interval")
     if not np.isfinite(array).all():
-        raise ValueError("values: one is not finite")
+        raise ValueError("values: all must be finite")
     half = _NORMAL_95 * float(array.std(ddof=1)) / math.sqrt(len(array))
     return Mean(mean=float(array.mean()), ci95=half, n=len(array))
 

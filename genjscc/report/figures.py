@@ -29,7 +29,7 @@ def plot_against_snr(records: Sequence[Record], title: str) -> Figure:
     with needs("train", "plotting"):
         from matplotlib.figure import Figure
     if not records:
-        raise InvalidInputError("records", "there are none")
+        raise InvalidInputError("records", "got none; must be at least one")
     metrics = [m for m in METRICS if all(getattr(r, m.field) is not None for r in records)]
     figure = Figure(figsize=(4.2 * len(metrics), 4.4), layout="constrained")
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]

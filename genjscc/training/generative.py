@@ -48,7 +48,7 @@ def build_pair(config: GenerativeJSCCConfig) -> ForwardOperator:
     if not path.is_dir():
         raise InvalidInputError(
             "generator",
-            f"{path} is not a generator's bundle; genjscc convert-stylegan2 makes one of a "
+            f"{path} is not a generator's bundle; genjscc convert-stylegan2 makes one from a "
             "checkpoint",
         )
     path = path.resolve()

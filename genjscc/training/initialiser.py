@@ -152,8 +152,8 @@ def _link(path: Path, config: LatentStartConfig) -> ForwardOperator:
     if declared.scheme != "deepjscc" or missing:
         raise InvalidInputError(
             "pairs",
-            f"{path} is of the scheme {declared.scheme} and sends {sorted(offered)} channels; "
-            f"needed are deepjscc and {list(wanted)}",
+            f"{path} has scheme {declared.scheme} and sends {sorted(offered)} channels; "
+            f"must be deepjscc and {list(wanted)}",
         )
     encoder = load_encoder(path.parent, declared)
     link = ForwardOperator(encoder, load_deepjscc(path.parent, declared))

@@ -147,7 +147,7 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
 
     def forward(self, x: Tensor, w: Tensor, rgb: Tensor | None) -> Tensor:
-        """Add x [B, I, r, r] with style w [B, style_dim] to rgb [B, 3, r/2, r/2]: [B, 3, r, r]."""
+        """Shapes: x [B, I, r, r], w [B, style_dim], rgb [B, 3, r/2, r/2] -> [B, 3, r, r]."""
         styles, weight = self.conv.styles_and_weight(w)
         # With three output channels, weights per image are cheaper than scaling the input.
         modulated = (weight[None, :, :, 0, 0] * styles[:, None]).to(x.dtype)  # [B, 3, I]
@@ -342,14 +342,14 @@ class Generator(nn.Module):
         ws = self.broadcast(ws)
         maps = self._noise_maps(noise)
         if (state is None) != (start == 0):
-            raise InvalidInputError("state", "is given for every block but the first")
+            raise InvalidInputError("state", "must be given for every block but the first")
         dtype = _activation_dtype(ws.device.type) if dtype is None else dtype
         with torch.autocast(ws.device.type, enabled=False):
             ws = ws.float()
             for block in range(start, self.num_blocks if stop is None else stop):
                 state = self._block(block, state, ws, maps, dtype)
         if state is None:
-            raise InvalidInputError("stop", "is not after start")
+            raise InvalidInputError("stop", "must be greater than start")
         return state
 
     def _block(

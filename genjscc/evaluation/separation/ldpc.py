@@ -144,7 +144,7 @@ def ldpc_attempts(
 
 
 def most_bits(k: int, snr_db: float) -> float:
-    """Return the bits per symbol above which no code of k symbols succeeds in 2.3 % over AWGN.
+    """Return the bits per symbol above which no code of k symbols exceeds 2.3 % success over AWGN.
 
     The normal approximation (Polyanskiy, Poor and Verdú, 2010) with the dispersion of the
     complex channel, SNR (SNR + 2)/(SNR + 1)^2 log2(e)^2.

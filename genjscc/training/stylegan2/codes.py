@@ -51,7 +51,9 @@ def fit_basis(images: Tensor, style_dim: int, seed: int) -> CodeBasis:
         InvalidInputError: there are fewer images than axes.
     """
     if len(images) < style_dim:
-        raise InvalidInputError("basis_images", f"{len(images)} images for {style_dim} axes")
+        raise InvalidInputError(
+            "basis_images", f"got {len(images)} images; must be at least {style_dim}, one per axis"
+        )
     mirrored = torch.cat([images[::2].flip(3), images[1::2]])
     rows = mirrored.flatten(1)
     mean = rows.mean(0)
@@ -121,7 +123,9 @@ def read_codes(folder: Path, field: str, hint: str = "") -> dict[str, Tensor]:
     """
     declared = read_generator_config(folder)
     if CODES not in declared.files:
-        raise InvalidInputError(field, f"{folder} has no {CODES}: it was not trained here{hint}")
+        raise InvalidInputError(
+            field, f"{folder} has no {CODES}: it was not trained by GenJSCC{hint}"
+        )
     return read_weights(folder / CODES, declared)
 
 

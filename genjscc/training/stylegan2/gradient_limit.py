@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-# Decay of the running length per step; the first steps are averaged uniformly.
+# Decay of the running length per step, which starts at the first step's length.
 _KEEP = 0.98
 
 
