@@ -131,14 +131,14 @@ def test_baselines_are_in_every_plot(folder: Path, page: tuple[str, str], figure
     assert ("InverseJSCC (faces" in drawing) == figure.startswith(("fig6", "ratio", "time"))
 
 
-def test_at_a_glance_the_best_scheme_and_what_a_codec_would_do(page: tuple[str, str]) -> None:
-    glance = page[0].split("## Summary")[1].split("\n## ")[0]
-    row = next(line for line in glance.splitlines() if line.startswith("| 1/192"))
+def test_the_summary_has_the_best_scheme_and_the_best_codec(page: tuple[str, str]) -> None:
+    summary = page[0].split("## Summary")[1].split("\n## ")[0]
+    row = next(line for line in summary.splitlines() if line.startswith("| 1/192"))
     assert "**GenerativeJSCC (gen)** 0.525 ± 0.010" in row  # 1 - 19/40 at -5 dB
     assert "100 % outage" in row
     assert "| 64 | 3, 8, 16 |" in row
-    assert "3000 ms preset=fast" in glance
-    assert "0.00 M (w)" in glance
+    assert "3000 ms preset=fast" in summary
+    assert "0.00 M (w)" in summary
 
 
 def test_outage_rates_are_printed(page: tuple[str, str]) -> None:
@@ -219,7 +219,7 @@ def test_models_that_do_not_ship_are_listed_but_not_plotted(tmp_path: Path) -> N
     write(results / "a.json", [*learned("deepjscc", "faces", 18.0), *ablation])
     markdown, html = build(tmp_path, results)
     assert "without-af" not in "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
-    others = markdown.split("## Other models that were measured")[1]
+    others = markdown.split("## Other measured models")[1]
     assert "DeepJSCC (without-af)" in others
 
 
