@@ -107,7 +107,7 @@ def build_networks(
     return networks
 
 
-def load_start(path: Path) -> dict[str, Any]:
+def load_initial_networks(path: Path) -> dict[str, Any]:
     """Load the networks in another run's checkpoint or in its bundle.
 
     A bundle has no discriminator and no critic: those are initialised from the seed.

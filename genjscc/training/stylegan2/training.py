@@ -44,7 +44,7 @@ from genjscc.training.stylegan2.losses import (
 )
 from genjscc.training.stylegan2.networks import (
     build_networks,
-    load_start,
+    load_initial_networks,
     make_optimizers,
     parameters_of,
     to_float,
@@ -68,7 +68,9 @@ class StyleGAN2Training:
         self.step = 0
         self.balance = Balance()
         state = self.run.load()
-        start = load_start(config.init) if state is None and config.init is not None else state
+        start = state
+        if start is None and config.init is not None:
+            start = load_initial_networks(config.init)
         self.networks = build_networks(config, self.data, fabric, start)
         self.optimizers = make_optimizers(config, self.networks)
         self.queue = torch.zeros(config.code_queue, config.style_dim, device=fabric.device)
