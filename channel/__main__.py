@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m channel`: flags -> settings -> serve."""
+"""Entry point of `python -m channel`: parse the flags, then serve."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from genjscc.serving.settings import ChannelSettings, read_settings
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Serves until SIGTERM."""
+    """Serve until SIGTERM."""
     settings = read_settings(ChannelSettings, "channel", arguments)
     run_process(channel_service(settings), settings)
 

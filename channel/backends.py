@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the channel computes: NumPy, or PyTorch on a device."""
+"""Array backends of the channel: NumPy, or PyTorch on a device."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from genjscc.errors import InvalidInputError, needs
 
 @dataclass(frozen=True)
 class Backend:
-    """How arrays get to the device and back."""
+    """Transfer of arrays to the device and back."""
 
     put: Callable[[NDArray[np.generic]], Array]
     get: Callable[[Array], NDArray[np.generic]]
 
 
 def make_backend(library: Literal["numpy", "torch"], device: str) -> Backend:
-    """The backend of that name.
+    """Return the backend of an array library.
 
     Raises:
-        MissingExtraError: torch is asked for and not installed.
-        InvalidInputError: no such device.
+        MissingExtraError: torch is requested but not installed.
+        InvalidInputError: there is no such device.
     """
     if library == "numpy":
         return Backend(put=lambda array: array, get=lambda array: array)
@@ -41,7 +41,7 @@ def make_backend(library: Literal["numpy", "torch"], device: str) -> Backend:
             "device", f"got {device!r}: {str(error).splitlines()[0]}"
         ) from error
     return Backend(
-        # PyTorch takes no read-only memory, such as that of a message.
+        # PyTorch does not accept read-only memory, such as that of a message.
         put=lambda array: torch.from_numpy(np.require(array, requirements=["C", "W"])).to(target),
         get=lambda array: array.cpu().numpy(),
     )

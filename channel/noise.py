@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counter-based complex Gaussian draws: the same seed gives the same noise everywhere.
 
-The draws of an image depend on its seed alone: not on the batch it travels in, the process,
-the machine or the array library. NumPy guarantees the raw Philox stream, though not the
-stream of its `standard_normal`, so the Gaussians are made here, by Box and Muller: modulus
-and phase of CN(0, 1) are a Rayleigh variable and a uniform angle, one pair of uniforms each.
+The draws of an image depend on its seed alone: not on its batch, the process, the machine or the
+array library. NumPy guarantees the raw Philox stream but not the stream of its
+`standard_normal`, so the Gaussians are computed here by the Box-Muller transform: modulus and
+phase of CN(0, 1) are a Rayleigh variable and a uniform angle, one pair of uniforms each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 
 class Stream(IntEnum):
-    """What the draws are for. Streams of one seed are independent of each other."""
+    """Purpose of the draws. Streams of one seed are independent of each other."""
 
     NOISE = 0
     FADING = 1
@@ -32,13 +32,13 @@ class Stream(IntEnum):
 def unit_complex_gaussian(
     seed: int, count: int, stream: Stream = Stream.NOISE, number: int = 0
 ) -> NDArray[np.complex64]:
-    """`count` draws of CN(0, 1): variance 1 per complex number, 1/2 per real dimension.
+    """Draw `count` samples of CN(0, 1): variance 1 per complex number, 1/2 per real dimension.
 
     Args:
         seed: 0..2^63-1.
-        count: how many; a longer draw begins with the shorter one.
-        stream: which of the seed's independent streams.
-        number: 0..2^32-1; another one gives another draw of the stream.
+        count: number of samples; a longer draw begins with the shorter one.
+        stream: one of the seed's independent streams.
+        number: 0..2^32-1; each number selects a different draw of the stream.
     """
     return _gaussian(_raw(seed, count, stream, number))
 
@@ -46,13 +46,13 @@ def unit_complex_gaussian(
 def unit_noise_rows(
     seeds: Sequence[int], count: int, stream: Stream = Stream.NOISE
 ) -> NDArray[np.complex64]:
-    """One row of draws per seed. Shape: [len(seeds), count]."""
+    """Draw one row of CN(0, 1) samples per seed. Shape: [len(seeds), count]."""
     raw = np.concatenate([_raw(seed, count, stream, 0) for seed in seeds])
     return _gaussian(raw.reshape(len(seeds), count, 2))
 
 
 def seeded_generator(seed: int) -> np.random.Generator:
-    """NumPy's generator for a plug-in's draws, a stream of its own.
+    """Return a NumPy generator for a plug-in's draws, on a separate stream.
 
     The same seed gives the same draws with the same version of NumPy.
     """
@@ -61,20 +61,20 @@ def seeded_generator(seed: int) -> np.random.Generator:
 
 
 class _Philox(threading.local):
-    """A generator for each thread: a new one for each seed would cost more than its draws."""
+    """One generator per thread: a new one for each seed would cost more than its draws."""
 
     def __init__(self) -> None:
-        self.of_thread = np.random.Philox(key=0)
-        self.begin: Any = self.of_thread.state
+        self.generator = np.random.Philox(key=0)
+        self.initial_state: Any = self.generator.state
 
 
 _philox = _Philox()
 
 
 def _raw(seed: int, count: int, stream: Stream, number: int) -> NDArray[np.uint64]:
-    """Two 64-bit integers for each draw. Shape: [count, 2]."""
-    philox = _philox.of_thread
-    state = _philox.begin
+    """Return two 64-bit integers for each draw. Shape: [count, 2]."""
+    philox = _philox.generator
+    state = _philox.initial_state
     state["state"]["key"][:] = seed, int(stream) + (number << 32)
     philox.state = state
     raw: NDArray[np.uint64] = philox.random_raw(2 * count).reshape(count, 2)
@@ -82,12 +82,12 @@ def _raw(seed: int, count: int, stream: Stream, number: int) -> NDArray[np.uint6
 
 
 def _gaussian(raw: NDArray[np.uint64]) -> NDArray[np.complex64]:
-    """Draws of CN(0, 1), each from its own pair of integers. Shape: that of `raw` without 2."""
-    # 53 bits each; the first is kept off 0, where the logarithm is infinite.
+    """Map each pair of integers to a sample of CN(0, 1). Shape: [..., 2] -> [...]."""
+    # 53 bits each; the first is kept away from 0, where the logarithm is infinite.
     uniforms = (raw >> np.uint64(11)).astype(np.float64)
     modulus = np.sqrt(-np.log((uniforms[..., 0] + 0.5) * 2.0**-53))
     angle = uniforms[..., 1] * (2.0 * math.pi * 2.0**-53)
-    # A third faster than exp(1j * angle), and the same digits.
+    # A third faster than exp(1j * angle), with the same digits.
     draws = np.empty(modulus.shape, np.complex64)
     draws.real, draws.imag = modulus * np.cos(angle), modulus * np.sin(angle)
     return draws

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The channel's equations, written once for NumPy and PyTorch.
+"""The channel equations, written once for NumPy and PyTorch.
 
 Every function takes arrays of one array library (NumPy, or PyTorch on any device) and returns
-arrays of the same one; PyTorch's gradients flow through. Symbols are complex64 of shape
-[B, k]: one row per image, and nothing in a row depends on another row. Randomness comes in as
-an argument (see `channel.noise`), so that a result is a function of its inputs.
+arrays of the same library; PyTorch gradients flow through. Symbols are complex64 of shape
+[B, k]: one row per image, independent of the other rows. Randomness is passed as an argument
+(see `channel.noise`), so that a result is a function of its inputs.
 
 Symbols and units: P is the average power per complex symbol (linear), sigma^2 the noise
 variance per *complex* symbol, so sigma^2/2 per real dimension; SNR = 10 log10(P/sigma^2) in dB.
@@ -20,17 +20,17 @@ from array_api_compat import array_namespace
 
 from genjscc.errors import InvalidInputError
 
-# An array of either library. The array API has no typing protocol that both satisfy.
+# An array of either library: the array API has no typing protocol that both satisfy.
 Array = Any
 
 
 def _namespace(array: Array) -> Any:
-    # What `array_namespace` finds as well, in ten times the time.
+    # `array_namespace` gives the same result but takes ten times as long.
     return array_api_compat.numpy if type(array) is np.ndarray else array_namespace(array)
 
 
 def noise_power(snr_db: Array, power: float = 1.0) -> Array:
-    """sigma^2 of eq. (5): the noise variance per complex symbol at an SNR in dB."""
+    """Return sigma^2 of eq. (5): the noise variance per complex symbol at an SNR in dB."""
     return power / 10.0 ** (snr_db / 10.0)
 
 
@@ -47,22 +47,21 @@ def _energy(wide: Array) -> Array:
 
 
 def energy(symbols: Array) -> Array:
-    """||z||^2 of each row, in float64. Shapes: [B, k] -> [B]."""
+    """Return ||z||^2 of each row, in float64. Shapes: [B, k] -> [B]."""
     return _energy(_widened(symbols))
 
 
 def normalize_power(z_tilde: Array, power: float = 1.0) -> Array:
-    """Z = sqrt(kP) z~/||z~|| for each image on its own (eq. 3). Shapes: [B, k] -> [B, k].
+    """Normalise each image to power P (eq. 3): z = sqrt(kP) z~/||z~||. Shapes: [B, k] -> [B, k].
 
-    Afterwards ||z||^2/k = P to 1e-6 whatever the scale of z~, and applying it again changes
-    nothing.
+    The result has ||z||^2/k = P to 1e-6 at any scale of z~; the function is idempotent.
 
     Raises:
         InvalidInputError: a row is all zero, so no scale can give it power P.
     """
     xp = _namespace(z_tilde)
-    # Scaled in double precision: neither the factor nor the product leaves its range, whatever
-    # float32 comes in, the smallest and the largest included.
+    # Scaled in double precision: neither the factor nor the product overflows or underflows for
+    # any float32 input, the smallest and the largest included.
     wide = _widened(z_tilde)
     row_energy = _energy(wide)
     if (row_energy == 0).any():
@@ -74,7 +73,7 @@ def normalize_power(z_tilde: Array, power: float = 1.0) -> Array:
 
 
 def awgn(z: Array, snr_db: Array, unit_noise: Array, power: float = 1.0) -> Array:
-    """z_hat = z + n, n ~ CN(0, sigma^2 I) (eq. 4).
+    """Add white Gaussian noise (eq. 4): z_hat = z + n, n ~ CN(0, sigma^2 I).
 
     Args:
         z: symbols [B, k] of average power `power`.
@@ -89,7 +88,7 @@ def awgn(z: Array, snr_db: Array, unit_noise: Array, power: float = 1.0) -> Arra
 
 
 def rician_gains(unit_noise: Array, k_factor: float) -> Array:
-    """Block gains h with E|h|^2 = 1 from CN(0, 1) draws: line of sight plus scatter.
+    """Return block gains h with E|h|^2 = 1 from CN(0, 1) draws g: line of sight plus scatter.
 
     h = sqrt(K/(K+1)) + sqrt(1/(K+1)) g. K = 0 is Rayleigh fading; K is linear, not in dB.
     The line-of-sight phase is 0: with channel state known at the receiver it has no effect.
@@ -98,13 +97,13 @@ def rician_gains(unit_noise: Array, k_factor: float) -> Array:
 
 
 def spread_gains(gains: Array, k: int, block_length: int) -> Array:
-    """Repeats each block's gain over its symbols: [B, ceil(k/block_length)] -> [B, k]."""
+    """Repeat each block's gain over its symbols: [B, ceil(k/block_length)] -> [B, k]."""
     xp = _namespace(gains)
     return xp.repeat(gains, block_length, axis=-1)[..., :k]
 
 
 def zero_force(received: Array, spread: Array) -> Array:
-    """Divides by the known gains [B, k]: undoes the fading and amplifies noise where |h| is small.
+    """Divide by the known gains [B, k]: undo the fading, amplifying noise if |h| is small.
 
     Raises:
         InvalidInputError: a gain is zero.
@@ -116,17 +115,17 @@ def zero_force(received: Array, spread: Array) -> Array:
 
 
 def measured_power(symbols: Array) -> Array:
-    """||z||^2/k of each row, linear. Shapes: [B, k] -> [B]."""
+    """Return the average power ||z||^2/k of each row, linear. Shapes: [B, k] -> [B]."""
     return energy(symbols) / symbols.shape[-1]
 
 
 def measured_snr_db(signal: Array, received: Array) -> Array:
-    """10 log10(||s||^2/||r - s||^2) of each row, in dB; inf where there is no noise.
+    """Return 10 log10(||s||^2/||r - s||^2) of each row, in dB; inf without noise.
 
-    `signal` is what would arrive without noise: z, or h z under fading.
+    `signal` s is the noiseless reception: z, or h z under fading.
     """
     xp = _namespace(signal)
     noise_energy = energy(received - signal)
-    silent = noise_energy == 0
-    ratio = energy(signal) / xp.where(silent, 1.0, noise_energy)
-    return xp.where(silent, float("inf"), 10.0 * xp.log10(ratio))
+    noiseless = noise_energy == 0
+    ratio = energy(signal) / xp.where(noiseless, 1.0, noise_energy)
+    return xp.where(noiseless, float("inf"), 10.0 * xp.log10(ratio))

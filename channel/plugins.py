@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Channels that are not GenJSCC's own: functions that the operator names at the start.
+"""Channel plug-ins: functions that the operator configures at startup.
 
 A plug-in is a function of one codeword::
 
@@ -7,15 +7,15 @@ A plug-in is a function of one codeword::
         ...
         return received
 
-It is given
+Its arguments are
 
-- `symbols`: complex64 [k] of average power 1, a copy of its own;
-- `snr_db`: what the request asks for, in dB;
-- `rng`: NumPy's Generator, seeded by the request's seed alone. What is drawn from nowhere else is
-  the same again for the same seed, whatever the batch;
-- the request's parameters, by name: keyword-only floats. `InvalidInputError` refuses one.
+- `symbols`: complex64 [k] of average power 1, a private copy;
+- `snr_db`: the SNR of the request, in dB;
+- `rng`: a NumPy Generator, seeded by the request's seed alone. A plug-in that uses no other source
+  of randomness is reproducible for the same seed in any batch;
+- the request's parameters, by name: keyword-only floats. Raise `InvalidInputError` to reject one.
 
-It returns what arrives: [k] finite complex numbers. Requests name plug-ins and never code.
+It returns the received symbols: [k] finite complex numbers. Requests name plug-ins, never code.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ARGUMENTS = 3
 
 @dataclass(frozen=True, eq=False)
 class Plugin:
-    """A channel function, and the names of its parameters: those there are, those it needs."""
+    """A channel function with the names of all its parameters and of the required ones."""
 
     name: str
     function: ChannelFunction
@@ -52,10 +52,10 @@ class Plugin:
 
 
 def make_plugin(name: str, function: ChannelFunction) -> Plugin:
-    """A function as a channel.
+    """Wrap a function as a channel plug-in.
 
     Raises:
-        InvalidInputError: it does not take what a plug-in is given.
+        InvalidInputError: the signature is not that of a plug-in.
     """
     if not callable(function):
         raise InvalidInputError("plugins", f"{name} is {quoted(function)}; must be a function")
@@ -73,10 +73,10 @@ def make_plugin(name: str, function: ChannelFunction) -> Plugin:
 
 
 def load_plugins(names: str) -> dict[str, Plugin]:
-    """The plug-ins of `module:function,module:function`, by the functions' names.
+    """Load the plug-ins of `module:function,module:function`, keyed by function name.
 
     Raises:
-        InvalidInputError: one cannot be found, is no channel, or has the name of another.
+        InvalidInputError: a function cannot be found, is no channel, or has a duplicate name.
     """
     plugins: dict[str, Plugin] = {}
     for text in filter(None, (part.strip() for part in names.split(","))):
@@ -88,16 +88,16 @@ def load_plugins(names: str) -> dict[str, Plugin]:
         except (ImportError, AttributeError) as error:
             raise InvalidInputError("plugins", f"got {quoted(text)}; {error}") from error
         if name in plugins:
-            raise InvalidInputError("plugins", f"{name!r} is there twice")
+            raise InvalidInputError("plugins", f"duplicate plug-in name {name!r}")
         plugins[name] = make_plugin(name, function)
     return plugins
 
 
 def checked_parameters(plugin: Plugin, given: Mapping[str, float], *, field: str) -> Parameters:
-    """A request's parameters, in the order of their names.
+    """Check a request's parameters and return them sorted by name.
 
     Raises:
-        InvalidInputError: one is unknown, missing or not finite.
+        InvalidInputError: a parameter is unknown, missing or not finite.
     """
     known = _listed(plugin.parameters)
     for name, value in given.items():
@@ -122,22 +122,21 @@ def run_plugin(
     seed: int,
     parameters: Parameters,
 ) -> NDArray[np.complex64]:
-    """What is left of the symbols [k] of one codeword.
+    """Send the symbols [k] of one codeword through a plug-in and return the received ones.
 
     Raises:
         RemoteError: the plug-in did not return k finite numbers.
-        Exception: what the plug-in raised.
+        Exception: any exception of the plug-in.
     """
     rng = seeded_generator(seed)
-    answer = plugin.function(symbols.copy(), snr_db, rng, **dict(parameters))
-    received = np.asarray(answer)
+    received = np.asarray(plugin.function(symbols.copy(), snr_db, rng, **dict(parameters)))
     if received.shape != symbols.shape or received.dtype.kind not in "cfiu":
         raise RemoteError(
             f"plug-in {plugin.name}: returned {received.dtype} {list(received.shape)}; must be "
             f"complex [{len(symbols)}]"
         )
-    with np.errstate(over="ignore"):  # what does not fit is not finite
-        stored = received.astype(np.complex64)
-    if not np.isfinite(stored).all():
+    with np.errstate(over="ignore"):  # overflow gives inf, which is refused below
+        symbols = received.astype(np.complex64)
+    if not np.isfinite(symbols).all():
         raise RemoteError(f"plug-in {plugin.name}: returned numbers that are not finite")
-    return stored
+    return symbols

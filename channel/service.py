@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The channel as a service: codeword in, what is left of it out. Needs no torch."""
+"""The channel service: sent codeword in, received codeword out. Needs no torch."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class TransmitJob:
 
 @dataclass(frozen=True, eq=False)
 class TransmitResult:
-    """Received symbols [k], the gains [blocks] under fading, and what was measured."""
+    """Received symbols [k], the gains [blocks] under fading, and measured power and SNR."""
 
     received: NDArray[np.complex64]
     gains: NDArray[np.complex64] | None
@@ -114,26 +114,26 @@ def _kind_from_message(
 def _kind_from_plugin(model: channel_pb2.PluginChannel, plugins: Mapping[str, Plugin]) -> Kind:
     plugin = plugins.get(model.name)
     if plugin is None:
-        there = ", ".join(sorted(plugins)) or "no plug-in"
+        available = ", ".join(sorted(plugins)) or "no plug-in"
         raise InvalidInputError(
-            "model.plugin.name", f"got {quoted(model.name)}; this service has {there}"
+            "model.plugin.name", f"got {quoted(model.name)}; this service has {available}"
         )
     parameters = checked_parameters(plugin, model.parameters, field="model.plugin.parameters")
     return Kind(plugin=plugin.name, parameters=parameters)
 
 
 def _rows(parts: list[NDArray[np.complex64]]) -> NDArray[np.complex64]:
-    """[B, k]; a single row is not copied."""
+    """Stack rows to [B, k]; a single row is not copied."""
     return parts[0][None] if len(parts) == 1 else np.stack(parts)
 
 
 class ChannelEngine:
-    """Power normalisation, fading, noise (eq. 3-5); plug-ins in place of the latter two."""
+    """Power normalisation, then fading and noise (eq. 3-5) or a plug-in."""
 
     def __init__(
         self,
         settings: ChannelSettings,
-        observe_snr_db: Callable[[float, float], None] = lambda _asked, _measured: None,
+        observe_snr_db: Callable[[float, float], None] = lambda _requested, _measured: None,
         plugins: Mapping[str, ChannelFunction] | None = None,
     ) -> None:
         self._backend: Backend = make_backend(settings.backend, settings.device)
@@ -145,7 +145,7 @@ class ChannelEngine:
             self._plugins[name] = make_plugin(name, function)
 
     def is_quick(self, request: channel_pb2.TransmitRequest) -> bool:
-        if request.model.HasField("plugin"):  # nobody knows how long it takes
+        if request.model.HasField("plugin"):  # its duration is unknown
             return False
         return len(request.codeword.symbols.data) <= _QUICK_BYTES
 
@@ -201,7 +201,7 @@ class ChannelEngine:
     def _run_plugin(
         self, jobs: Sequence[TransmitJob], z: NDArray[np.generic]
     ) -> NDArray[np.complex64]:
-        """What is left of z [B, k]: codeword by codeword, so that none depends on its batch."""
+        """Send z [B, k] codeword by codeword, so that no result depends on its batch."""
         kind = jobs[0].kind
         plugin = self._plugins[kind.plugin]
         return np.stack(
@@ -228,13 +228,13 @@ class ChannelEngine:
         return response
 
     def warm_up(self) -> None:
-        """Runs the noise once: a library's first call is its slowest."""
+        """Run the noise once, because a library's first call is its slowest."""
         header, symbols = codeword_pb2.CodewordHeader(), np.ones(1, np.complex64)
         self.run([TransmitJob(header, symbols, snr_db=0.0, seed=0, kind=Kind())])
 
 
 class ChannelServicer(channel_pb2_grpc.ChannelServiceServicer):
-    """gRPC to engine."""
+    """gRPC servicer in front of the engine."""
 
     def __init__(self, dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics) -> None:
         self._dispatcher, self._metrics = dispatcher, metrics
@@ -258,7 +258,7 @@ class ChannelServicer(channel_pb2_grpc.ChannelServiceServicer):
 
 
 def channel_service(settings: ChannelSettings) -> Service:
-    """The channel, ready to be served."""
+    """Return the channel service, ready to be served."""
 
     def load(metrics: Metrics) -> ChannelEngine:
         engine = ChannelEngine(settings, metrics.observe_snr_db)

@@ -197,12 +197,12 @@ def perceptual_weights() -> Iterator[Finding]:
         yield Finding(area, "LPIPS", "missing", "not installed", advice)
         return
     from genjscc.quality.metrics import PERCEPTUAL_FIELDS
-    from genjscc.quality.perceptual import trunk_is_here
+    from genjscc.quality.perceptual import trunk_is_cached
 
     for kind in PERCEPTUAL_FIELDS.values():
         if kind.startswith("st-"):
             continue
-        if trunk_is_here(kind):
+        if trunk_is_cached(kind):
             yield Finding(area, kind, "ok", "torchvision's weights are here")
         else:
             where = "torchvision fetches its weights on first use; offline, use ST-LPIPS"

@@ -17,7 +17,7 @@
     └── MissingExtraError     an optional package is not installed    (local)
 
 The same classes are raised by the local code, turned into a gRPC status by the services and
-turned back by the client: `except InvalidInputError` means the same near and far.
+turned back by the client: `except InvalidInputError` works the same for local and remote calls.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from reprlib import Repr
-from typing import ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 T = TypeVar("T")
 
@@ -181,3 +184,9 @@ def error_from_status(code: int, message: str) -> GenJSCCError:
         field, _, problem = message.partition(": ")
         return InvalidInputError(field, problem) if problem else InvalidInputError("request", field)
     return _BY_CODE.get(code, RemoteError)(message)
+
+
+def first_problem(error: ValidationError) -> str:
+    """Describe the first problem of a failed validation as "path.to.field: message"."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m receiver`: flags -> settings -> serve."""
+"""Entry point of `python -m receiver`: parse the flags, then serve."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from receiver.service import receiver_service
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Serves until SIGTERM."""
+    """Serve until SIGTERM."""
     settings = read_settings(ReceiverSettings, "receiver", arguments)
     run_process(receiver_service(settings), settings)
 

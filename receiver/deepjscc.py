@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The DeepJSCC decoder g of Fig. 4b, as Tung and Gündüz (DeepWiVe, 2022) build it.
+"""The DeepJSCC decoder g of Fig. 4b, after Tung and Gündüz (DeepWiVe, 2022).
 
 z_hat ─ Attn ─ RB ─ RBU ─ AF ─ RB ─ RBU ─ AF ─ Attn ─ RB ─ RBU ─ AF ─ RB ─ RBU ─ AF ─ x_hat
        C_out,H/16   c,H/8          c,H/4                   c,H/2          3,H
 
-x_hat passes a sigmoid, which keeps it in [0, 1]. Beside a linear path it is clamped instead, and
-while training it is left as it is: a clamped pixel would get no gradient.
+A sigmoid keeps x_hat in [0, 1]. With a linear path it is clamped instead, except in training,
+where a clamped pixel would get no gradient.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Reconstruct = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
 
 
 class Decoder(nn.Module):
-    """g: received symbols and SNR to images. Arguments as `transmitter.encoder.Encoder`."""
+    """The decoder g: received symbols and SNR to images, with the encoder's arguments."""
 
     def __init__(
         self,
@@ -76,22 +76,22 @@ class Decoder(nn.Module):
             self.blocks = BesideLinearPath(network, linear, 3)
 
     def forward(self, symbols: Tensor, snr_db: Tensor, size: tuple[int, int]) -> Tensor:
-        """x_hat of the received symbols.
+        """Decode received symbols to x_hat.
 
         Args:
             symbols: complex64 [B, k].
-            snr_db: [B], the SNR in dB that the decoder is told.
+            snr_db: [B], the SNR in dB that the decoder assumes.
             size: height and width of the (padded) images, multiples of 16.
 
         Returns:
-            float [B, 3, H, W] in [0, 1]; while training beside a linear path, of any range.
+            float [B, 3, H, W] in [0, 1]; in training with a linear path, of any range.
         """
         return self._decode(self.blocks, symbols, snr_db, size)
 
     def frozen(self) -> Reconstruct:
-        """`forward` for inference alone: its blocks as a graph.
+        """Return `forward` for inference only, with its blocks traced to TorchScript.
 
-        It is for the device and the precision of this moment.
+        It is fixed to the current device and precision.
         """
         device = next(self.parameters()).device
         bottleneck = torch.zeros(2, self.symbol_channels, 1, 1, device=device)

@@ -19,14 +19,14 @@ def send(
     unit_noise: Tensor,
     channels: int | None = None,
 ) -> Tensor:
-    """What a receiver gets over AWGN, complex64 [B, k]; arguments as `ForwardOperator.forward`."""
+    """Send images over AWGN -> complex64 [B, k]; arguments as in `ForwardOperator.forward`."""
     z = encode(encoder, images, snr_db, channels)
     z_hat: Tensor = awgn(z, snr_db, unit_noise[:, : z.shape[1]])
     return z_hat
 
 
 class ForwardOperator(nn.Module):
-    """x -> g(eta(f(x))) over AWGN; g is the decoder of any scheme but the inverse one."""
+    """The operator x -> g(eta(f(x))) over AWGN; g is the decoder of DeepJSCC or GenerativeJSCC."""
 
     def __init__(self, encoder: Encoder, decoder: nn.Module) -> None:
         super().__init__()
@@ -36,11 +36,11 @@ class ForwardOperator(nn.Module):
     def forward(
         self, images: Tensor, snr_db: Tensor, unit_noise: Tensor, channels: int | None = None
     ) -> Tensor:
-        """x_hat of the images.
+        """Return x_hat of the images.
 
         Args:
             images: [B, 3, H, W] in [0, 1]; H and W multiples of 16.
-            snr_db: [B] in dB, true and told.
+            snr_db: [B] in dB, both the true SNR and the assumed one.
             unit_noise: [B, at least k] draws of CN(0, 1).
             channels: bottleneck channels to send (None: all).
 

@@ -6,23 +6,23 @@ z_hat - Attn - 1x1 - RB - RBU - AF - RB - RBU - AF - Attn - RB - RBU - AF - RB -
 block                1         2     3         4            5         6     7         8
 side             S/16       S/8   S/8       S/4          S/4       S/2   S/2         S
 
-After each block b the features go three ways:
+The features after each block b have three uses:
 
-    P_l,b  global mean, then 1x1 to style_dim/8 numbers: a part of the initial latent (variants
-           average to a grid of cells, which keeps where in the image the features are, and make
-           larger parts)
+    P_l,b  global mean, then 1x1 to style_dim/8 values: a part of the initial latent (variants
+           average over a grid of cells, which preserves the features' position in the image, and
+           have larger parts)
     P_n,b  1x1 to one channel: a noise map, in units of the generator's features (its noise inputs
            are scaled by learned strengths, which may be small: a map is divided by its input's)
-    on     to the next block
+    next   input of the next block
 
-The eight parts, concatenated, pass an MLP and become the latent L, one w for all layers of G (or
+The eight parts are concatenated and mapped by an MLP to the latent L, one w for all layers of G (or
 W+, one for each); x_hat = G(L, N).
 
-Which block feeds which noise input: a generator of S x S pixels, S >= 64 a power of two, has the
+Assignment of blocks to noise inputs: a generator of S x S pixels, S >= 64 a power of two, has
 2n - 1 noise inputs 0, 1, ... of sides 4, 8, 8, 16, 16, ..., S, S, with n = log2(S) - 1 blocks of
-its own. The sides after the eight blocks above are a run of that list: block b feeds the input
-2n - 11 + b. The others keep the generator's fixed buffers: the last one always, and the inputs
-below S/16 where S is more than 64.
+its own. The sides after the eight blocks above are a contiguous part of that list: block b feeds
+the input 2n - 11 + b. The others keep the generator's fixed buffers: the last one always, and the
+inputs below S/16 if S is more than 64.
 
     S = 64    inputs 0..7 from blocks 1..8 (sides 4, 8, 8, 16, 16, 32, 32, 64), 8 fixed
     S = 512   inputs 6..13 from blocks 1..8 (32, 64, 64, 128, 128, 256, 256, 512), 0..5, 14 fixed
@@ -58,31 +58,31 @@ _WEAKEST = 1e-4
 
 
 def fed_noise_inputs(size: int) -> range:
-    """The generator's noise inputs that blocks 1 to 8 feed, in this order.
+    """Return the generator's noise inputs that blocks 1 to 8 feed, in this order.
 
     Raises:
-        ValueError: not a power of two from 64 on.
+        ValueError: the size is not a power of two of at least 64.
     """
     if size < _SMALLEST or size & (size - 1):
-        raise ValueError(f"size: got {size}; a power of two from {_SMALLEST} on")
+        raise ValueError(f"size: got {size}; must be a power of two from {_SMALLEST}")
     last = 2 * (size.bit_length() - 2) - 3
     return range(last - NUM_BLOCKS + 1, last + 1)
 
 
 class LatentDecoder(nn.Module):
-    """The trained part: received symbols and SNR to the generator's inputs.
+    """The trained part of the decoder: received symbols and SNR to the generator's inputs.
 
     Args:
         width: c, channels of the blocks.
-        symbol_channels: C_out, as `transmitter.encoder.Encoder`.
-        channel_steps: as there.
-        size: side of the generator's images, a power of two from 64 on.
+        symbol_channels: C_out, as in `transmitter.encoder.Encoder`.
+        channel_steps: as in `transmitter.encoder.Encoder`.
+        size: side of the generator's images, a power of two of at least 64.
         style_dim: size of the generator's w; a multiple of 8.
         latent: w, as in the paper, or w+, one style for each layer.
-        latent_layers: linear layers from the initial latent to L.
-        latent_grid: features are averaged to so many rows and columns before P_l: 1 (the paper's
+        latent_layers: number of linear layers from the initial latent to L.
+        latent_grid: rows and columns to which features are averaged before P_l: 1 (the paper's
             global mean), 2 or 4.
-        latent_part: numbers that each P_l makes; 0: style_dim / 8, as in the paper.
+        latent_part: output size of each P_l; 0: style_dim / 8, as in the paper.
         noise: False leaves the P_n out: the noise maps are zero, as in the first stage of
             training.
         af: False leaves the AF modules out.
@@ -108,7 +108,7 @@ class LatentDecoder(nn.Module):
     ) -> None:
         super().__init__()
         if style_dim % NUM_BLOCKS:
-            raise ValueError(f"style_dim: got {style_dim}; each of the 8 blocks makes an eighth")
+            raise ValueError(f"style_dim: got {style_dim}; must be a multiple of 8")
         if latent not in get_args(LatentSpace):
             raise ValueError(f"latent: got {latent!r}; must be w or w+")
         if latent_grid not in LATENT_GRIDS:
@@ -122,7 +122,7 @@ class LatentDecoder(nn.Module):
         self.num_noise_inputs, self.num_ws = 2 * num_blocks - 1, 2 * num_blocks
         c, n = width, num_conditions(channel_steps)
 
-        # Where few channels are sent, the first block would have few to offer to its heads.
+        # With few sent channels, the first block would have few features for its heads.
         self.lift = nn.Sequential(AttentionBlock(symbol_channels), nn.Conv2d(symbol_channels, c, 1))
         chains: list[list[nn.Module]] = []
         for stage in range(NUM_BLOCKS // 2):
@@ -142,8 +142,8 @@ class LatentDecoder(nn.Module):
         linear = [nn.Linear(before, after) for before, after in pairwise(widths)]
         hidden = [part for layer in linear[:-1] for part in (layer, nn.LeakyReLU(_SLOPE))]
         self.latent_mlp = nn.Sequential(*hidden, linear[-1])
-        # PyTorch's default would shrink the signal by about 2 with each layer, and what the
-        # global means tell of an image is small from the start.
+        # PyTorch's default would shrink the signal by about 2 with each layer, and the variation
+        # of global means between images is small to begin with.
         for layer in (*self.to_latent, *linear):
             nn.init.kaiming_normal_(layer.weight, _SLOPE, nonlinearity="leaky_relu")
             nn.init.zeros_(layer.bias)
@@ -154,22 +154,22 @@ class LatentDecoder(nn.Module):
 
     @torch.no_grad()
     def start_at_mean(self, generator: Generator) -> None:
-        """Makes the untrained network answer faces close to the generator's average one.
+        """Initialise the network to faces close to the generator's average face.
 
-        L is the mean of w plus its standard deviation, axis by axis, times what the MLP says,
-        which is small at first. The axes of w differ in spread by an order of magnitude and lie
-        off zero by several deviations: without this the first images would be far outside of
-        what G was trained on, and one learning rate would not fit all axes.
+        L is the mean of w plus its standard deviation, axis by axis, times the output of the MLP,
+        which is small at first. The axes of w differ in spread by an order of magnitude and are
+        off zero by several deviations: otherwise the first images would be far outside the range
+        that G was trained on, and one learning rate would not fit all axes.
         """
         self.latent_mean.copy_(generator.latent_avg)
         self.latent_spread.copy_(latent_spread(generator))
 
     def forward(self, symbols: Tensor, snr_db: Tensor) -> tuple[Tensor, list[Tensor | None]]:
-        """The inputs of the generator.
+        """Compute the inputs of the generator.
 
         Args:
             symbols: complex64 [B, k].
-            snr_db: [B], the SNR in dB that the decoder is told.
+            snr_db: [B], the SNR in dB that the decoder assumes.
 
         Returns:
             L: float32 [B, style_dim], or [B, num_ws, style_dim] for w+.
@@ -196,14 +196,14 @@ class LatentDecoder(nn.Module):
 
 
 class GenerativeDecoder(nn.Module):
-    """g: received symbols and SNR to images, through a generator that is frozen and may be shared.
+    """The decoder g: received symbols and SNR to images, through a frozen, shareable generator.
 
     Args:
         latents: the trained part.
-        generator: G; its parameters no longer ask for gradients.
+        generator: G; its parameters are frozen here.
 
     Raises:
-        ValueError: the two do not fit.
+        ValueError: the sizes of the two differ.
     """
 
     def __init__(self, latents: LatentDecoder, generator: Generator) -> None:
@@ -216,26 +216,26 @@ class GenerativeDecoder(nn.Module):
         self.generator = generator.requires_grad_(False)
 
     def forward(self, symbols: Tensor, snr_db: Tensor, size: tuple[int, int]) -> Tensor:
-        """x_hat of the received symbols.
+        """Decode received symbols to x_hat.
 
         Args:
             symbols: complex64 [B, k].
-            snr_db: [B], the SNR in dB that the decoder is told.
+            snr_db: [B], the SNR in dB that the decoder assumes.
             size: height and width of the (padded) images: the generator's.
 
         Returns:
-            float [B, 3, S, S] in [0, 1]; in training mode not clamped, for a pixel beyond the
-            range would get no gradient.
+            float [B, 3, S, S] in [0, 1]; not clamped in training mode, in which a clamped pixel
+            would get no gradient.
 
         Raises:
-            ValueError: another size.
+            ValueError: the size is not the generator's.
         """
         side = self.latents.size
         if size != (side, side):
             raise ValueError(f"size: got {size}; the generator makes {side}x{side} pixels")
         ws, maps = self.latents(symbols, snr_db)
         strengths = self.generator.noise_strengths()
-        # Next to no strength passes nothing on, whatever the map.
+        # A strength near zero suppresses any map.
         units = torch.where(strengths.abs() > _WEAKEST, 1 / strengths, 1.0)
         noise = [
             None if given is None else given * unit for given, unit in zip(maps, units, strict=True)

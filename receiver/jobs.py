@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the receiver computes: a checked request, and what became of it."""
+"""Jobs of the receiver: validated requests and their results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from receiver.inverse.config import InverseConfig
 
 @dataclass(frozen=True)
 class Plan:
-    """How a received image is to be inverted."""
+    """Settings for the inversion of a received image."""
 
     config: InverseConfig
     generator: str
@@ -26,7 +26,7 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class DecodeJob:
-    """A checked request: equalised symbols complex64 [k] and what to make of them."""
+    """A validated request: equalised symbols complex64 [k] and decoding options."""
 
     model: str
     scheme: model_pb2.Scheme.ValueType
@@ -35,24 +35,24 @@ class DecodeJob:
     symbols: NDArray[np.complex64]
     format: tensor_pb2.ImageFormat.ValueType
     plan: Plan | None = None
-    """of the scheme inverse"""
+    """settings of the scheme inverse"""
 
 
 @dataclass(frozen=True, eq=False)
 class DecodeResult:
-    """A padded image uint8 [H', W', 3] and the time of the batches that made it."""
+    """A padded image uint8 [H', W', 3] and the compute time of its batches."""
 
     rgb: NDArray[np.uint8] | None
-    """None: a value was not finite"""
+    """decoded pixels; None if a value was not finite"""
     seconds: float
     summary: inversion_pb2.InversionSummary | None = None
-    """of the scheme inverse"""
+    """summary of the scheme inverse"""
 
 
 def pixels_of(images: Tensor) -> list[NDArray[np.uint8] | None]:
-    """[B, 3, H', W'] in [0, 1] -> uint8 [H', W', 3] each; None where a value is not finite.
+    """Convert [B, 3, H', W'] in [0, 1] to uint8 [H', W', 3] each; None if a value is not finite.
 
-    All at once, and on the images' device: a quarter of the bytes leaves it.
+    Converted together on the images' device, so that only a quarter of the bytes is transferred.
     """
     finite = images.isfinite().flatten(1).all(1).tolist()
     return [rgb if good else None for rgb, good in zip(to_rgb(images), finite, strict=True)]

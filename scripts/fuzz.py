@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mutated messages against the checks on foreign input and against running services.
+"""Fuzzing of the input validation and of running services with mutated messages.
 
     python scripts/fuzz.py --mutations 200000 --output results/fuzz.json
 
-Three targets share the number: every check on foreign input, in this process (driven by
-Hypothesis, which shrinks what it finds); calls with mutated messages to services; and raw bytes
-at their sockets. See tests/helpers/fuzzing.py.
+Three targets share the number of mutations: all input validation, in this process (driven by
+Hypothesis, which shrinks its findings); calls with mutated messages to services; and raw bytes
+sent to their sockets. See tests/helpers/fuzzing.py.
 """
 
 from __future__ import annotations

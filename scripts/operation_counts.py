@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations of the paper's own setting: counted from shapes, nothing is measured.
+"""Operation counts of the paper's setting, computed from shapes without measurements.
 
     python scripts/operation_counts.py
 
-Prints the tables of docs/differences.md. A multiplication and an addition are two operations;
-convolutions and matrix products are counted, forwards and backwards. Hours are for a device that
-sustains 10^14 operations per second, which is an assumption.
+Prints the tables of docs/differences.md. A multiplication and an addition count as two operations;
+convolutions and matrix products are counted, forward and backward. Hours assume a device that
+sustains 10^14 operations per second.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ GENERATORS = {
 
 
 def count(run: Callable[[], Tensor], *, backward: bool) -> float:
-    """Operations of a call in 10^9, with those of its gradients if wanted."""
+    """Count the operations of a call in 10^9, optionally with those of its gradients."""
     with FlopCounterMode(display=False) as counter:
         result = run()
         if backward:
@@ -46,12 +46,12 @@ def count(run: Callable[[], Tensor], *, backward: bool) -> float:
 
 
 def both(run: Callable[[], Tensor]) -> tuple[float, float]:
-    """Forwards alone, and with the backward pass."""
+    """Count the forward pass alone, and with the backward pass."""
     return count(run, backward=False), count(run, backward=True)
 
 
 def rows() -> dict[str, tuple[float, float]]:
-    """Name -> (forwards, forwards and backwards), for one image."""
+    """Return (forward, forward and backward) operations by name, for one image."""
     found = {}
     encoder, decoder = Encoder(WIDTH, SYMBOL_CHANNELS), Decoder(WIDTH, SYMBOL_CHANNELS)
     trunk = vgg16().features.requires_grad_(False)
@@ -80,14 +80,14 @@ def rows() -> dict[str, tuple[float, float]]:
 
 
 def training(found: dict[str, tuple[float, float]], side: int, decoder: str) -> float:
-    """Operations of training on one image, in 10^9: the original crosses VGG forwards alone."""
+    """Return the training operations of one image, in 10^9; VGG runs backward on one side only."""
     size = f"{side}x{side}"
     original, received = found[f"VGG of LPIPS on the received image, {size}"]
     return found[f"encoder, {size}"][1] + found[decoder][1] + original + received
 
 
 def inversion(found: dict[str, tuple[float, float]], generator: str) -> float:
-    """Operations of one inversion, in 10^9: G, A(G) and VGG on both; weights get no gradients."""
+    """Return the operations of one inversion, in 10^9: G, A(G), VGG on both; frozen weights."""
     forward = found["encoder, 512x512"][0] + found["DeepJSCC decoder, 512x512"][0]
     perceptual = 2 * found["VGG of LPIPS on the received image, 512x512"][1]
     step = 2 * forward + found[f"generator alone, 512x512, {generator}"][1] + perceptual
@@ -95,7 +95,7 @@ def inversion(found: dict[str, tuple[float, float]], generator: str) -> float:
 
 
 def estimates(found: dict[str, tuple[float, float]]) -> dict[str, float]:
-    """Name -> operations in 10^9."""
+    """Return estimated operations in 10^9, by name."""
     celeba = training(found, 512, "DeepJSCC decoder, 512x512")
     imagenet = training(found, 256, "DeepJSCC decoder, 256x256")
     generative = training(found, 512, "GenerativeJSCC decoder, 512x512, multiplier 1")
@@ -110,7 +110,7 @@ def estimates(found: dict[str, tuple[float, float]]) -> dict[str, float]:
 
 
 def short(number: float) -> str:
-    """With two digits at least, and no exponent."""
+    """Format a number with at least two digits and no exponent."""
     return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generates genjscc/v1 from protos/, or checks that it is what protos/ gives.
+"""Generator of genjscc/v1 from protos/, with a check that the files are up to date.
 
 python scripts/protos.py           write
 python scripts/protos.py --check   exit 1 and name the files that differ
@@ -21,7 +21,7 @@ GENERATED = Path("genjscc", "v1")
 
 
 def generate(target: Path) -> None:
-    # protoc finds its plugins on the path; they stand beside this Python.
+    # protoc finds its plugins on the path; they are installed next to this Python.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     sources = sorted(PROTOS.rglob("*.proto"))
     services = [source for source in sources if "\nservice " in source.read_text()]
@@ -46,7 +46,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def differing() -> list[str]:
-    """Names of the generated files that are not what protos/ gives."""
+    """Return the names of generated files that differ from the output for protos/."""
     with tempfile.TemporaryDirectory() as temporary:
         generate(Path(temporary))
         fresh = contents(Path(temporary) / GENERATED)

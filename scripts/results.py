@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the commands of result files again: all of results/, or the files that are named.
+"""Rerun of the commands of result files: all of results/, or the given files.
 
     python scripts/results.py [results/NAME.json ...]
 
-Each file says which command made it; the data sets have to lie where it says. Hours on a CPU.
+Each file stores its command; the data sets must be at the paths in it. Takes hours on a CPU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def commands(paths: Sequence[Path]) -> dict[Path, list[str]]:
-    """The arguments of `genjscc` that made each file; files of other programs are left out."""
+    """Return each file's `genjscc` arguments; files of other programs are left out."""
     found = {}
     for path in paths:
         content = json.loads(path.read_text())

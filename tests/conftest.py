@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One thread, fixed seeds, tiny bundles, and three real services for whoever asks."""
+"""Shared fixtures: one thread, fixed seeds, tiny bundles, and three real services."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.helpers.real_services import Services, running_services
 from tests.helpers.tiny_bundles import GENERATOR, tiny_face_generator, write_both
 
 torch.set_num_threads(1)
-# A shell in the background starts its programs deaf to Ctrl-C, and they theirs.
+# A background shell starts its programs with SIGINT ignored, which their children inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# A busy machine is slow, not wrong; and a failure is to be the same for everybody.
+# No deadlines, because a busy machine is slow, not wrong; and failures must be reproducible.
 settings.register_profile("genjscc", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("genjscc")
 
@@ -35,7 +35,7 @@ def _seeds() -> None:
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a pair for three rates, one for a single rate, and a generator."""
+    """Write a folder with a pair for three rates, one for a single rate, and a generator."""
     root = tmp_path_factory.mktemp("bundles")
     write_both(root)
     save_bundle(tiny_face_generator(), root / GENERATOR, "# tiny\n")
@@ -44,13 +44,13 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def services(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """Three processes that all tests share; do not stop them."""
+    """Start three processes that all tests share; do not stop them."""
     with running_services(bundles, tmp_path_factory.mktemp("logs")) as running:
         yield running
 
 
 @pytest.fixture
 def link(services: Services) -> Iterator[Link]:
-    """A client of the shared services."""
+    """Open a link to the shared services."""
     with Link(**services.addresses) as connected:
         yield connected

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m transmitter`: flags -> settings -> serve."""
+"""Entry point of `python -m transmitter`: parse the flags, then serve."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transmitter.service import transmitter_service
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Serves until SIGTERM."""
+    """Serve until SIGTERM."""
     settings = read_settings(TransmitterSettings, "transmitter", arguments)
     run_process(transmitter_service(settings), settings)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The DeepJSCC encoder f of Fig. 4a, as Tung and Gündüz (DeepWiVe, 2022) build it.
+"""The DeepJSCC encoder f of Fig. 4a, after Tung and Gündüz (DeepWiVe, 2022).
 
 x [3,H,W] ─ RBS ─ AF ─ RB ─ RBS ─ AF ─ Attn ─ RB ─ RBS ─ AF ─ RB ─ RBS ─ AF ─ Attn ─ z~
            c,H/2              c,H/4                  c,H/8          C_out,H/16
@@ -26,16 +26,16 @@ from genjscc.layers.stages import Width, stage_widths
 
 
 class Encoder(nn.Module):
-    """f: images and SNR to unnormalised symbols z~.
+    """The encoder f: images and SNR to unnormalised symbols z~.
 
     Args:
         width: c, the channels of every stage but the last (the paper's is 256), or those at 1/2,
             1/4 and 1/8 of the image's side.
         symbol_channels: C_out, real channels of the bottleneck: rho = C_out/1536. Even.
-        channel_steps: bottleneck channels that may be sent, when one network serves several
-            bandwidth ratios (always a prefix); empty for the paper's network, one rate.
+        channel_steps: numbers of bottleneck channels that may be sent, if one network serves
+            several bandwidth ratios (always a prefix); empty for the paper's network, one rate.
         af: False leaves the AF modules out.
-        linear_path: True adds a linear code (`genjscc.layers.linear_path`), which the paper's
+        linear_path: True adds a linear path (`genjscc.layers.linear_path`), which the paper's
             network does not have.
     """
 
@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         super().__init__()
         if symbol_channels % 2 or symbol_channels < 2:
             raise ValueError(
-                f"symbol_channels: got {symbol_channels}; two reals make a symbol, so even"
+                f"symbol_channels: got {symbol_channels}; must be even (two reals make a symbol)"
             )
         self.symbol_channels = symbol_channels
         self.channel_steps = channel_steps
@@ -81,25 +81,25 @@ class Encoder(nn.Module):
             self.blocks = BesideLinearPath(network, linear, symbol_channels)
 
     def forward(self, images: Tensor, snr_db: Tensor, channels: int | None = None) -> Tensor:
-        """z~ of the images.
+        """Encode images to z~.
 
         Args:
             images: [B, 3, H, W] in [0, 1]; H and W multiples of 16.
-            snr_db: [B], the SNR in dB that the encoder is told.
-            channels: how many bottleneck channels to send (None: all).
+            snr_db: [B], the SNR in dB that the encoder assumes.
+            channels: number of bottleneck channels to send (None: all).
 
         Returns:
             complex64 [B, k], k = channels * H * W / 512, in the order channel, row, column,
-            two neighbouring reals forming one symbol (I, Q).
+            two adjacent reals forming one symbol (I, Q).
         """
         sent = self.symbol_channels if channels is None else channels
         bottleneck = self.blocks(images, condition(snr_db, sent, self.channel_steps))
         return symbols_from_bottleneck(bottleneck[:, :sent])
 
     def freeze(self, device: torch.device) -> None:
-        """Turns the blocks into a graph, in the precision of this moment.
+        """Trace the blocks to TorchScript, in the current precision.
 
-        From now on the encoder is for inference alone, and for the device that it is on.
+        Afterwards the encoder is fixed to inference on its current device.
         """
         images = torch.zeros(2, 3, STRIDE, STRIDE, device=device)
         snr_db = torch.zeros(2, device=device)
@@ -108,7 +108,7 @@ class Encoder(nn.Module):
 
 
 def encode(encoder: Encoder, images: Tensor, snr_db: Tensor, channels: int | None = None) -> Tensor:
-    """Channel input z = normalised f(x): what the service, the trainer and the evaluator call.
+    """Compute the channel input z, the normalised f(x), for service, training and evaluation.
 
     Shapes and ranges as in `Encoder.forward`; each row has average power 1 (eq. 3).
     """

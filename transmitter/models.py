@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The encoders of the bundles below a folder."""
+"""Loading of encoders from bundles."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from transmitter.encoder import Encoder
 
 
 def load_encoder(root: Path, config: BundleConfig) -> Encoder:
-    """The encoder of a bundle, ready for inference.
+    """Load the encoder of a bundle, ready for inference.
 
     Raises:
-        BundleError: its file is missing, altered or of another network.
+        BundleError: the file is missing, altered or of another network.
     """
     encoder = Encoder(
         config.width,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well a generator can show given images: W+ and noise maps fitted without any channel.
+"""Reconstruction limits of a generator: W+ and noise maps fitted to images without a channel.
 
-The result is the ceiling of what InverseJSCC and GenerativeJSCC can reach with the generator.
-Images are optimised together but independently: a batch gives what its images give alone.
+The result is the ceiling for InverseJSCC and GenerativeJSCC with this generator. Images are
+optimised together but independently: results do not depend on the batch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WARMUP_STEPS = 20
 
 
 def ceiling_config(steps: int = 300) -> InverseConfig:
-    """A single stage over latents and all noise maps, with nothing but fidelity as its aim."""
+    """Return a configuration with one stage over latents and all noise maps, fidelity only."""
     return InverseConfig(
         steps=(steps,),
         noise_limits=(99,) * 4,
@@ -43,7 +43,7 @@ def ceiling_config(steps: int = 300) -> InverseConfig:
 
 @dataclass(frozen=True)
 class Fit:
-    """Per image: what was found and how close it is. Distances are of 8-bit images."""
+    """Fitted latents, noise maps and images with their distances, measured on 8-bit images."""
 
     ws: Tensor
     """[B, num_ws, style_dim]"""
@@ -65,22 +65,22 @@ def invert(
     config: InverseConfig | None = None,
     progress: Callable[[int, Tensor], None] = lambda _step, _loss: None,
 ) -> Fit:
-    """Finds W+ latents and noise maps of images.
+    """Find W+ latents and noise maps of images.
 
     Args:
         generator: frozen; its parameters must need no gradients.
         targets: [B, 3, S, S] in [0, 1], S the generator's size.
         config: the optimisation (None: `ceiling_config()`).
-        progress: called after each step with its number and the loss of each image [B].
+        progress: called after each step with the step number and the loss of each image [B].
 
     Raises:
-        InvalidInputError: the targets have another shape.
+        InvalidInputError: the targets have the wrong shape.
     """
     config = config or ceiling_config()
     side = generator.size
     if targets.dim() != 4 or targets.shape[1:] != (3, side, side):
         raise InvalidInputError(
-            "targets", f"shape {tuple(targets.shape)}, not [B, 3, {side}, {side}]"
+            "targets", f"got shape {tuple(targets.shape)}; must be [B, 3, {side}, {side}]"
         )
     distance = None
     if config.perceptual_weight:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One scheme against another on the same images with the same noise, image by image.
+"""Paired comparison of schemes on the same images with the same noise.
 
-Images differ much more among each other than schemes do on one image: the interval of the mean
-difference is far narrower than the intervals of the two means suggest.
+Images differ from each other far more than schemes differ on one image, so the interval of the
+mean difference is far narrower than the intervals of the two means suggest.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ Outcome = tuple[Record, Measured]
 
 
 def differences_from(outcomes: Sequence[Outcome], *, bundle: str, scheme: str) -> list[Difference]:
-    """What each other series of a sweep has over that of one bundle and scheme.
+    """Compute the differences of every other series of a sweep from one bundle and scheme.
 
     Args:
-        outcomes: of one sweep: the same images in the same order, the same seed.
-        bundle: the model that the others are compared with.
-        scheme: how it decoded.
+        outcomes: measurements of one sweep: the same images in the same order, the same seed.
+        bundle: the reference model.
+        scheme: the decoding scheme of the reference.
 
     Returns:
-        One entry per cell that both sides have: ratio, SNR and told SNR.
+        One entry per cell (ratio, SNR, assumed SNR) that both sides have.
     """
     baseline = {
         _cell(record): (record, measured)

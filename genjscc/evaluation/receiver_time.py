@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a receiver works on an image, and what it makes of it."""
+"""Decoding time per image at the receiver, with the quality of the result."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from genjscc.quality.statistics import Mean, mean_of
 
 
 class TimedRecord(Record):
-    """A record whose images were decoded one by one, on the clock."""
+    """A record whose images were decoded and timed one by one."""
 
-    receiver_seconds: Mean = Field(description="of computing in the decoder, for one image alone")
+    receiver_seconds: Mean = Field(description="compute time of the decoder for one image")
     threads: int
     processor: str
 
 
 class TimedFile(ResultFile):
-    """Records with times."""
+    """A result file of timed records."""
 
     records: list[TimedRecord]  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the time was measured on."""
+    """The machine that the time was measured on."""
 
     processor: str
     threads: int
@@ -50,18 +50,18 @@ def time_receiver(
     seed: int = 0,
     note: Callable[[Reception], None] = lambda _: None,
 ) -> TimedRecord:
-    """Sends images one after the other and keeps the decoder's own time for each.
+    """Send images one by one and record the decoder's own time for each.
 
     Args:
-        link: in this process and with `max_batch` 1, so that an image is alone.
-        model: that the link offers.
+        link: a link in this process with `max_batch` 1, so that images are not batched.
+        model: a model that the link offers.
         dataset: the images.
         cell: ratio and SNR.
         meter: the metrics.
-        scheme: how to decode.
-        machine: what this runs on.
-        inversion: how InverseJSCC optimises; None: the receiver's default.
-        seed: image number i travels with seed + i.
+        scheme: decoding scheme.
+        machine: description of this machine.
+        inversion: options of InverseJSCC; None: the receiver's default.
+        seed: base noise seed; image i uses seed + i.
         note: called with each reception.
     """
     seconds: list[float] = []
@@ -70,7 +70,8 @@ def time_receiver(
         seconds.append(reception.compute_seconds["decode"])
         note(reception)
 
-    if scheme != "inverse":  # the first image of a process is slow, which a long inversion hides
+    # Warm up: the first image of a process is slow, which is negligible in a long inversion.
+    if scheme != "inverse":
         first = dataset.images[:1]
         keywords = {"rate": cell.bandwidth_ratio, "model": model.name, "scheme": scheme}
         list(link.send_many(first, snr_db=cell.snr_db, **keywords))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Result files: what was measured, on what, how, and by which command."""
+"""Result files: measurements with their data, settings and command."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from genjscc.errors import InvalidInputError
 from genjscc.quality.statistics import Mean
 
 SchemeLabel = Literal["deepjscc", "generative", "inverse", "linear"]
@@ -21,24 +20,24 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scheme: SchemeLabel
-    bundle: str | None = Field(description="name of the model; None for baselines")
-    pair_id: str | None = Field(description="digest of its weights")
+    bundle: str | None = Field(description="model name; None for baselines")
+    pair_id: str | None = Field(description="digest of the model's weights")
     dataset: str
     split: str
-    n: int = Field(description="images")
+    n: int = Field(description="number of images")
     image_size: str = Field(description="width x height, or 'mixed'")
-    bandwidth_ratio: str = Field(description="as '1/48'")
-    k: int | None = Field(description="complex symbols of each image; None where sizes differ")
-    channel: str = Field("awgn", description="kind of channel")
+    bandwidth_ratio: str = Field(description="bandwidth ratio, such as '1/48'")
+    k: int | None = Field(description="complex symbols per image; None if sizes differ")
+    channel: str = Field("awgn", description="channel model")
     snr_db: float
-    told_snr_db: float | None = Field(None, description="what the networks believe; None: snr_db")
-    seed: int = Field(description="of the noise; image number i has seed + i")
+    told_snr_db: float | None = Field(None, description="SNR assumed by the networks; None: snr_db")
+    seed: int = Field(description="base noise seed; image i uses seed + i")
     inversion: dict[str, Any] | None = Field(
-        None, description="what the scheme inverse was asked for; None: the receiver's default"
+        None, description="inversion options of the request; None: the receiver's default"
     )
     psnr_db: Mean
     ms_ssim: Mean
-    ms_ssim_scales: int = Field(description="M of MS-SSIM")
+    ms_ssim_scales: int = Field(description="number of scales M of MS-SSIM")
     st_lpips_vgg: Mean | None = None
     st_lpips_alex: Mean | None = None
     lpips_vgg: Mean | None = None
@@ -51,7 +50,7 @@ class Record(BaseModel):
     fd_efflite0: float | None = Field(
         None, description="Fréchet distance between received and original images"
     )
-    fid: float | None = Field(None, description="the same with Inception v3: FID")
+    fid: float | None = Field(None, description="FID: the same with Inception v3")
 
     @property
     def grid(self) -> float | None:
@@ -61,7 +60,7 @@ class Record(BaseModel):
 
 
 class Difference(BaseModel):
-    """One series minus another, image by image, at the same ratio, SNR and noise."""
+    """The paired difference of two series at the same ratio, SNR and noise."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,12 +75,12 @@ class Difference(BaseModel):
     told_snr_db: float | None
     seed: int
     means: dict[str, Mean] = Field(
-        description="by metric: mean of the differences, with the interval of the differences"
+        description="mean of the differences with its interval, by metric"
     )
 
 
 class InversionRecord(BaseModel):
-    """How well a generator shows a set of images, without any channel."""
+    """The quality of a generator's inversions of a set of images, without a channel."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -92,22 +91,22 @@ class InversionRecord(BaseModel):
     image_size: str
     steps: int
     psnr_db: Mean
-    st_lpips_vgg: Mean = Field(description="part of what was optimised")
+    st_lpips_vgg: Mean = Field(description="ST-LPIPS (VGG), a term of the objective")
     st_lpips_alex: Mean
 
 
 class SamplesRecord(BaseModel):
-    """How close a generator's samples are to a set of images."""
+    """Distances of a generator's samples from a set of images."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     generator: str
     dataset: str
     split: str
-    references: int = Field(description="images that the samples are compared with")
-    n: int = Field(description="samples of each set; the means are over several sets")
+    references: int = Field(description="number of reference images")
+    n: int = Field(description="samples per set; the means are over several sets")
     image_size: str
-    psi: float = Field(description="truncation; 1: none")
+    psi: float = Field(description="truncation psi; 1: none")
     seed: int
     fd_efflite0: Mean
     coverage: Mean
@@ -118,14 +117,14 @@ class SamplesRecord(BaseModel):
 
 
 class ResultFile(BaseModel):
-    """Records with their origin."""
+    """Records with their provenance."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = 1
-    command: str = Field(description="that made this file")
-    version: str = Field(description="of genjscc")
-    commit: str = Field(description="of the repository; 'unknown' outside one")
+    command: str = Field(description="command that wrote this file")
+    version: str = Field(description="version of genjscc")
+    commit: str = Field(description="commit of the repository; 'unknown' outside one")
     notes: str = ""
     records: list[Record] = []
     differences: list[Difference] = []
@@ -134,7 +133,7 @@ class ResultFile(BaseModel):
 
 
 def write_results(path: Path, results: ResultFile) -> None:
-    """Writes a result file; numbers rounded to six digits, one record a line."""
+    """Write a result file, with numbers rounded to six digits and one record per line."""
     content = results.model_dump(mode="json")
     parts = []
     for name, value in content.items():
@@ -145,22 +144,6 @@ def write_results(path: Path, results: ResultFile) -> None:
         parts.append(f'  "{name}": {text}')
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
-
-
-def read_results(path: Path) -> ResultFile:
-    """Reads a result file.
-
-    Raises:
-        InvalidInputError: it is missing or not valid.
-    """
-    try:
-        return ResultFile.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInputError("results", f"cannot read {path}: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInputError("results", f"{path}: {where}: {first['msg']}") from error
 
 
 def _rounded(value: object) -> object:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a generator shows without any image to begin from."""
+"""Quality of a generator's unconditional samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BATCH = 50
 
 @dataclass(frozen=True)
 class SampleSet:
-    """One set of samples against the reference."""
+    """Distances of one set of samples from the reference."""
 
     distances: Distances
     noise_change: float
@@ -26,13 +26,13 @@ class SampleSet:
 
 @torch.no_grad()
 def draw(generator: Generator, count: int, *, psi: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Images [count, 3, S, S] in [0, 1] of random latents, and the same with other noise maps.
+    """Draw images [count, 3, S, S] in [0, 1], and the same latents with other noise maps.
 
     Args:
-        generator: of side S.
-        count: how many.
+        generator: a generator of S x S images.
+        count: number of images.
         psi: truncation towards the mean latent; 1: none.
-        seed: of latents and noise.
+        seed: seed of latents and noise.
     """
     draws = torch.Generator().manual_seed(seed)
     device = next(generator.parameters()).device
@@ -56,16 +56,16 @@ def compare_samples(
     seed: int,
     note: Callable[[int], None] = lambda _: None,
 ) -> SampleSet:
-    """Draws a set and compares it.
+    """Draw a set of samples and compare it with the reference.
 
     Args:
-        generator: on its device.
+        generator: a generator on its device.
         features: [B, 3, S, S] -> [B, F].
         reference: features of real images.
-        count: samples of the set.
+        count: number of samples.
         psi: truncation.
-        seed: of the set; batches have seeds of their own from it.
-        note: told how many there are so far.
+        seed: seed of the set, from which the seeds of its batches are derived.
+        note: called with the number of samples so far.
     """
     found: list[Tensor] = []
     change = 0.0
@@ -79,7 +79,7 @@ def compare_samples(
 
 
 def features_of(features: nn.Module, images: Sequence[Tensor]) -> Tensor:
-    """[N, F] of images [3, S, S] in [0, 1]."""
+    """Compute features [N, F] of images [3, S, S] in [0, 1]."""
     return torch.cat(
         [features(torch.stack([*images[i : i + _BATCH]])) for i in range(0, len(images), _BATCH)]
     )

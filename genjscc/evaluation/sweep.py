@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A scheme over bandwidth ratios and SNRs: send the images, measure what arrives."""
+"""Sweep of a scheme over bandwidth ratios and SNRs: send images, measure the receptions."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from genjscc.quality.statistics import mean_of
 
 Rgb = NDArray[np.uint8]
 _CHUNK = 32
-_KEPT_BYTES = 2 * 2**30
+_CACHE_BYTES = 2 * 2**30
 
 
 class SendsMany(Protocol):
-    """A link, near or far."""
+    """A link, local or remote."""
 
     def send_many(
         self, images: Iterable[Any], *, snr_db: float, **keywords: Any
     ) -> Iterator[Reception | Failure]:
-        """Outcomes in the order of the images."""
+        """Yield the outcomes in the order of the images."""
         ...
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Test images, uint8 [H, W, 3]; of one size for the distances between sets."""
+    """Test images, uint8 [H, W, 3]; distances between sets need equal sizes."""
 
     name: str
     split: str
@@ -57,26 +57,25 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured on the received images of one cell."""
+    """Metrics of the received images of one cell."""
 
     values: dict[str, list[float]]
-    """by metric: one value per image"""
+    """one value per image, by metric"""
     sets: dict[str, float]
     """distances between the set of received images and the set of originals"""
     ms_ssim_scales: int
 
     def fields(self) -> dict[str, Any]:
-        """The metric fields of a record."""
+        """Return the metric fields of a record."""
         means = {name: mean_of(list_) for name, list_ in self.values.items()}
         return {**means, **self.sets, "ms_ssim_scales": self.ms_ssim_scales}
 
 
 @dataclass
 class Meter:
-    """Measures received images against originals.
+    """Quality metrics of received images against their originals.
 
-    The halves of metrics that look at originals only are kept for the next call, up to a limit
-    of memory.
+    The metrics' prepared originals are cached for the next call, up to a memory limit.
 
     Args:
         perceptual: further metrics by record field, such as `st_lpips_vgg`.
@@ -86,14 +85,14 @@ class Meter:
     perceptual: dict[str, Metric] = field(default_factory=dict)
     distances: dict[str, SetDistance] = field(default_factory=dict)
     _originals: Sequence[Rgb] = field(default=(), repr=False)
-    _kept: dict[tuple[str, int], Any] = field(default_factory=dict, repr=False)
-    _room: int = field(default=_KEPT_BYTES, repr=False)
+    _cache: dict[tuple[str, int], Any] = field(default_factory=dict, repr=False)
+    _free_bytes: int = field(default=_CACHE_BYTES, repr=False)
 
     def measure(self, originals: Sequence[Rgb], received: Sequence[Rgb]) -> Measured:
-        """One value per image and metric, and the distances between the sets."""
+        """Measure one value per image and metric, and the distances between the sets."""
         if self._originals is not originals:
-            self._originals, self._room = originals, _KEPT_BYTES
-            self._kept.clear()
+            self._originals, self._free_bytes = originals, _CACHE_BYTES
+            self._cache.clear()
             for distance in self.distances.values():
                 distance.set_reference(_batches(originals))
         side = min(side for image in originals for side in image.shape[:2])
@@ -113,19 +112,19 @@ class Meter:
         return Measured(values, sets, ms_ssim_scales(min(originals[0].shape[:2])))
 
     def _prepare(self, key: tuple[str, int], metric: Metric, reference: Tensor) -> Any:
-        if key in self._kept:
-            return self._kept[key]
+        if key in self._cache:
+            return self._cache[key]
         prepared = metric.prepare(reference)
         if isinstance(prepared, list):
             size = sum(part.nbytes for part in prepared)
-            if size <= self._room:
-                self._kept[key] = prepared
-                self._room -= size
+            if size <= self._free_bytes:
+                self._cache[key] = prepared
+                self._free_bytes -= size
         return prepared
 
 
 def _batches(images: Sequence[Rgb]) -> Iterator[Tensor]:
-    """[B, 3, H, W] in [0, 1]; a batch ends where the size changes."""
+    """Yield batches [B, 3, H, W] in [0, 1] of consecutive images of equal size."""
     start = 0
     while start < len(images):
         end = start + 1
@@ -158,22 +157,22 @@ def evaluate_cell(
     channel: Channel | None = None,
     note: Callable[[Reception], None] = lambda _: None,
 ) -> tuple[Record, Measured]:
-    """Sends all images of a data set over a link and measures.
+    """Send all images of a data set over a link and measure the receptions.
 
     Args:
-        link: near or far.
-        model: that the link offers.
+        link: a link, local or remote.
+        model: a model that the link offers.
         dataset: the images.
         cell: ratio and SNR.
         meter: the metrics.
-        seed: image number i travels with seed + i.
-        scheme: how to decode.
-        inversion: for the scheme inverse: how to optimise.
-        channel: None: AWGN.
+        seed: base noise seed; image i uses seed + i.
+        scheme: decoding scheme.
+        inversion: options of the scheme inverse.
+        channel: channel model; None: AWGN.
         note: called with each reception.
 
     Raises:
-        GenJSCCError: an image did not arrive; a mean over the others would mislead.
+        GenJSCCError: an image failed; a mean over the others would be misleading.
     """
     kind = channel or Awgn()
     received: list[Rgb] = []
@@ -220,24 +219,24 @@ def evaluate_cell(
 def evaluate_linear(
     code: LinearCode, dataset: Dataset, cell: Cell, meter: Meter, *, k: int, seed: int
 ) -> tuple[Record, Measured]:
-    """The linear baseline on the same images with the same noise.
+    """Evaluate the linear baseline on the same images with the same noise.
 
-    An image that is larger than the code's squares is sent square by square.
+    An image larger than the code's squares is sent square by square.
 
     Args:
-        code: of squares.
-        dataset: images of whole squares, as many in each.
-        cell: rate and SNR.
-        meter: of the metrics.
-        k: symbols for each square.
-        seed: image number i has the noise of seed + i.
+        code: a linear code for squares.
+        dataset: images made of whole squares, the same number in each.
+        cell: ratio and SNR.
+        meter: the metrics.
+        k: symbols per square.
+        seed: base noise seed; image i uses seed + i.
 
     Raises:
-        InvalidInputError: an image is not made of whole squares, or of more than another.
+        InvalidInputError: an image is not made of whole squares, or the numbers differ.
     """
     squares = [tiles_of(image, code.side) for batch in _batches(dataset.images) for image in batch]
     if len({len(one) for one in squares}) > 1:
-        raise InvalidInputError("linear", "the images must all have as many pixels")
+        raise InvalidInputError("linear", "images must all have the same number of pixels")
     count = len(squares[0])
     noise = unit_noise_rows(range(seed, seed + len(squares)), k * count).reshape(-1, k)
     x_hat = transmit_linear(code, torch.cat(squares), k, cell.snr_db, torch.from_numpy(noise))

@@ -11,18 +11,18 @@ _OPEN = 2.0
 
 
 class AFModule(nn.Module):
-    """Scales each channel by a factor in (0, 1) learned from its mean and from the channel state.
+    """Learned scaling of each channel by a factor in (0, 1), from its mean and the channel state.
 
     Shapes: x [B, C, H, W], condition [B, num_conditions] -> [B, C, H, W]. The first condition
-    is the SNR in dB, as it is; further ones describe what else varies per image.
+    is the SNR in dB, unscaled; further ones describe other parameters that vary per image.
     """
 
     def __init__(self, channels: int, num_conditions: int = 1) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels + num_conditions, channels)
         self.fc2 = nn.Linear(channels, channels)
-        # Eight modules in a row that begin at sigmoid(0) = 1/2 would let 1/256 of the signal
-        # through. They begin open, and the same for every SNR.
+        # Eight modules in a row that start at sigmoid(0) = 1/2 would pass 1/256 of the signal.
+        # They start open, and equal for every SNR.
         nn.init.zeros_(self.fc2.weight)
         nn.init.constant_(self.fc2.bias, _OPEN)
 

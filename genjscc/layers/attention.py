@@ -32,7 +32,9 @@ class AttentionBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         if channels < 2:
-            raise ValueError(f"channels: got {channels}; the bottlenecks halve it, so at least 2")
+            raise ValueError(
+                f"channels: got {channels}; must be at least 2 (the bottlenecks halve it)"
+            )
         self.trunk = nn.Sequential(*[_Bottleneck(channels) for _ in range(3)])
         self.mask = nn.Sequential(
             *[_Bottleneck(channels) for _ in range(3)], nn.Conv2d(channels, channels, 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Received symbols back into the bottleneck that they were read from."""
+"""Conversion between the bottleneck's feature maps and complex symbols."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 STRIDE = 16
-"""Pixels of the image, along each side, per position of the bottleneck."""
+"""pixels of the image, along each side, per position of the bottleneck"""
 
 SOURCE_SAMPLES_PER_SYMBOL = 3 * STRIDE**2 * 2
-"""rho = channels / 1536: a position holds 3 * 16^2 source samples, two reals make a symbol."""
+"""denominator of rho = channels / 1536: 3 * 16^2 samples a position, two reals a symbol"""
 
 
 def num_symbols(channels: int, size: tuple[int, int]) -> int:
-    """K = channels * H * W / 512 complex symbols, for a padded image of H x W pixels."""
+    """Return k = channels * H * W / 512 complex symbols, for a padded image of H x W pixels."""
     height, width = size
     return channels * (height // STRIDE) * (width // STRIDE) // 2
 
 
 def symbols_from_bottleneck(bottleneck: Tensor) -> Tensor:
-    """Flattens channel, row, column; two reals make (I, Q). [B, C, h, w] -> complex64 [B, k]."""
+    """Flatten channel, row, column; two reals make (I, Q). [B, C, h, w] -> complex64 [B, k]."""
     reals = bottleneck.float().reshape(len(bottleneck), -1, 2)
     return torch.view_as_complex(reals.contiguous())
 
@@ -29,7 +29,7 @@ def symbols_from_bottleneck(bottleneck: Tensor) -> Tensor:
 def bottleneck_from_symbols(
     symbols: Tensor, symbol_channels: int, size: tuple[int, int]
 ) -> tuple[Tensor, int]:
-    """Undoes the flattening; channels that were not sent are zero.
+    """Undo the flattening; channels that were not sent are zero.
 
     Args:
         symbols: complex64 [B, k].
@@ -37,7 +37,7 @@ def bottleneck_from_symbols(
         size: height and width of the padded image, multiples of 16.
 
     Returns:
-        float32 [B, C_out, H/16, W/16], and how many of the channels were sent.
+        float32 [B, C_out, H/16, W/16], and the number of channels that were sent.
 
     Raises:
         ValueError: k does not fit an image of this size.

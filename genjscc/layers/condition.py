@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the AF modules are told about an image's transmission."""
+"""Conditioning inputs of the AF modules: SNR and, with variable rate, bandwidth."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def num_conditions(channel_steps: tuple[int, ...]) -> int:
-    """1 (the SNR) for the paper's network; 2 where one network serves several rates."""
+    """Return 1 (the SNR) for the paper's network, 2 if one network serves several rates."""
     return 2 if channel_steps else 1
 
 
 def condition(snr_db: Tensor, channels: int, channel_steps: tuple[int, ...]) -> Tensor:
-    """The conditions of a batch: SNR in dB, and log2(channels/most) where the rate may vary.
+    """Return a batch's conditions: SNR in dB and, if the rate may vary, log2(channels/most).
 
     Shapes: snr_db [B] -> [B, 1] or [B, 2].
 

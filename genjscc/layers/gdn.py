@@ -13,7 +13,7 @@ _GAMMA_INIT = 0.1
 
 
 class _LowerBound(torch.autograd.Function):
-    """max(x, bound), with a gradient that may still push a clipped value back up."""
+    """max(x, bound) with a gradient that can still push a clipped value back up."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, bound: float) -> Tensor:
@@ -32,7 +32,7 @@ class _LowerBound(torch.autograd.Function):
 
 
 def _lower_bounded(x: Tensor, bound: float) -> Tensor:
-    if not torch.is_grad_enabled():  # the same, as an operation that a graph can hold
+    if not torch.is_grad_enabled():  # the same, as an operation that TorchScript can hold
         return x.clamp(min=bound)
     bounded: Tensor = _LowerBound.apply(x, bound)
     return bounded

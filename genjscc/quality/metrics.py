@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quality of received images, one value per image; names say which network measured."""
+"""Quality metrics of received images, one value per image, named after their network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from genjscc.errors import InvalidInputError, needs
 from genjscc.quality.grid import PERIODS, grid_share
-from genjscc.quality.perceptual import PerceptualName, perceptual, trunk_is_here
+from genjscc.quality.perceptual import PerceptualName, perceptual, trunk_is_cached
 
 # The weights of Wang, Simoncelli and Bovik (2003) for five scales, finest first.
 _MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -27,12 +27,12 @@ PERCEPTUAL_FIELDS: dict[str, PerceptualName] = {
     "lpips_alex": "lpips-alex",
     "lpips_squeeze": "lpips-squeeze",
 }
-"""fields of a record and the networks that fill them"""
+"""perceptual networks by record field"""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure for each image in two steps, so that a reference is looked at only once.
+    """A metric per image in two steps, so that each reference is processed only once.
 
     Images are [B, 3, H, W] in [0, 1], from 8 bit.
     """
@@ -43,7 +43,7 @@ class Metric:
 
 
 def psnr(reference: Tensor, image: Tensor) -> Tensor:
-    """10 log10(1/MSE) in dB (eq. 17, on the [0, 1] scale); 100 where the images are equal."""
+    """Return 10 log10(1/MSE) in dB (eq. 17, on the [0, 1] scale); 100 for equal images."""
     mse = torch.mean((reference.double() - image.double()) ** 2, dim=(1, 2, 3))
     return -10 * torch.log10(mse.clamp(min=1e-10))
 
@@ -58,23 +58,23 @@ def grid_metrics(side: int) -> dict[str, Metric]:
 
 
 def ms_ssim_scales(side: int) -> int:
-    """M, the number of scales that an image with that smaller side has room for; at most 5.
+    """Return M, the number of scales that fit an image with this smaller side; at most 5.
 
     Raises:
-        InvalidInputError: not even one.
+        InvalidInputError: not even one scale fits.
     """
     scales = 0
     while scales < len(_MS_SSIM_WEIGHTS) and (SMALLEST_SIDE - 1) * 2**scales < side:
         scales += 1
     if scales == 0:
         raise InvalidInputError(
-            "images", f"got a side of {side} pixels; SSIM needs more than {SMALLEST_SIDE - 1}"
+            "images", f"got a side of {side} pixels; must be more than {SMALLEST_SIDE - 1} for SSIM"
         )
     return scales
 
 
 def ms_ssim(reference: Tensor, image: Tensor) -> Tensor:
-    """MS-SSIM (eq. 18-21) over M scales by the image's size, weights renormalised to sum 1."""
+    """Return MS-SSIM (eq. 18-21) over M scales by image size, weights renormalised to sum 1."""
     with needs("train", "MS-SSIM"):
         from torchmetrics.functional.image import (
             multiscale_structural_similarity_index_measure as multiscale,
@@ -86,12 +86,12 @@ def ms_ssim(reference: Tensor, image: Tensor) -> Tensor:
         image, reference, data_range=1.0, betas=betas, reduction="none", normalize="relu"
     )
     if not isinstance(values, Tensor):
-        raise TypeError("torchmetrics was asked for one value per image")
+        raise TypeError("torchmetrics did not return one value per image")
     return values
 
 
 def perceptual_metric(name: PerceptualName, device: torch.device | None = None) -> Metric:
-    """A perceptual distance by name, in float32."""
+    """Return a perceptual distance by name, in float32."""
     network = perceptual(name).to(device)
 
     @torch.inference_mode()
@@ -102,9 +102,9 @@ def perceptual_metric(name: PerceptualName, device: torch.device | None = None) 
 
 
 def available_perceptual() -> dict[str, PerceptualName]:
-    """The fields that can be measured without a download."""
+    """Return the perceptual fields that can be measured without a download."""
     return {
         field: name
         for field, name in PERCEPTUAL_FIELDS.items()
-        if name.startswith("st-") or trunk_is_here(name)
+        if name.startswith("st-") or trunk_is_cached(name)
     }

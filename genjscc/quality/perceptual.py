@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,17 +20,16 @@ from genjscc.errors import MissingExtraError, needs
 PerceptualName = Literal[
     "st-lpips-alex", "st-lpips-vgg", "lpips-alex", "lpips-vgg", "lpips-squeeze"
 ]
-PERCEPTUAL_NAMES: tuple[str, ...] = get_args(PerceptualName)
 
 
 class FeatureDistance(nn.Module):
     """A distance between deep features as LPIPS defines it (Zhang et al., CVPR 2018, eq. 1).
 
-    `features` and `distance` are its halves, so that features of an image that is compared
+    It is split into `features` and `distance`, so that features of an image that is compared
     often are computed once.
 
     Args:
-        network: of the lpips or the stlpips package.
+        network: a network of the lpips or the stlpips package.
     """
 
     def __init__(self, network: Any) -> None:
@@ -39,11 +38,11 @@ class FeatureDistance(nn.Module):
         self.network.eval().requires_grad_(False)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Maps of each layer, [B, C, r, s]. Shape: [B, 3, H, W] in [0, 1]."""
+        """Return each layer's feature maps [B, C, r, s]. Shape: [B, 3, H, W] in [0, 1]."""
         return list(self.network.net(self.network.scaling_layer(2 * images - 1)))
 
     def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
-        """Distance of each pair, from features. -> [B] float32."""
+        """Return the distance of each pair, from features. -> [B] float32."""
         total = torch.zeros(len(a[0]), device=a[0].device)
         for layer, x, y in zip(self.network.lins, a, b, strict=True):
             weight = layer.model[-1].weight
@@ -52,7 +51,7 @@ class FeatureDistance(nn.Module):
         return total
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Distance of each pair. Shapes: [B, 3, H, W] in [0, 1], twice -> [B]."""
+        """Return the distance of each pair. Shapes: [B, 3, H, W] in [0, 1], twice -> [B]."""
         return self.distance(self.features(x), self.features(y))
 
 
@@ -62,9 +61,9 @@ def _unit_length(x: Tensor) -> Tensor:
 
 
 class STLPIPS(FeatureDistance):
-    """Shift-tolerant LPIPS (Ghildyal and Liu, ECCV 2022), with the weights its package ships.
+    """Shift-tolerant LPIPS (Ghildyal and Liu, ECCV 2022), with its package's weights.
 
-    It is in the range of LPIPS, but it is not LPIPS: figures made with it say "ST-LPIPS".
+    Its values are in the range of LPIPS, but it is not LPIPS: results are labelled "ST-LPIPS".
     """
 
     def __init__(self, trunk: Literal["alex", "vgg"]) -> None:
@@ -75,9 +74,9 @@ class STLPIPS(FeatureDistance):
 
 @contextmanager
 def _unused_packages() -> Iterator[None]:
-    """Empty modules for what stlpips-pytorch imports and, for this distance, never uses.
+    """Stub packages that stlpips-pytorch imports but never uses for this distance.
 
-    A receiver needs none of them, and torchvision has to be built for the very same torch.
+    A receiver needs none of them, and torchvision has to be built for exactly this torch.
     """
     unused = {"torchvision": "models", "IPython": "embed", "torchsummary": "summary"}
     missing = [name for name in unused if name not in sys.modules and find_spec(name) is None]
@@ -94,7 +93,7 @@ def _unused_packages() -> Iterator[None]:
 class LPIPS(FeatureDistance):
     """LPIPS (Zhang et al., CVPR 2018), the paper's perceptual distance.
 
-    Its trunks are torchvision's ImageNet networks, which are fetched on first use.
+    Its trunks are torchvision's ImageNet networks, fetched on first use.
 
     Raises:
         MissingExtraError: lpips is not installed, or the trunk's weights cannot be fetched.
@@ -126,8 +125,8 @@ _PERCEPTUAL: dict[str, Callable[[], FeatureDistance]] = {
 }
 
 
-def trunk_is_here(name: PerceptualName) -> bool:
-    """Whether torchvision's weights for an `lpips-*` are on this machine already."""
+def trunk_is_cached(name: PerceptualName) -> bool:
+    """Return whether torchvision's weights for an `lpips-*` are on this machine already."""
     kinds = {
         "lpips-alex": "AlexNet_Weights",
         "lpips-vgg": "VGG16_Weights",
@@ -142,15 +141,15 @@ def trunk_is_here(name: PerceptualName) -> bool:
 
 
 def perceptual(name: PerceptualName) -> FeatureDistance:
-    """The perceptual distance of that name: module(x, y) -> [B], for images in [0, 1]."""
+    """Build a perceptual distance by name: module(x, y) -> [B], for images in [0, 1]."""
     return _PERCEPTUAL[name]()
 
 
 class MeanDistance(nn.Module):
     """The mean of several perceptual distances.
 
-    What one network does not see, a decoder that is trained against it alone fills with patterns:
-    they lower that distance and raise the others.
+    A decoder that is trained against a single network learns patterns which that network cannot
+    see: they lower its distance and raise the others.
 
     Args:
         distances: one or more.
@@ -161,10 +160,10 @@ class MeanDistance(nn.Module):
         self.distances = nn.ModuleList(distances)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Shapes: [B, 3, H, W] in [0, 1], twice -> [B]."""
+        """Return the mean distance of each pair. Shapes: [B, 3, H, W] in [0, 1], twice -> [B]."""
         return torch.stack([distance(x, y) for distance in self.distances]).mean(0)
 
 
 def mse(x: Tensor, y: Tensor) -> Tensor:
-    """Mean squared error of each image, on the [0, 1] scale. [B, 3, H, W] twice -> [B]."""
+    """Return the MSE of each image on the [0, 1] scale. [B, 3, H, W] twice -> [B]."""
     return torch.mean((x.float() - y.float()) ** 2, dim=(1, 2, 3))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def psnr_db(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
-    """10 log10(255^2/MSE) of two 8-bit images of one shape, in dB; inf where they are equal."""
+    """Return 10 log10(255^2/MSE) of two 8-bit images of one shape, in dB; inf if equal."""
     difference = reference.astype(np.float64) - image.astype(np.float64)
     mse = float(np.mean(difference**2))
     return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Means over images with their uncertainty."""
+"""Means over images with confidence intervals."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _NORMAL_95 = 1.959964
 class Mean(BaseModel):
     """A mean over images and the half-width of its 95 % confidence interval.
 
-    The interval is that of the normal approximation, over the images and (one draw for each)
-    their noise; it says nothing about another training run.
+    The interval uses the normal approximation, over the images and (one draw for each) their
+    noise; it does not cover the variation between training runs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,20 +27,20 @@ class Mean(BaseModel):
 
 
 def mean_of(values: Sequence[float]) -> Mean:
-    """Mean and interval of one value per image.
+    """Compute mean and interval of one value per image.
 
     Raises:
-        ValueError: fewer than two values, or one that is not finite.
+        ValueError: there are fewer than two values, or one is not finite.
     """
     array = np.asarray(values, dtype=np.float64)
     if len(array) < 2:
-        raise ValueError(f"values: got {len(array)}; an interval needs at least two")
+        raise ValueError(f"values: got {len(array)}; must be at least two for an interval")
     if not np.isfinite(array).all():
-        raise ValueError("values: one is not finite")
+        raise ValueError("values: all must be finite")
     half = _NORMAL_95 * float(array.std(ddof=1)) / math.sqrt(len(array))
     return Mean(mean=float(array.mean()), ci95=half, n=len(array))
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Mean:
-    """Mean of first - second over the same images, with the interval of the differences."""
+    """Compute the mean of first - second over the same images, with its interval."""
     return mean_of([a - b for a, b in zip(first, second, strict=True)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page as it grows: Markdown, and the figures that it refers to."""
+"""Builder of the page: Markdown and the figures that it refers to."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from genjscc.report.plots import Panel, draw
 from genjscc.report.sources import Entry, Metric, Source
 
 FIGURES = "figures"
-NOTHING = "No results are here yet; see *What is missing*."
+NOTHING = "No results yet; see *Missing results*."
 
 
 @dataclass
 class Book:
-    """Collects parts of a page.
+    """A page in Markdown, built part by part.
 
     Args:
-        folder: of the page; figures go to `figures/` below it.
+        folder: folder of the page; figures go to its subfolder `figures/`.
     """
 
     folder: Path
@@ -28,20 +28,20 @@ class Book:
     _figures: int = 0
 
     def heading(self, text: str, level: int = 2) -> None:
-        """A heading."""
+        """Add a heading."""
         self._parts.append(f"{'#' * level} {text}")
 
     def text(self, text: str) -> None:
-        """A paragraph, or any other Markdown."""
+        """Add a paragraph, or any other Markdown."""
         self._parts.append(text)
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """A table; the first column is text, the others are centred."""
+        """Add a table; the first column is left-aligned, the others are centred."""
         lines = [_row(head), _row([":--", *[":-:"] * (len(head) - 1)])]
         self._parts.append("\n".join([*lines, *(_row(row) for row in rows)]))
 
     def folded(self, summary: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """A table that opens on a click."""
+        """Add a collapsed table."""
         cells = [head, *rows]
         body = "".join(
             "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
@@ -59,7 +59,7 @@ class Book:
         entries: Sequence[Entry],
         columns: int = 3,
     ) -> None:
-        """Panels with a caption that says what they were measured on, and by which commands."""
+        """Add panels with a caption that lists data, settings and commands."""
         drawn = [panel for panel in panels if panel.curves]
         if not drawn:
             return
@@ -70,12 +70,12 @@ class Book:
         self.commands(entry.source for entry in entries)
 
     def picture(self, path: str, caption: str, command: str) -> None:
-        """An image that is there already; the path is relative to the page."""
+        """Add an existing image; the path is relative to the page."""
         self._show(path, caption)
         self._details([command])
 
     def commands(self, sources: Iterable[Source]) -> None:
-        """The commands that made the files."""
+        """Add the commands that wrote the files."""
         unique = {source.name: source.results for source in sources}
         self._details(
             [
@@ -96,20 +96,20 @@ class Book:
 
     @property
     def markdown(self) -> str:
-        """Everything so far."""
+        """Return the page."""
         return "\n\n".join(self._parts) + "\n"
 
 
 def caption_of(metrics: Sequence[Metric], more: str = "") -> str:
-    """What is plotted, and a warning where a network could be taken for LPIPS."""
+    """Name the plotted metrics, with a warning if one could be mistaken for LPIPS."""
     names = ", ".join(metric.title for metric in metrics)
     own = [metric.title for metric in metrics if metric.title.startswith("ST-LPIPS")]
-    warning = f" {own[0]} is another network than LPIPS, with other values." if own else ""
+    warning = f" {own[0]} is not LPIPS: the network and its values differ." if own else ""
     return f"{names}. {more}{warning}".replace("  ", " ")
 
 
 def measured_on(entries: Iterable[Entry]) -> str:
-    """Data, number, channel, seed, intervals and networks of a figure, in sentences."""
+    """Describe data, number of images, channel, seed and intervals of a figure."""
     records = [entry.record for entry in entries]
 
     def listed(values: Iterable[object]) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From records to curves: what belongs together, what it is called, how it is drawn."""
+"""Curves from records: grouping, labels and line styles."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from genjscc.report.sources import Entry, Metric
 
 SNR_AXIS = "SNR / dB"
 _COLOURS = {"deepjscc": "C0", "inverse": "C2", "generative": "C3"}
-# One per bundle of a scheme.
+# One line style per bundle of a scheme.
 _DASHES = ("-", "--", "-.", ":")
 _FAMILY_STYLES: dict[tuple[str, bool], dict[str, Any]] = {
     ("capacity", False): {"color": "#8c564b", "linestyle": "-"},
@@ -39,7 +39,7 @@ def learned_curves(
     metric: Metric,
     x: Callable[[Entry], float] = lambda entry: entry.record.snr_db,
 ) -> list[Curve]:
-    """One curve per scheme, model and kind of inversion."""
+    """Return one curve per scheme, model and inversion settings."""
     found: dict[tuple[int, str], list[Entry]] = {}
     for entry in entries:
         if is_learned(entry):
@@ -61,7 +61,7 @@ def baseline_curves(
     metric: Metric,
     x: Callable[[Entry], float] = lambda entry: entry.record.snr_db,
 ) -> list[Curve]:
-    """The linear baseline, and separation by the codec that is best at each place."""
+    """Return the linear baseline and, for separation, the best codec at each point."""
     linear = [entry for entry in entries if entry.record.scheme == "linear"]
     style = {"color": "black", "linestyle": ":", "marker": "."}
     curves = [_curve(SCHEME_NAMES["linear"], linear, metric, x, style)]
@@ -73,7 +73,7 @@ def baseline_curves(
 
 
 def baselines_of(entries: Sequence[Entry], subject: Subject, ratio: Fraction) -> list[Entry]:
-    """Records of the baselines on the same images at one ratio."""
+    """Return the baselines' records on the same images at one ratio."""
     here = by_subject(entries).get(subject, [])
     return comparable([e for e in here if e.ratio == ratio and not is_learned(e)])
 
@@ -81,7 +81,7 @@ def baselines_of(entries: Sequence[Entry], subject: Subject, ratio: Fraction) ->
 def best_codecs(
     entries: Iterable[Entry], metric: Metric, channel_code: str, headers: bool
 ) -> list[Entry]:
-    """For each ratio and SNR the codec with the best mean of a metric."""
+    """Return for each ratio and SNR the codec with the best mean of a metric."""
     best: dict[tuple[object, ...], Entry] = {}
     for entry in entries:
         record, value = entry.record, metric.value(entry.record)
@@ -99,7 +99,7 @@ def best_codecs(
 def codec_curves(
     entries: Iterable[Entry], metric: Metric, channel_code: str, headers: bool
 ) -> list[Curve]:
-    """One curve per codec against SNR."""
+    """Return one curve per codec against SNR."""
     found: dict[str, list[Entry]] = {}
     for entry in entries:
         record = entry.record
@@ -135,7 +135,7 @@ def _snr_db(entry: Entry) -> float:
 
 
 def against_snr(entries: Sequence[Entry], metrics: Sequence[Metric]) -> list[Panel]:
-    """One row of panels for each ratio, one column for each metric."""
+    """Return panels against SNR: one row for each ratio, one column for each metric."""
     panels = []
     for ratio in sorted({entry.ratio for entry in entries}):
         here = [entry for entry in entries if entry.ratio == ratio]

@@ -10,48 +10,38 @@ from typing import TYPE_CHECKING
 from genjscc.errors import InvalidInputError, needs
 from genjscc.evaluation.records import Record
 from genjscc.quality.statistics import Mean
+from genjscc.report.sources import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PANELS = {
-    "psnr_db": "PSNR / dB",
-    "ms_ssim": "MS-SSIM",
-    "st_lpips_vgg": "ST-LPIPS (VGG), lower is better",
-    "st_lpips_alex": "ST-LPIPS (Alex), lower is better",
-    "lpips_vgg": "LPIPS (VGG), lower is better",
-    "lpips_alex": "LPIPS (Alex), lower is better",
-    "lpips_squeeze": "LPIPS (Squeeze), lower is better",
-    "fd_efflite0": "FD-EffLite0, lower is better",
-    "fid": "FID, lower is better",
-}
 _LINES = {"linear": ":", "deepjscc": "-", "inverse": "--", "generative": "-."}
 
 
 def plot_against_snr(records: Sequence[Record], title: str) -> Figure:
-    """One panel per metric that every record has; bars are 95 % intervals.
+    """Plot one panel per metric that every record has; bars are 95 % intervals.
 
     Raises:
-        InvalidInputError: no records.
+        InvalidInputError: there are no records.
         MissingExtraError: matplotlib is not installed.
     """
     with needs("train", "plotting"):
         from matplotlib.figure import Figure
     if not records:
-        raise InvalidInputError("records", "there are none")
-    panels = [name for name in _PANELS if all(getattr(r, name) is not None for r in records)]
-    figure = Figure(figsize=(4.2 * len(panels), 4.4), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        raise InvalidInputError("records", "got none; must be at least one")
+    metrics = [m for m in METRICS if all(getattr(r, m.field) is not None for r in records)]
+    figure = Figure(figsize=(4.2 * len(metrics), 4.4), layout="constrained")
+    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
     ratios = sorted({Fraction(record.bandwidth_ratio) for record in records})
-    for axis, name in zip(axes, panels, strict=True):
+    for axis, metric in zip(axes, metrics, strict=True):
         for (scheme, bundle, ratio, told), line in _lines(records).items():
             label = f"{scheme}{f' ({bundle})' if bundle else ''}, {ratio}"
-            label += "" if told is None else f", told {told:+g} dB"
+            label += "" if told is None else f", assumed {told:+g} dB"
             colour = f"C{ratios.index(Fraction(ratio))}"
-            _draw_line(axis, line, name, label, _LINES[scheme], colour)
+            _draw_line(axis, line, metric.field, label, _LINES[scheme], colour)
         axis.set_xlabel("SNR / dB")
-        axis.set_title(_PANELS[name], fontsize=10)
+        axis.set_title(metric.axis, fontsize=10)
         axis.grid(alpha=0.3)
     figure.suptitle(title, fontsize=11)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
@@ -59,7 +49,7 @@ def plot_against_snr(records: Sequence[Record], title: str) -> Figure:
 
 
 def describe(records: Sequence[Record]) -> str:
-    """What the records were measured on, in a line."""
+    """Describe data and settings of the records in one line."""
     first = records[0]
     scales = first.ms_ssim_scales
     return (

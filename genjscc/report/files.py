@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Result files of every kind."""
+"""Reader of result files of every kind."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from genjscc.errors import InvalidInputError
+from genjscc.errors import InvalidInputError, first_problem
 from genjscc.evaluation.receiver_time import TimedFile
 from genjscc.evaluation.records import ResultFile
 from genjscc.evaluation.separation.records import SeparationFile
 
 
 def read_result_file(path: Path) -> ResultFile:
-    """A result file, of the kind that its records are of.
+    """Read a result file as the class that matches its records.
 
     Raises:
-        InvalidInputError: it is missing or not valid.
+        InvalidInputError: the file is missing or not valid.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -30,9 +30,7 @@ def read_result_file(path: Path) -> ResultFile:
     try:
         return _kind_of(content).model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInputError("results", f"{path}: {where}: {first['msg']}") from error
+        raise InvalidInputError("results", f"{path}: {first_problem(error)}") from error
 
 
 def _kind_of(content: Any) -> type[ResultFile]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is not here, and what would bring it."""
+"""Missing results and the commands that produce them."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _PAPER_SNRS = tuple(float(snr) for snr in range(-5, 6))
 
 @dataclass(frozen=True)
 class Expected:
-    """What the page would show if it were there."""
+    """A set of results that the page should show."""
 
     title: str
-    is_here: Callable[[Sources], str]
-    """'' where it is complete, else what is missing"""
+    gap: Callable[[Sources], str]
+    """missing points as text; '' if complete"""
     command: str
 
 
 def missing(
     book: Book, sources: Sources, bundles: Mapping[str, Bundle], *, with_pictures: bool
 ) -> None:
-    """What is not here, with the command that would bring it; what does not fit together."""
-    book.heading("What is missing")
-    rows = []
-    for expected in EXPECTED:
-        lack = expected.is_here(sources)
-        if lack:
-            rows.append([expected.title, lack, f"`{expected.command}`"])
+    """List missing results with the commands that produce them, and inconsistent ones."""
+    book.heading("Missing results")
+    rows = [
+        [expected.title, gap, f"`{expected.command}`"]
+        for expected in EXPECTED
+        if (gap := expected.gap(sources))
+    ]
     if not with_pictures:
         rows.append(["Pictures", "everything", "`genjscc compare PICTURE --model NAME`"])
     if rows:
-        book.table(["", "missing", "brought by"], rows)
+        book.table(["", "missing", "command"], rows)
     else:
-        book.text("Nothing.")
+        book.text("None.")
     stale = {
         (entry.record.bundle, entry.source.name)
         for entry in (*sources.entries, *sources.timed)
@@ -50,16 +50,18 @@ def missing(
         and entry.record.pair_id != bundles[str(entry.record.bundle)].pair_id
     }
     for bundle, name in sorted(stale, key=str):
-        book.text(f"**{name}** was measured with other weights of `{bundle}` than those here.")
+        book.text(
+            f"**{name}** was measured with other weights of `{bundle}` than the current ones."
+        )
     if sources.skipped:
-        book.text("Not read, since they are not files of quality records:")
+        book.text("Skipped, because these are not files of quality records:")
         book.text("\n".join(f"* {name}: {reason}" for name, reason in sources.skipped))
 
 
 def files(book: Book, sources: Sources) -> None:
-    """The result files and what each holds."""
+    """List the result files with their contents."""
     book.heading("Result files")
-    book.text("`make results` runs these commands again.")
+    book.text("`make results` reruns these commands.")
     rows = []
     for source in sources.files:
         results = source.results
@@ -71,8 +73,8 @@ def files(book: Book, sources: Sources) -> None:
 def _cells(
     scheme: str, dataset: str, ratios: Sequence[str], snrs: Sequence[float] = _PAPER_SNRS
 ) -> Callable[[Sources], str]:
-    def lack(sources: Sources) -> str:
-        here = {
+    def gap(sources: Sources) -> str:
+        present = {
             (entry.ratio, entry.record.snr_db)
             for entry in sources.entries
             if entry.record.scheme == scheme
@@ -80,7 +82,7 @@ def _cells(
             and entry.record.channel == "awgn"
             and entry.record.told_snr_db is None
         }
-        absent = [(r, s) for r in ratios for s in snrs if (Fraction(r), s) not in here]
+        absent = [(r, s) for r in ratios for s in snrs if (Fraction(r), s) not in present]
         if not absent:
             return ""
         if len(absent) == len(ratios) * len(snrs):
@@ -88,7 +90,7 @@ def _cells(
         by_ratio = {r: [f"{s:+g}" for q, s in absent if q == r] for r, _ in absent}
         return "; ".join(f"{r} at {', '.join(at)} dB" for r, at in by_ratio.items())
 
-    return lack
+    return gap
 
 
 def _any(found: Callable[[Sources], object]) -> Callable[[Sources], str]:
@@ -142,7 +144,7 @@ EXPECTED: tuple[Expected, ...] = (
         f"genjscc evaluate {_FACES}/test results/inverse_faces64.json --scheme inverse --num 128",
     ),
     Expected(
-        "Told SNR that is not the true one",
+        "SNR mismatch",
         _any(lambda s: any(e.record.told_snr_db is not None for e in s.entries)),
         f"genjscc evaluate {_FACES}/test results/mismatch_faces64.json --told-snr-db=-5,0,5",
     ),
@@ -169,7 +171,7 @@ EXPECTED: tuple[Expected, ...] = (
         f"genjscc receiver-time {_FACES}/test results/receiver_time.json --model faces64",
     ),
     Expected(
-        "The generator's ceiling",
+        "Reconstruction limits of the generator",
         _any(lambda s: s.inversions),
         f"genjscc invert models/GENERATOR {_FACES}/test results/inversion.json",
     ),

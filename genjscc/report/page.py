@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Markdown to one HTML file that needs nothing beside it."""
+"""Conversion of Markdown to one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ summary { cursor: pointer; color: #555; font-size: .88rem; }
 
 
 def to_html(markdown: str, title: str, folder: Path) -> str:
-    """A page with its images inside.
+    """Convert Markdown to a page with embedded images.
 
     Args:
-        markdown: with images by paths relative to `folder`.
-        title: of the page.
-        folder: where the images are.
+        markdown: text with image paths relative to `folder`.
+        title: title of the page.
+        folder: folder of the images.
 
     Raises:
         InvalidInputError: an image is missing.
@@ -61,7 +61,7 @@ def _embedded(match: re.Match[str], folder: Path) -> str:
     except OSError as error:
         raise InvalidInputError("picture", f"cannot read {path}") from error
     if path.suffix == ".svg":
-        # As it is: text that can be searched, and ids that the figure's name made its own.
+        # Inlined unchanged: its text is searchable, and its ids are unique to the figure's name.
         drawing = data.decode()
         return f"<figure>{drawing[drawing.index('<svg') :]}</figure>"
     kind, _ = mimetypes.guess_type(path.name)

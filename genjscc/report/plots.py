@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Panels of curves with intervals, as SVG text that is the same for the same numbers."""
+"""Panels of curves with intervals, as reproducible SVG text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LEGEND_ROW = 0.19
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement of a curve; `lost` where at least half of the images are outages."""
+    """One measurement of a curve; `lost` if at least half of the images are outages."""
 
     x: float
     y: float
@@ -29,7 +29,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line of a panel; `style` are matplotlib's line properties."""
+    """A line of a panel; `style` holds matplotlib's line properties."""
 
     label: str
     points: Sequence[Point]
@@ -38,9 +38,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes; `ticks` name places on the x axis, which is logarithmic then.
+    """One pair of axes; with `ticks`, labelled positions, the x axis is logarithmic.
 
-    Without `y_limits` the y axis shows what the curves span.
+    Without `y_limits` the y axis spans the curves.
     """
 
     title: str
@@ -52,12 +52,12 @@ class Panel:
 
 
 def draw(panels: Sequence[Panel], name: str, columns: int = 3) -> str:
-    """The panels as SVG, with one legend for all.
+    """Draw panels as SVG, with one shared legend.
 
     Args:
         panels: at least one.
-        name: seeds the ids within the SVG, so that files do not change by themselves.
-        columns: panels side by side.
+        name: seed of the ids within the SVG, which makes the file reproducible.
+        columns: number of panels per row.
 
     Raises:
         MissingExtraError: matplotlib is not installed.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which records belong together, and what they are called."""
+"""Selection, grouping and labels of records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AWGN = "awgn"
 
 @dataclass(frozen=True, order=True)
 class Subject:
-    """Images that were sent."""
+    """The set of images that was sent."""
 
     dataset: str
     split: str
@@ -33,19 +33,19 @@ class Subject:
 
     @property
     def title(self) -> str:
-        """For people."""
+        """Title in text."""
         pixels = "pixels" if self.image_size != "mixed" else "sizes"
         return f"{self.dataset} {self.split}, {self.image_size} {pixels}"
 
     @property
     def slug(self) -> str:
-        """For file names."""
+        """Name in file names."""
         text = f"{self.dataset}_{self.split}_{self.image_size}".lower()
         return re.sub(r"[^a-z0-9_]+", "-", text)
 
 
 def by_subject(entries: Iterable[Entry]) -> dict[Subject, list[Entry]]:
-    """Entries of the same images, in the order of their names."""
+    """Group entries by their images, sorted by name."""
     found: dict[Subject, list[Entry]] = {}
     for entry in entries:
         record = entry.record
@@ -56,16 +56,16 @@ def by_subject(entries: Iterable[Entry]) -> dict[Subject, list[Entry]]:
 
 @dataclass(frozen=True)
 class Shown:
-    """What the main figures are about: shipped models and baselines, over AWGN, told the truth."""
+    """Records of the main figures (shipped models and baselines, AWGN, true SNR) and others."""
 
     main: Sequence[Entry]
     others: Sequence[Entry]
 
 
 def split_entries(sources: Sources, shipped: Iterable[str]) -> Shown:
-    """Records of bundles that are not there (ablations) do not join the main figures.
+    """Keep records of models that are not shipped (ablations) out of the main figures.
 
-    Where no record is of a shipped bundle, all join.
+    If no record is of a shipped model, all are kept in.
     """
     names = set(shipped)
     entries = sources.entries
@@ -82,10 +82,10 @@ def split_entries(sources: Sources, shipped: Iterable[str]) -> Shown:
 
 
 def comparable(entries: Sequence[Entry], like: str | None = None) -> list[Entry]:
-    """Keeps one number of images and seed of each scheme, model, ratio and channel.
+    """Keep one number of images and one seed of each scheme, model, ratio and channel.
 
-    Where a scheme was measured on several subsets, that of the scheme `like` stays, else the one
-    that most schemes share, so that curves are over the same images where that is possible.
+    If a scheme was measured on several subsets, that of the scheme `like` is kept, else the one
+    shared by most schemes, so that curves are over the same images if possible.
     """
     shared: dict[tuple[int, int], set[str]] = {}
     for entry in entries:
@@ -109,42 +109,42 @@ def _series(entry: Entry) -> tuple[object, ...]:
 
 
 def name_of(entry: Entry) -> str:
-    """Of what was measured: scheme and model, or codec and channel code."""
+    """Return the label of a record: scheme and model, or codec and channel code."""
     record = entry.record
     if isinstance(record, SeparationRecord):
         return f"{record.codec}, {family_name(record.channel_code, record.headers)}"
     name = SCHEME_NAMES[record.scheme]
-    of = ", ".join(filter(None, [record.bundle, inversion_text(record)]))
-    return f"{name} ({of})" if of else name
+    details = ", ".join(filter(None, [record.bundle, inversion_text(record)]))
+    return f"{name} ({details})" if details else name
 
 
 def inversion_text(record: Record) -> str:
-    """How an image was searched for, as 'preset=fast'; empty by default."""
+    """Return the inversion options, such as 'preset=fast'; empty for the default."""
     return ", ".join(f"{name}={value}" for name, value in (record.inversion or {}).items())
 
 
 def family_name(channel_code: str, headers: bool) -> str:
-    """Of the separation baselines with one channel code."""
+    """Return the label of the separation baselines with one channel code."""
     code = {"capacity": "at capacity", "ldpc": "5G LDPC"}[channel_code]
     return f"{code}, headers {'counted' if headers else 'free'}"
 
 
 def snr_text(snr_db: float) -> str:
-    """An SNR with its sign."""
+    """Format an SNR with its sign."""
     return f"{snr_db:+g} dB" if snr_db else "0 dB"
 
 
 def is_learned(entry: Entry) -> bool:
-    """Whether a trained model was measured."""
+    """Return whether a trained model was measured."""
     return entry.record.scheme in LEARNED
 
 
 def ratio_text(ratio: Fraction) -> str:
-    """As "1/48"."""
+    """Format a bandwidth ratio, such as "1/48"."""
     return f"{ratio.numerator}/{ratio.denominator}"
 
 
 def three_snrs(entries: Iterable[Entry]) -> list[float]:
-    """The lowest, the middle and the highest SNR."""
+    """Return the lowest, the middle and the highest SNR."""
     snrs = sorted({entry.record.snr_db for entry in entries})
     return list(dict.fromkeys([snrs[0], snrs[len(snrs) // 2], snrs[-1]]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A labelled sheet of pictures: originals at the left, receptions in groups beside them."""
+"""Labelled sheets of pictures: originals on the left, receptions in groups beside them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INK, _FAINT, _PAPER = (25, 25, 25), (110, 110, 110), (255, 255, 255)
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture uint8 [H, W, 3] and the line below it."""
+    """A picture uint8 [H, W, 3] with the label below it."""
 
     pixels: NDArray[np.uint8]
     caption: str
@@ -25,7 +25,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Group:
-    """Neighbouring columns under one heading. `rows[r][c]` is the tile of row r, column c."""
+    """Adjacent columns under one heading. `rows[r][c]` is the tile of row r, column c."""
 
     heading: str
     columns: Sequence[str]
@@ -33,7 +33,7 @@ class Group:
 
 
 def draw_sheet(title: str, groups: Sequence[Group]) -> Image.Image:
-    """The sheet; all groups have the same number of rows."""
+    """Draw the sheet; all groups must have the same number of rows."""
     num_rows = len(groups[0].rows)
     starts: list[int] = []
     x = _MARGIN

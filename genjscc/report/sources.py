@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which result files are there, and what is in them."""
+"""The result files of a folder and their records."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ class Source:
 
 @dataclass(frozen=True)
 class Entry:
-    """A record and the file that it is from."""
+    """A record with its file."""
 
     record: Record
     source: Source
 
     @property
     def ratio(self) -> Fraction:
-        """Of bandwidth."""
+        """Bandwidth ratio."""
         return Fraction(self.record.bandwidth_ratio)
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a folder of results holds.
+    """The contents of a folder of results.
 
     Attributes:
-        files: that could be read, by name.
-        skipped: names of those that could not, with the reason.
+        files: readable files, sorted by name.
+        skipped: names of unreadable files, with the reason.
     """
 
     files: Sequence[Source]
@@ -51,17 +51,17 @@ class Sources:
 
     @property
     def entries(self) -> list[Entry]:
-        """Records of quality; of several of the same, the one of the file named first."""
+        """Quality records; of duplicates, the one in the first file by name."""
         found: dict[tuple[object, ...], Entry] = {}
         for source in self.files:
             for record in source.results.records:
                 if not isinstance(record, TimedRecord):
-                    found.setdefault(_what(record), Entry(record, source))
+                    found.setdefault(_subject(record), Entry(record, source))
         return list(found.values())
 
     @property
     def timed(self) -> list[Entry]:
-        """Records with the receiver's time."""
+        """Records with the receiver's decoding time."""
         return [
             Entry(record, source)
             for source in self.files
@@ -71,22 +71,22 @@ class Sources:
 
     @property
     def differences(self) -> list[tuple[Difference, Source]]:
-        """One scheme against another, image by image."""
+        """Paired differences of schemes."""
         return [(one, source) for source in self.files for one in source.results.differences]
 
     @property
     def inversions(self) -> list[tuple[InversionRecord, Source]]:
-        """How well generators show images, without a channel."""
+        """Inversions by generators, without a channel."""
         return [(record, source) for source in self.files for record in source.results.inversions]
 
 
 def read_folder(folder: Path) -> Sources:
-    """Reads *.json of a folder; those of another kind are skipped and named.
+    """Read *.json of a folder; files of another kind are listed as skipped.
 
-    Those of benchmarks (bench_*.json) have a page of their own and are passed over.
+    Benchmark results (bench_*.json) have their own page and are ignored.
 
     Raises:
-        InvalidInputError: there is no such folder.
+        InvalidInputError: the folder does not exist.
     """
     if not folder.is_dir():
         raise InvalidInputError("results", f"{folder} is not a folder")
@@ -103,8 +103,8 @@ def read_folder(folder: Path) -> Sources:
     return Sources(files, skipped)
 
 
-def _what(record: Record) -> tuple[object, ...]:
-    """What was measured, without the outcome."""
+def _subject(record: Record) -> tuple[object, ...]:
+    """Return the identity of a measurement, without its outcome."""
     own: tuple[object, ...] = ()
     if isinstance(record, SeparationRecord):
         own = (record.codec, record.headers, record.channel_code)
@@ -118,31 +118,31 @@ def _what(record: Record) -> tuple[object, ...]:
 
 @dataclass(frozen=True)
 class Metric:
-    """How a field of a record is shown."""
+    """Presentation of a record's field."""
 
     field: str
     title: str
     digits: int
     rises: bool
-    """whether more is better"""
+    """whether higher is better"""
 
     @property
     def axis(self) -> str:
-        """With the direction."""
+        """Axis label with the direction."""
         return self.title if self.rises else f"{self.title}, lower is better"
 
     def value(self, record: Record) -> float | None:
-        """The mean, or None where it was not measured."""
+        """Return the mean, or None if it was not measured."""
         found = getattr(record, self.field)
         return found.mean if isinstance(found, Mean) else found
 
     def interval(self, record: Record) -> float:
-        """Half-width of the 95 % interval; 0 for distances between sets, which have none."""
+        """Return the half-width of the 95 % interval; 0 for set distances, which have none."""
         found = getattr(record, self.field)
         return found.ci95 if isinstance(found, Mean) else 0.0
 
     def text(self, record: Record) -> str:
-        """The mean with its interval, or a dash."""
+        """Format the mean with its interval, or a dash."""
         value = self.value(record)
         if value is None:
             return "-"
@@ -153,7 +153,7 @@ class Metric:
 
 PSNR = Metric("psnr_db", "PSNR / dB", 2, rises=True)
 MS_SSIM = Metric("ms_ssim", "MS-SSIM", 3, rises=True)
-# The paper's first.
+# The paper's metric first.
 PERCEPTUAL = (
     Metric("lpips_vgg", "LPIPS (VGG)", 3, rises=False),
     Metric("lpips_alex", "LPIPS (Alex)", 3, rises=False),
@@ -165,10 +165,11 @@ SETS = (
     Metric("fd_efflite0", "FD-EffLite0", 1, rises=False),
     Metric("fid", "FID", 1, rises=False),
 )
+METRICS = (PSNR, MS_SSIM, *PERCEPTUAL, *SETS)
 
 
 def perceptual_of(entries: Iterable[Entry]) -> Metric | None:
-    """The perceptual distance that most entries have; of equals, LPIPS before ST-LPIPS."""
+    """Return the perceptual distance that most entries have; on a tie LPIPS before ST-LPIPS."""
     records = [entry.record for entry in entries]
     counts = {m: sum(m.value(record) is not None for record in records) for m in PERCEPTUAL}
     best = max(PERCEPTUAL, key=counts.__getitem__)
@@ -176,5 +177,5 @@ def perceptual_of(entries: Iterable[Entry]) -> Metric | None:
 
 
 def measured(metrics: Iterable[Metric], entries: Sequence[Entry]) -> list[Metric]:
-    """Those that at least one entry has."""
+    """Return the metrics that at least one entry has."""
     return [m for m in metrics if any(m.value(entry.record) is not None for entry in entries)]

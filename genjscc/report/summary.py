@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a reader wants first: which scheme where, at what cost, and what is not here."""
+"""Summary section: best scheme per operating point, and costs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from genjscc.report.sources import PSNR, Entry, Metric, Sources, perceptual_of
 
 
 def which_scheme(book: Book, shown: Shown) -> None:
-    """The best scheme at each SNR and rate, by the perceptual distance and by PSNR."""
+    """List the best scheme at each SNR and rate, by the perceptual distance and by PSNR."""
     for subject, entries in by_subject(shown.main).items():
         chosen = comparable(entries)
         perceptual = perceptual_of([e for e in chosen if is_learned(e)] or chosen)
@@ -44,9 +44,9 @@ def which_scheme(book: Book, shown: Shown) -> None:
                 list(_rows(chosen, metric, snrs)),
             )
     book.text(
-        "Of learned schemes, each the best of its models, and the linear baseline; in brackets "
-        "the best separate codec with its headers counted, at capacity, and its outage rate. "
-        "Figures below have intervals, all SNRs and all baselines."
+        "The best of the learned schemes, each with its best model, and the linear baseline; in "
+        "brackets the best separate codec at capacity with headers counted, and its outage rate. "
+        "The figures below show intervals, all SNRs and all baselines."
     )
 
 
@@ -94,12 +94,12 @@ def _is_counted_at_capacity(entry: Entry) -> bool:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a shipped model costs.
+    """Size of a shipped model.
 
     Attributes:
         pair_id: digest of its weights.
-        parameters: by file: how many.
-        megabytes: of all files.
+        parameters: number of parameters by file.
+        megabytes: size of all weight files.
     """
 
     pair_id: str
@@ -108,7 +108,7 @@ class Bundle:
 
 
 def read_bundles(folder: Path) -> dict[str, Bundle]:
-    """Pairs below a folder, without loading their weights; empty where there is no folder."""
+    """Read the pairs below a folder without their weights; none if it does not exist."""
     found = {}
     for declaration in sorted(folder.glob("*/config.json")):
         content = json.loads(declaration.read_text(encoding="utf-8"))
@@ -124,7 +124,7 @@ def read_bundles(folder: Path) -> dict[str, Bundle]:
 
 
 def _count_parameters(path: Path) -> int:
-    """From the header of a safetensors file."""
+    """Count the parameters by the header of a safetensors file."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
@@ -139,8 +139,8 @@ def _count_parameters(path: Path) -> int:
 
 
 def costs(book: Book, sources: Sources, bundles: Mapping[str, Bundle]) -> None:
-    """What each scheme costs: parameters, disk, time at the receiver."""
-    book.heading("What it costs", 3)
+    """List each scheme's costs: parameters, disk space, time at the receiver."""
+    book.heading("Costs", 3)
     measured = [entry for entry in sources.entries if is_learned(entry)]
     kinds = dict.fromkeys((entry.record.scheme, entry.record.bundle) for entry in measured)
     rows = []
@@ -167,9 +167,9 @@ def costs(book: Book, sources: Sources, bundles: Mapping[str, Bundle]) -> None:
         head = ["", "parameters", "on disk", "receiver, one image, this processor"]
         book.table(head, rows)
     else:
-        book.text("None of the measured models is among the bundles here.")
+        book.text("None of the measured models is shipped.")
     book.text(
-        "InverseJSCC needs the pair's encoder and a generator at the receiver as well. The linear "
+        "InverseJSCC also needs the pair's encoder and a generator at the receiver. The linear "
         "baseline needs the principal components of training images at both ends, the separation "
-        "baseline a codec and a channel code; neither is learned further."
+        "baseline a codec and a channel code; neither learns anything else."
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is shown as numbers alone: differences, ceilings, models that do not ship."""
+"""Tables of the report: differences, reconstruction limits, models that are not shipped."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from genjscc.report.selection import (
     snr_text,
 )
 from genjscc.report.sources import (
+    METRICS,
     MS_SSIM,
     PERCEPTUAL,
     PSNR,
@@ -28,11 +29,11 @@ from genjscc.report.sources import (
 
 
 def ceilings(book: Book, sources: Sources) -> None:
-    """What generators can show at all, without a channel."""
+    """List the reconstruction limits of generators, without a channel."""
     if not sources.inversions:
         return
-    book.heading("What the generators can show at all")
-    book.text("Latents and noise maps fitted to the image itself, without a channel.")
+    book.heading("Reconstruction limits of the generators")
+    book.text("Latents and noise maps are fitted to the image itself, without a channel.")
     book.table(
         ["generator", "data", "n", "steps", "PSNR / dB", "ST-LPIPS (VGG)", "ST-LPIPS (Alex)"],
         [
@@ -53,13 +54,13 @@ def ceilings(book: Book, sources: Sources) -> None:
 
 
 def differences(book: Book, sources: Sources) -> None:
-    """One scheme against another on the same images, with the intervals of the differences."""
+    """List paired differences of schemes on the same images, with their intervals."""
     if not sources.differences:
         return
-    book.heading("Image by image: one scheme against another")
+    book.heading("Paired differences between schemes")
     book.text(
         "Mean of the differences over the same images with the same noise, with its 95 % "
-        "interval; **bold** where the interval leaves 0 out."
+        "interval; **bold** if the interval excludes 0."
     )
     names = list(dict.fromkeys(m for one, _ in sources.differences for m in one.means))
     rows = []
@@ -72,8 +73,8 @@ def differences(book: Book, sources: Sources) -> None:
             text = "-" if value is None else f"{value.mean:+.3f} ± {value.ci95:.3f}"
             sure = value is not None and abs(value.mean) > value.ci95
             cells.append(f"**{text}**" if sure else text)
-        told = "" if one.told_snr_db is None else f", told {snr_text(one.told_snr_db)}"
-        snr = f"{snr_text(one.snr_db)}{told}"
+        assumed = "" if one.told_snr_db is None else f", assumed {snr_text(one.told_snr_db)}"
+        snr = f"{snr_text(one.snr_db)}{assumed}"
         rows.append([f"{first} minus {second}", one.bandwidth_ratio, snr, *cells])
     book.table(["", "rho", "SNR", *(title_of(name) for name in names)], rows)
     book.commands(source for _, source in sources.differences)
@@ -82,7 +83,7 @@ def differences(book: Book, sources: Sources) -> None:
 def values(
     book: Book, entries: Sequence[Entry], metrics: Sequence[Metric], summary: str = "Values"
 ) -> None:
-    """The numbers behind a figure."""
+    """List the values of a figure."""
     ordered = sorted(
         (entry for entry in entries if not isinstance(entry.record, SeparationRecord)),
         key=lambda e: (e.ratio, name_of(e), e.record.snr_db),
@@ -104,13 +105,13 @@ def values(
 
 
 def title_of(field: str) -> str:
-    """What a record's field is called."""
-    known = {metric.field: metric.title for metric in (*PERCEPTUAL, *SETS, MS_SSIM, PSNR)}
+    """Return the title of a record's field."""
+    known = {metric.field: metric.title for metric in METRICS}
     return known.get(field, field)
 
 
 def remaining(book: Book, shown: Shown) -> None:
-    """Values of models that do not ship."""
+    """List values of models that are not shipped."""
     rest = [
         entry
         for entry in shown.others
@@ -118,8 +119,8 @@ def remaining(book: Book, shown: Shown) -> None:
     ]
     if not rest:
         return
-    book.heading("Other models that were measured")
-    book.text("Ablations and models that are not among the bundles here.")
+    book.heading("Other measured models")
+    book.text("Ablations and models that are not shipped.")
     for subject, entries in by_subject(rest).items():
         metrics = measured((*PERCEPTUAL, MS_SSIM, PSNR, *SETS), entries)
         values(book, entries, metrics, summary=subject.title)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings around a frozen generator that learn its codes before anything passes through it.
+"""Trainings around a frozen generator that first learn its codes, without passes through it.
 
-A generator that was trained here decodes the codes of photographs
-(`genjscc.training.stylegan2.codes`), so each training image has a latent that shows it. The squared
-error to that latent teaches what reads it from received symbols or images, and what sends it,
-without a pass through generator and perceptual network.
+A generator trained by GenJSCC decodes the codes of photographs
+(`genjscc.training.stylegan2.codes`), so each training image has a latent that reproduces it. The
+squared error to that latent trains the networks that send it and that estimate it from received
+symbols or images, without a pass through generator and perceptual network.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ C = TypeVar("C", bound=GeneratorRunConfig)
 
 
 class Codes(nn.Module):
-    """The latents that show photographs, as the generator's own training knows them.
+    """The latent codes of photographs, by the encoder of the generator's own training.
 
     Their squared deviation from the mean is 1 on average over the axes.
 
     Raises:
-        InvalidInputError: the generator was not trained here.
+        InvalidInputError: the generator was not trained by GenJSCC.
     """
 
     offset: Tensor
@@ -49,13 +49,13 @@ class Codes(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """[B, 3, S, S] in [0, 1] -> w [B, 1, style_dim]."""
+        """Encode images. Shapes: [B, 3, S, S] in [0, 1] -> w [B, 1, style_dim]."""
         code: Tensor = self.encoder(2 * images.float() - 1)[0]
         return (code + self.offset).unsqueeze(1)
 
 
 class CodesFirst(PairTraining[C]):
-    """A run whose stage 0 learns codes; the others are those of the scheme, counted from 1."""
+    """A run whose stage 0 learns codes, followed by the stages of the scheme from 1."""
 
     def __init__(self, config: C, folder: Path, fabric: Fabric) -> None:
         super().__init__(config, folder, fabric)
@@ -64,11 +64,11 @@ class CodesFirst(PairTraining[C]):
 
     @abstractmethod
     def to_latent(self, pair: nn.Module) -> nn.Module:
-        """The pair as far as the latents, [B, style_dim] or [B, num_ws, style_dim]."""
+        """Return the pair up to its latents, [B, style_dim] or [B, num_ws, style_dim]."""
 
     @abstractmethod
     def later_stages(self) -> Sequence[Stage]:
-        """The stages of the scheme."""
+        """Return the stages of the scheme."""
 
     def plan(self) -> Sequence[Stage]:
         later = self.later_stages()

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training of a GenerativeJSCC pair around a frozen generator (Section IV-B of the paper).
 
-Stage 1 learns everything but the projections P_n, which start at zero: the noise inputs that they
-feed get zeros. In stage 2 the P_n learn at the initial rate, all else at a hundredth of it. The
+Stage 1 trains everything but the projections P_n, which start at zero: the noise inputs that they
+feed are zero. Stage 2 trains the P_n at the initial rate and all else at a hundredth of it. The
 loss is that of DeepJSCC (eq. 16).
 
-Stage 1 may be preceded by one that is not the paper's (`genjscc.training.codes_first`).
+Stage 1 may be preceded by a stage that is not in the paper (`genjscc.training.codes_first`).
 
 In both stages the noise inputs that no P_n feeds keep the generator's fixed buffers
-(`receiver.generative` says which those are), so that an image depends on symbols and SNR alone.
+(`receiver.generative` lists them), so that an image depends only on symbols and SNR.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ _TO_NOISE = "decoder.latents.to_noise"
 
 
 def build_pair(config: GenerativeJSCCConfig) -> ForwardOperator:
-    """The untrained encoder and decoder of a run, from its seed, around its generator.
+    """Build the untrained encoder and decoder of a run, from its seed, around its generator.
 
     Raises:
         BundleError: the generator's bundle is missing or broken.
-        InvalidInputError: it does not fit the images.
+        InvalidInputError: the generator does not fit the images.
     """
     path = config.generator
     if not path.is_dir():
         raise InvalidInputError(
             "generator",
-            f"{path} is not a generator's bundle; genjscc convert-stylegan2 makes one of a "
+            f"{path} is not a generator's bundle; genjscc convert-stylegan2 makes one from a "
             "checkpoint",
         )
     path = path.resolve()
@@ -77,14 +77,14 @@ def build_pair(config: GenerativeJSCCConfig) -> ForwardOperator:
     except ValueError as error:
         raise InvalidInputError("generator", f"{path}: {error}") from error
     latents.start_at_mean(generator)
-    # The generator keeps its layout: its weights have five dimensions.
+    # The generator keeps its memory layout: its weights have five dimensions.
     for part in (encoder, latents):
         part.to(memory_format=torch.channels_last)
     return ForwardOperator(encoder, GenerativeDecoder(latents, generator))
 
 
 class ToLatent(nn.Module):
-    """The pair as far as L, [B, style_dim] or [B, num_ws, style_dim]."""
+    """The pair up to its latents L, [B, style_dim] or [B, num_ws, style_dim]."""
 
     def __init__(self, pair: nn.Module) -> None:
         super().__init__()
@@ -94,16 +94,16 @@ class ToLatent(nn.Module):
     def forward(
         self, images: Tensor, snr_db: Tensor, unit_noise: Tensor, channels: int | None = None
     ) -> Tensor:
-        """Arguments as `ForwardOperator.forward`."""
+        """Compute L; the arguments are those of `ForwardOperator.forward`."""
         if not isinstance(self.encoder, Encoder):
-            raise TypeError(f"{type(self.encoder).__name__} is no encoder")
+            raise TypeError(f"{type(self.encoder).__name__} is not an encoder")
         z_hat = send(self.encoder, images, snr_db, unit_noise, channels)
         latent: Tensor = self.latents(z_hat, snr_db)[0]
         return latent
 
 
 class GenerativeTraining(CodesFirst[GenerativeJSCCConfig]):
-    """A run in the paper's two stages, the codes' before them."""
+    """A run in the paper's two stages, preceded by the stage that learns codes."""
 
     scheme = "generative"
     frozen = FROZEN
@@ -135,7 +135,7 @@ class GenerativeTraining(CodesFirst[GenerativeJSCCConfig]):
         ]
 
     def groups(self, pair: nn.Module) -> Sequence[Sequence[nn.Parameter]]:
-        """All that learns but the P_n; the P_n."""
+        """Return the trained parameters without the P_n, and the P_n."""
         noise = list(pair.get_submodule(_TO_NOISE).parameters())
         apart = {id(parameter) for parameter in noise}
         apart |= {id(parameter) for parameter in pair.get_submodule(FROZEN).parameters()}
@@ -150,7 +150,7 @@ class GenerativeTraining(CodesFirst[GenerativeJSCCConfig]):
 
 @torch.no_grad()
 def _widen(mlp: nn.Sequential, latents: nn.Module) -> None:
-    """Lets an MLP for W answer W+: the same style for each layer."""
+    """Widen an MLP from W to W+, with the same style for each layer."""
     last = mlp[-1]
     if not isinstance(last, nn.Linear) or not isinstance(latents, LatentDecoder):
         raise TypeError("not the networks of GenerativeJSCC")
@@ -162,7 +162,7 @@ def _widen(mlp: nn.Sequential, latents: nn.Module) -> None:
 
 @torch.no_grad()
 def _grow_parts(other: LatentDecoder, latents: nn.Module) -> None:
-    """Lets P_l with an eighth of a latent each make more, which nothing looks at yet."""
+    """Grow P_l beyond an eighth of a latent each; the new values have no effect at first."""
     if not isinstance(latents, LatentDecoder):
         raise TypeError("not the networks of GenerativeJSCC")
     first, wide_first = other.latent_mlp[0], copy.deepcopy(latents.latent_mlp[0])
@@ -182,7 +182,7 @@ def _grow_parts(other: LatentDecoder, latents: nn.Module) -> None:
 
 
 def generator_sha256(config: GenerativeJSCCConfig) -> str:
-    """Of the weight file of a run's generator."""
+    """Return the SHA-256 of the weight file of a run's generator."""
     return read_generator_config(config.generator.resolve()).files[GENERATOR]
 
 
@@ -192,12 +192,12 @@ def fit(
     fabric: Fabric,
     report: Callable[[GenerativeTraining, dict[str, float]], None] = lambda _t, _v: None,
 ) -> GenerativeTraining:
-    """Trains until both stages are over or a signal comes; resumes by itself.
+    """Train until all stages are complete or a signal arrives; resume from a checkpoint.
 
     Args:
         config: the run.
-        folder: where its checkpoint, logs and sheets go; one that holds a checkpoint goes on.
-        fabric: launched; says device, precision and processes.
-        report: as `genjscc.training.loop.fit`.
+        folder: folder of checkpoint, logs and sheets.
+        fabric: launched Fabric, which sets device, precision and processes.
+        report: called as by `genjscc.training.loop.fit`.
     """
     return loop.fit(GenerativeTraining(config, folder, fabric), report)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of a start network: from what a link delivers to latents of a frozen generator.
+"""Training of an initialiser: from received images to latents of a frozen generator.
 
-    x ─ f ─ eta ─ g ─ x_hat ─ start network ─ W+ ─ G ─ image        compared with x
+    x ─ f ─ eta ─ g ─ x_hat ─ initialiser ─ W+ ─ G ─ image          compared with x
 
-The images are photographs and samples of the generator, sent over pairs that exist. The loss is
-that of the schemes, so that an inversion that begins here is already close in what counts.
+The images are photographs and samples of the generator, sent over existing pairs. The loss is
+that of the schemes, so that inversions from these latents start close in the same measure.
 """
 
 from __future__ import annotations
@@ -47,43 +47,43 @@ _CARD_HEADING = "## Start network"
 
 
 class LatentStartConfig(GeneratorRunConfig):
-    """A run that learns where inversions through a generator begin.
+    """A run that trains the initialiser of inversions through a generator.
 
-    `width` is that of the start network; `symbol_channels` and `channel_steps` are what the pairs
-    send while it learns.
+    `width` is the initialiser's width; `symbol_channels` and `channel_steps` are the bottleneck
+    channels that the pairs send during training.
     """
 
     pairs: tuple[Path, ...] = Field(
         min_length=1,
-        description="folders of the DeepJSCC bundles whose images it sees, in equal parts",
+        description="folders of the DeepJSCC bundles that send its images, in equal parts",
     )
     sample_share: float = Field(
-        0.25, ge=0, le=1, description="part of each batch that is the generator's own images"
+        0.25, ge=0, le=1, description="fraction of generator samples in each batch"
     )
     linear_images: int = Field(
         4096,
         ge=0,
-        description="samples of the generator from which the network's linear part is fitted in "
-        "closed form, before anything else; 0: it begins at the mean latent",
+        description="generator samples from which the network's linear part is first fitted in "
+        "closed form; 0: start at the mean latent",
     )
     stage1_images: int = Field(
-        100_000, ge=1, description="training images of the stage whose loss sees images"
+        100_000, ge=1, description="training images of the stage with a loss on images"
     )
 
     @model_validator(mode="after")
     def _begins_anew(self) -> Self:
         if self.initial_bundle is not None:
-            raise ValueError("initial_bundle: a start network begins at the mean latent; leave out")
+            raise ValueError("initial_bundle: an initialiser starts at the mean latent; leave out")
         return self
 
     @property
     def images(self) -> int:
-        """Training images in all, repeats included."""
+        """Total training images, repeats included."""
         return self.code_images + self.stage1_images
 
 
 class Given(nn.Module):
-    """What exists: the links and the generator. Nothing of it learns."""
+    """The frozen parts of a run: links and generator."""
 
     def __init__(self, links: Sequence[ForwardOperator], generator: Generator) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Given(nn.Module):
 
 
 class StartOperator(nn.Module):
-    """Images to what the generator shows at the start latents; called as a `ForwardOperator`."""
+    """Images to the generator's images at the initial latents, called as a `ForwardOperator`."""
 
     def __init__(self, start: LatentStart, given: Given, symbol_channels: int) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class StartOperator(nn.Module):
     def receive(
         self, images: Tensor, snr_db: Tensor, unit_noise: Tensor, channels: int | None = None
     ) -> Tensor:
-        """x_hat; shapes and ranges as `ForwardOperator.forward`. Image i takes link i mod n."""
+        """Return x_hat, with shapes as in `ForwardOperator.forward`. Image i takes link i mod n."""
         x_hat = torch.empty_like(images, dtype=torch.float32)
         count = len(self.given.links)
         sent = self.symbol_channels if channels is None else channels
@@ -115,17 +115,17 @@ class StartOperator(nn.Module):
     def forward(
         self, images: Tensor, snr_db: Tensor, unit_noise: Tensor, channels: int | None = None
     ) -> Tensor:
-        """Shapes and ranges as `ForwardOperator.forward`."""
+        """Return images, with shapes and ranges as in `ForwardOperator.forward`."""
         x_hat = self.receive(images, snr_db, unit_noise, channels)
         generator = self.given.generator
-        # As in an inversion that begins without noise.
+        # As in an inversion that starts without noise.
         maps = [images.new_zeros(1, 1, side, side) for side in generator.noise_sizes]
         shown: Tensor = generator.synthesis(self.start(x_hat), maps)
         return (shown + 1) / 2
 
 
 def build(config: LatentStartConfig) -> StartOperator:
-    """The untrained start network of a run amid what it is trained with.
+    """Build the untrained initialiser of a run, with the links and the generator.
 
     Raises:
         BundleError: a bundle is missing or broken.
@@ -152,8 +152,8 @@ def _link(path: Path, config: LatentStartConfig) -> ForwardOperator:
     if declared.scheme != "deepjscc" or missing:
         raise InvalidInputError(
             "pairs",
-            f"{path} is of the scheme {declared.scheme} and sends {sorted(offered)} channels; "
-            f"needed are deepjscc and {list(wanted)}",
+            f"{path} has scheme {declared.scheme} and sends {sorted(offered)} channels; "
+            f"must be deepjscc and {list(wanted)}",
         )
     encoder = load_encoder(path.parent, declared)
     link = ForwardOperator(encoder, load_deepjscc(path.parent, declared))
@@ -161,12 +161,12 @@ def _link(path: Path, config: LatentStartConfig) -> ForwardOperator:
 
 
 class StartLatents(nn.Module):
-    """A `StartOperator` as far as the latents, W+; called as one."""
+    """A `StartOperator` up to its latents, W+, with the same arguments."""
 
     def __init__(self, operator: nn.Module) -> None:
         super().__init__()
         if not isinstance(operator, StartOperator):
-            raise TypeError(f"{type(operator).__name__} is no start operator")
+            raise TypeError(f"{type(operator).__name__} is not a start operator")
         self.operator = operator
 
     def forward(
@@ -178,7 +178,7 @@ class StartLatents(nn.Module):
 
 
 class LatentStartTraining(CodesFirst[LatentStartConfig]):
-    """A run in one stage, the codes' before it."""
+    """A run in one stage, preceded by the stage that learns codes."""
 
     scheme = "start"
     frozen = FROZEN
@@ -207,7 +207,7 @@ class LatentStartTraining(CodesFirst[LatentStartConfig]):
         return [list(pair.get_submodule("start").parameters())]
 
     def batches(self) -> Iterator[Tensor]:
-        """As of any training, a part of each replaced by samples of the generator."""
+        """Yield training batches with a part of each replaced by samples of the generator."""
         count = round(self.config.sample_share * self.config.batch_size)
         generator = self.pair.get_submodule(f"{FROZEN}.generator")
         for step, pixels in enumerate(super().batches(), start=self.step):
@@ -220,9 +220,9 @@ class LatentStartTraining(CodesFirst[LatentStartConfig]):
 
 @torch.no_grad()
 def fit_linear(pair: StartOperator, config: LatentStartConfig) -> None:
-    """Gives the start network the best linear estimate of w that samples tell.
+    """Fit the initialiser's linear part to the best estimate of w on samples.
 
-    Samples of the generator travel over the links at random rates and SNRs; their w is known.
+    Samples of the generator are sent over the links at random rates and SNRs; their w is known.
     """
     generator, start = pair.given.generator, pair.start
     device = generator.latent_avg.device
@@ -232,7 +232,7 @@ def fit_linear(pair: StartOperator, config: LatentStartConfig) -> None:
         draws = torch.Generator().manual_seed(config.seed * 2**32 + number)
         w = generator.mapping(torch.randn(count, generator.style_dim, generator=draws).to(device))
         shown = generator.synthesis(w, generator.random_noise(count, draws))
-        # Not the noise of the images that the training sends.
+        # Numbers beyond those of training images, so that their noise differs.
         numbers = range(config.images + first, config.images + first + count)
         drawn = draw_batch(config.seed, numbers, config.snr_db, config.num_symbols, device)
         rate = draw_rate(config.seed, number, config.rates)
@@ -246,17 +246,17 @@ def fit_linear(pair: StartOperator, config: LatentStartConfig) -> None:
 
 
 def ridge_regression(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight [O, I] and bias [O] with y = weight x + bias, for new x as well.
+    """Fit weight [O, I] and bias [O] with y = weight x + bias, regularised for unseen x.
 
-    Every eighth row is kept back; the damping that serves those best is taken, which may be so
-    much that nothing but the mean is left.
+    Every eighth row is held out to choose the damping, which may be so strong that only the mean
+    remains.
 
     Args:
         x: [N, I].
         y: [N, O].
     """
-    kept_back = torch.arange(len(x), device=x.device) % 8 == 7
-    held_x, held_y, x, y = x[kept_back], y[kept_back], x[~kept_back], y[~kept_back]
+    held_out = torch.arange(len(x), device=x.device) % 8 == 7
+    held_x, held_y, x, y = x[held_out], y[held_out], x[~held_out], y[~held_out]
     x_mean, y_mean = x.mean(0), y.mean(0)
     centred, identity = x - x_mean, torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     gram, moment = centred.T @ centred, centred.T @ (y - y_mean)
@@ -273,9 +273,9 @@ def ridge_regression(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def sample_pixels(generator: nn.Module, count: int, seed: int) -> Tensor:
-    """Images that a generator makes up, uint8 [count, 3, S, S]."""
+    """Draw samples of a generator, uint8 [count, 3, S, S]."""
     if not isinstance(generator, Generator):
-        raise TypeError(f"{type(generator).__name__} is no generator")
+        raise TypeError(f"{type(generator).__name__} is not a generator")
     draws = torch.Generator().manual_seed(seed)
     z = torch.randn(count, generator.style_dim, generator=draws)
     noise = generator.random_noise(count, draws)
@@ -289,37 +289,37 @@ def fit(
     fabric: Fabric,
     report: Callable[[LatentStartTraining, dict[str, float]], None] = lambda _t, _v: None,
 ) -> LatentStartTraining:
-    """Trains until the images are used up or a signal comes; resumes by itself.
+    """Train until all images are used or a signal arrives; resume from a checkpoint.
 
     Args:
         config: the run.
-        folder: where its checkpoint, logs and sheets go; one that holds a checkpoint goes on.
-        fabric: launched; says device, precision and processes.
-        report: as `genjscc.training.loop.fit`.
+        folder: folder of checkpoint, logs and sheets.
+        fabric: launched Fabric, which sets device, precision and processes.
+        report: called as by `genjscc.training.loop.fit`.
     """
     return loop.fit(LatentStartTraining(config, folder, fabric), report)
 
 
 def export_start(run: Path, folder: Path | None = None) -> GeneratorConfig:
-    """Puts a run's (averaged) start network into its generator's bundle.
+    """Write a run's (averaged) initialiser into its generator's bundle.
 
     Args:
         run: folder of the training run.
-        folder: of the generator's bundle (None: where the run found it).
+        folder: folder of the generator's bundle (None: that of the run).
 
     Raises:
-        InvalidInputError: the run has no checkpoint of a start network.
+        InvalidInputError: the run has no checkpoint of an initialiser.
     """
     state = RunFolder(run).load() if run.is_dir() else None
     if state is None or state.get("scheme") != LatentStartTraining.scheme:
-        raise InvalidInputError("run", f"{run} holds no checkpoint of a start network")
+        raise InvalidInputError("run", f"{run} holds no checkpoint of an initialiser")
     config = LatentStartConfig.model_validate(state["config"])
     folder = (config.generator if folder is None else folder).resolve()
     trained_with = state["facts"]["generator"]
     if _sha256(folder) != trained_with:
         raise InvalidInputError(
             "generator",
-            f"{folder} is another one than the run was trained with (SHA-256 {trained_with})",
+            f"{folder} differs from the generator of the run (SHA-256 {trained_with})",
         )
     pair = build(config.model_copy(update={"generator": folder}))
     load_trained(pair, state["average"] or state["pair"], FROZEN)
@@ -335,7 +335,7 @@ def _sha256(generator: Path) -> str:
 
 
 def _card(path: Path, config: LatentStartConfig, images: int) -> str:
-    """The generator's card with a paragraph on its start network, in place of an older one."""
+    """Return the generator's card with a new paragraph on its initialiser."""
     generators = (
         path.read_text(encoding="utf-8").split(_CARD_HEADING)[0].rstrip() if path.exists() else ""
     )
@@ -343,7 +343,7 @@ def _card(path: Path, config: LatentStartConfig, images: int) -> str:
     channels = ", ".join(map(str, config.channel_steps or (config.symbol_channels,)))
     low, high = config.snr_db
     return (
-        f"{generators}\n\n{_CARD_HEADING}\n\n`{START}` reads where an inversion may begin. Width "
+        f"{generators}\n\n{_CARD_HEADING}\n\n`{START}` predicts inversions' initial latents. Width "
         f"{config.width}; {images} training images, repeats included, {config.sample_share:.0%} of "
         f"them the generator's own; sent over {pairs} with {channels} bottleneck channels at "
         f"{low:g} to {high:g} dB. Loss: {config.mse_weight:g} x MSE + "

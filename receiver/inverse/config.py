@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an inversion is told: eq. 12-14 of the paper with the values of ILO's public run.
+"""Configuration of an inversion: eq. 12-14 of the paper with the values of ILO's public run.
 
 ILO is Daras et al., Intermediate Layer Optimization for Inverse Problems using Deep Generative
 Models (ICML 2021, arXiv:2102.07364).
@@ -25,7 +25,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class InverseConfig(BaseModel):
-    """The optimisation; the defaults are the paper's, and ILO's where the paper refers to it."""
+    """Settings of the optimisation; the defaults are the paper's, and ILO's if it refers to ILO."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -33,60 +33,71 @@ class InverseConfig(BaseModel):
         (50, 50, 25, 25),
         min_length=1,
         max_length=NUM_STAGES,
-        description="steps of each stage of eq. 14; 0 passes over a stage",
+        description="steps of each stage of eq. 14; 0 skips a stage",
     )
     cuts: tuple[int, int, int] = Field(
         (1, 2, 3), description="the generator's first block of the stages 2, 3 and 4"
     )
     noise_limits: tuple[int, int, int, int] = Field(
-        (5, 7, 9, 11), description="how many noise maps are optimised in each stage"
+        (5, 7, 9, 11), description="number of noise maps optimised in each stage"
     )
 
     learning_rate: Rate = Field(
-        0.1, description="Adam's at its peak, for latents in standard deviations per axis of w"
+        0.1, description="peak rate of Adam, for latents in standard deviations per axis of w"
     )
-    noise_rate: Rate = Field(0.1, description="likewise for the noise maps; 0 keeps them")
-    feature_rate: Rate = Field(0.1, description="likewise for what enters stages 2 to 4; 0 keeps")
-    ramp_up: float = Field(0.05, ge=0, le=1, description="part of a stage in which rates rise")
-    ramp_down: float = Field(0.75, ge=0, le=1, description="part in which they fall as a cosine")
-    betas: tuple[Decay, Decay] = Field((0.9, 0.999), description="Adam's")
+    noise_rate: Rate = Field(0.1, description="peak rate for the noise maps; 0: fixed")
+    feature_rate: Rate = Field(
+        0.1, description="peak rate for the features that enter stages 2 to 4; 0: fixed"
+    )
+    ramp_up: float = Field(0.05, ge=0, le=1, description="fraction of a stage with rising rates")
+    ramp_down: float = Field(
+        0.75, ge=0, le=1, description="fraction of a stage with rates falling as a cosine"
+    )
+    betas: tuple[Decay, Decay] = Field((0.9, 0.999), description="betas of Adam")
 
     mse_weight: Weight = Field(1.0, description="lambda 1: MSE of A(G) and the received image")
-    perceptual_weight: Weight = Field(1.0, description="lambda 2: perceptual distance of the same")
-    regularization_weight: Weight = Field(1.0, description="lambda 3: of the two terms below")
+    perceptual_weight: Weight = Field(
+        1.0, description="lambda 2: perceptual distance of A(G) and the received image"
+    )
+    regularization_weight: Weight = Field(1.0, description="lambda 3: factor of lambda 4 and 5")
     image_perceptual_weight: Weight = Field(
         0.1, description="lambda 4: perceptual distance of G and the received image"
     )
     geodesic_weight: Weight = Field(0.01, description="lambda 5: angles between layers' latents")
     perceptual: PerceptualName = Field("st-lpips-vgg", description="the perceptual distance")
     perceptual_every: int = Field(
-        1, ge=1, description="it joins every so many steps, with as many times the weight"
+        1,
+        ge=1,
+        description="interval of its evaluation in steps, with the weight scaled accordingly",
     )
     channel_noise: Literal["fresh", "fixed", "none"] = Field(
-        "fresh", description="noise of A: drawn for each step, drawn once, or none"
+        "fresh", description="noise of A: drawn in each step, drawn once, or none"
     )
 
     start: Literal["mean", "learned", "auto"] = Field(
         "mean",
-        description="latents to begin with: the mean, what the generator's start network reads "
-        "from the received image, or the latter where there is such a network",
+        description="initial latents: the mean, the estimate of the generator's initialiser from "
+        "the received image, or the latter if there is an initialiser",
     )
-    noise_start: Literal["random", "zero"] = Field("random", description="maps to begin with")
+    noise_start: Literal["random", "zero"] = Field("random", description="initial maps")
     latent_projection: Literal["sphere", "none"] = Field(
-        "sphere", description="after each step: back to the length at the start, or free"
+        "sphere", description="projection after each step: to the initial length, or none"
     )
     noise_projection: Literal["sphere", "ball", "none"] = Field(
-        "sphere", description="likewise; ball: shrunk where louder than white noise"
+        "sphere", description="projection of maps; ball: shrunk if above white noise"
     )
 
     patience: int = Field(
-        0, ge=0, description="a stage ends after so many steps without improvement; 0: never"
+        0, ge=0, description="steps without improvement after which a stage ends; 0: never"
     )
     tolerance: float = Field(
-        0.01, ge=0, lt=1, description="relative decrease of the smoothed loss that counts as one"
+        0.01,
+        ge=0,
+        lt=1,
+        description="relative decrease of the smoothed loss that counts as improvement",
     )
     dtype: Precision = Field(
-        "float32", description="of the networks' arithmetic; auto: bfloat16 where it is native"
+        "float32", description="dtype of the networks; auto: bfloat16 if it is native"
     )
 
     @model_validator(mode="after")
@@ -101,14 +112,14 @@ class InverseConfig(BaseModel):
 
     @property
     def num_steps(self) -> int:
-        """Of all stages."""
+        """Total number of steps."""
         return sum(self.steps)
 
 
 PRESETS: dict[str, InverseConfig] = {
     "paper": InverseConfig(),
-    # From a start network's guess, which a few small steps make agree with what was received. The
-    # perceptual distance of G to the received image is left out: it makes G as blurred as that is.
+    # A few small steps from the initialiser's estimate make it agree with the received image. The
+    # perceptual distance of G to the received image is left out: it would make G just as blurred.
     "fast": InverseConfig(
         steps=(4, 4),
         learning_rate=0.01,
@@ -125,10 +136,10 @@ PRESETS: dict[str, InverseConfig] = {
 
 
 def inverse_config(preset: str, overrides: Mapping[str, Any]) -> InverseConfig:
-    """A preset with some fields replaced.
+    """Return a preset with some fields replaced.
 
     Raises:
-        InvalidInputError: no such preset or field, or a value that does not fit; the text names
+        InvalidInputError: the preset or field is unknown, or the value is invalid; the text names
             it as a field of `inversion`.
     """
     base = PRESETS.get(preset)

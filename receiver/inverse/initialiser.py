@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network that reads latents from a received image: where an inversion may begin.
+"""The initialiser: a network that estimates latents from a received image.
 
     x_hat ─ area mean to 64 px ─ conv ─ 4 x (down, RB) ─ 4x4 features ─ linear ─┐
           └ area mean to 16 px ─────────────────────────────────────── linear ─ (+) ─ W+
 
-It answers in standard deviations from the mean latent. Where the paper begins at the mean, an
-inversion that begins here has a fraction of the way left.
+Its output is in standard deviations from the mean latent. An inversion that starts here instead of
+at the mean, as in the paper, has only a fraction of the distance left.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class _Residual(nn.Module):
 
 
 class LatentStart(nn.Module):
-    """Received images to W+ of one generator.
+    """A network from received images to W+ of one generator.
 
     Args:
-        width: channels at full size; twice as many after the first halving, four times later.
-        num_ws: layers of the generator.
+        width: channels at full size; doubled after the first halving, quadrupled later.
+        num_ws: number of the generator's layers.
         style_dim: size of w.
-        side: of the generator's images.
+        side: side of the generator's images.
     """
 
     mean: Tensor
@@ -74,14 +74,14 @@ class LatentStart(nn.Module):
 
     @classmethod
     def for_generator(cls, generator: Generator, spread: Tensor, width: int) -> LatentStart:
-        """An untrained one, which answers the mean latent whatever it sees."""
+        """Build an untrained network, which returns the mean latent for any image."""
         start = cls(width, generator.num_ws, generator.style_dim, generator.size)
         start.mean.copy_(generator.latent_avg)
         start.spread.copy_(spread)
         return start
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shapes: [B, 3, S, S] in [0, 1] -> W+ [B, num_ws, style_dim], float32."""
+        """Estimate latents: [B, 3, S, S] in [0, 1] -> W+ [B, num_ws, style_dim], float32."""
         small = F.adaptive_avg_pool2d(images, self.side)
         deep: Tensor = self.head(F.silu(self.trunk(2 * small - 1)).flatten(1))
         flat: Tensor = self.linear(coarse(images))
@@ -90,15 +90,15 @@ class LatentStart(nn.Module):
 
 
 def coarse(images: Tensor) -> Tensor:
-    """What the linear path sees. [B, 3, S, S] in [0, 1] -> [B, 768], about -1 to 1."""
+    """Compute the linear path's input: [B, 3, S, S] in [0, 1] -> [B, 768], about -1 to 1."""
     return (2 * F.adaptive_avg_pool2d(images, LINEAR_SIDE) - 1).flatten(1)
 
 
 def load_start(folder: Path, config: GeneratorConfig) -> LatentStart | None:
-    """The start network in a generator's bundle, verified, for inference; None: it has none.
+    """Load and verify the initialiser in a generator's bundle; None if there is none.
 
     Raises:
-        BundleError: it is altered, or of another generator.
+        BundleError: it is altered, or belongs to another generator.
     """
     if START not in config.files:
         return None

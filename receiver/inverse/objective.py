@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The objective of eq. 12 and 13, one value per image."""
+"""Objective of eq. 12 and 13, one value per image."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from genjscc.quality.perceptual import mse
 
 
 class Distance(Protocol):
-    """A perceptual distance in halves (see `genjscc.quality.perceptual.FeatureDistance`)."""
+    """A perceptual distance in two steps (see `genjscc.quality.perceptual.FeatureDistance`)."""
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """[B, 3, H, W] in [0, 1] -> maps [B, C, r, s]."""
+        """Compute features: [B, 3, H, W] in [0, 1] -> maps [B, C, r, s]."""
         ...
 
     def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
-        """-> [B]."""
+        """Return the distance of each pair, from features. -> [B]."""
         ...
 
 
 class Terms(NamedTuple):
-    """The terms of the objective, or what they are multiplied with, of one image."""
+    """Terms of the objective of one image, or their weights."""
 
     mse: float
-    """of A(G) and the received image: lambda 1"""
+    """MSE of A(G) and the received image: lambda 1"""
     perceptual: float
-    """of the same: lambda 2"""
+    """perceptual distance of A(G) and the received image: lambda 2"""
     image_perceptual: float
-    """of G and the received image: lambda 3 times lambda 4"""
+    """perceptual distance of G and the received image: lambda 3 times lambda 4"""
     geodesic: float
-    """of the latents: lambda 3 times lambda 5"""
+    """geodesic distance of the latents: lambda 3 times lambda 5"""
 
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What an inversion is compared with: x_hat [3, S, S] and its features, [1, C, r, s] each."""
+    """The target of an inversion: x_hat [3, S, S] and its features, [1, C, r, s] each."""
 
     image: Tensor
     features: list[Tensor]
 
 
 def observe(image: Tensor, distance: Distance | None) -> Observation:
-    """A received image [3, S, S] in [0, 1] with the features that are compared."""
+    """Prepare a received image [3, S, S] in [0, 1] with its features as a target."""
     with torch.no_grad():
         features = [] if distance is None else distance.features(image[None])
     return Observation(image, [layer.float() for layer in features])
@@ -61,10 +61,10 @@ def objective(
     geodesics: Tensor,
     weights: Sequence[Terms],
 ) -> tuple[Tensor, Tensor]:
-    """Eq. 12 with eq. 13 for each image, and its terms; a term of weight 0 may be left out as 0.
+    """Compute eq. 12 with eq. 13 of each image and its terms; unweighted terms may be given as 0.
 
     Args:
-        distance: None where no image has a perceptual weight.
+        distance: perceptual distance; None if no image has a perceptual weight.
         images: G, [B, 3, S, S] in [0, 1].
         reproduced: A(G), of the same shape.
         observed: one per image.
@@ -93,20 +93,20 @@ def objective(
 
 
 def geodesic(latents: Tensor, first: Tensor) -> Tensor:
-    """GEO of eq. 13: the squared angle between two layers' latents, averaged over the pairs.
+    """Return GEO of eq. 13: the squared angle between two layers' latents, averaged over pairs.
 
-    ILO's published code leaves this term out after the first stage, by a slip in an index.
+    ILO's published code omits this term after the first stage, because of an indexing error.
 
     Args:
         latents: [B, L, D].
-        first: int [B]: layers before it do not take part.
+        first: int [B], first layer that takes part.
 
     Returns:
         [B], in squared radians.
     """
     apart = latents[:, :, None] - latents[:, None]
     together = latents[:, :, None] + latents[:, None]
-    # Layers may be equal, and the gradient of a norm at 0 is not a number.
+    # Layers may be equal, and the gradient of a norm at 0 is nan.
     tiny = 1e-9
     sine = (apart.square().sum(-1) + tiny).sqrt()
     cosine = (together.square().sum(-1) + tiny).sqrt()

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""InverseJSCC: the received image as what the link makes of an image that G can show.
+"""Optimiser of InverseJSCC: find the image of G that the link maps to the received image.
 
     w, n_G ─ G ─ x ─ f ─ eta ─ g ─ A(x)        compared with x_hat = g(z_hat): eq. 12
                  └──────────────────────────── compared with x_hat:            eq. 13
 
-Intermediate-layer optimisation moves from the latents to what enters the generator's later
-stages (eq. 14). Many images are optimised at once, each for itself: with its own configuration,
-stage, SNR, seed, Adam and end. Nothing of an image depends on its neighbours, and images may
+Intermediate-layer optimisation moves from the latents to the inputs of the generator's later
+stages (eq. 14). Images are optimised in batches but independently, each with its own configuration,
+stage, SNR, seed, Adam state and end. An image does not depend on its neighbours, and images may
 join and leave between any two steps.
 
 In a pass through G, an image enters at the first block of its stage:
@@ -14,7 +14,7 @@ In a pass through G, an image enters at the first block of its stage:
     blocks      0 ─────── 1 ─────── 2 ─────── 3 ───── ... ── rgb
     stage 1     a b ───── a b ───── a b ───── a b
     stage 2               + c ───── c ─────── c
-    stage 4                                   + d            one pass, no block in vain
+    stage 4                                   + d            one pass, no block wasted
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from receiver.stylegan2.generator import Generator, SynthesisState, latent_sprea
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What the images of a batch share. Its networks are frozen.
+    """The frozen networks and settings shared by the images of a batch.
 
     Attributes:
         generator: G.
         forward: A; None: A(x) = x, an inversion without a channel.
-        distance: perceptual distance; None where no image has a weight for one.
+        distance: perceptual distance; None if no image has a weight for it.
         channels: bottleneck channels that the link sends (None: all).
-        dtype: of the networks' arithmetic.
+        dtype: dtype of the networks.
     """
 
     generator: Generator
@@ -65,11 +65,11 @@ class Problem:
 
     @property
     def device(self) -> torch.device:
-        """Of the networks."""
+        """Device of the networks."""
         return self.spread.device
 
     def arithmetic(self) -> AbstractContextManager[object]:
-        """That of A and of the distance."""
+        """Autocast context of A and of the distance."""
         if self.dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
@@ -77,29 +77,29 @@ class Problem:
 
 @dataclass(frozen=True)
 class Losses:
-    """Of one image at one step: the terms of eq. 12 and 13, and their weighted sum."""
+    """Losses of one image at one step: the terms of eq. 12 and 13, and their weighted sum."""
 
     total: float
     terms: Terms
 
 
 class Inversion:
-    """One image on its way; `step` moves it.
+    """The state of one image's optimisation, advanced by `step`.
 
     Args:
-        problem: what it belongs to.
+        problem: the shared networks and settings.
         x_hat: the received image [3, S, S] in [0, 1], S the generator's size.
-        config: how to optimise.
-        snr_db: of the channel in A, in dB.
-        seed: of the noise maps and of the noise in A.
-        start: latents to begin with, [style_dim] or [num_ws, style_dim]; None: the mean.
+        config: settings of the optimisation.
+        snr_db: SNR of the channel in A, in dB.
+        seed: seed of the noise maps and of the noise in A.
+        start: initial latents, [style_dim] or [num_ws, style_dim]; None: the mean.
 
     Attributes:
         stage: 1 to 4.
-        steps_done: over all stages.
-        losses: of the last step; None before the first.
-        image: what the last step saw, and at the end the result: [3, S, S] in [0, 1].
-        finished: whether it is at its end.
+        steps_done: number of steps over all stages.
+        losses: losses of the last step; None before the first.
+        image: image of the last step, finally the result: [3, S, S] in [0, 1].
+        finished: whether the optimisation is complete.
 
     Raises:
         InvalidInputError: the configuration does not fit the generator.
@@ -130,14 +130,14 @@ class Inversion:
         self._next_stage()
 
     def weights(self) -> Terms:
-        """Of the terms at the coming step."""
+        """Weights of the terms at the next step."""
         config = self.config
         if self._step % config.perceptual_every == 0:
             return config_weights(config, config.perceptual_every)
         return config_weights(config, 0)
 
     def unit_noise(self, k: int) -> Tensor:
-        """CN(0, 1) draws for the coming step, complex64 [k]; zeros where A has no noise."""
+        """Draw CN(0, 1) for the next step, complex64 [k]; zeros if A has no noise."""
         if self.config.channel_noise == "none":
             return torch.zeros(k, dtype=torch.complex64)
         number = self.steps_done if self.config.channel_noise == "fresh" else 0
@@ -145,12 +145,12 @@ class Inversion:
         return torch.from_numpy(draws)
 
     def advance(self, image: Tensor, terms: Terms, gradients: Sequence[Tensor]) -> None:
-        """One step along the gradients.
+        """Take one step along the gradients.
 
         Args:
-            image: what it made, [3, S, S].
-            terms: of it; those whose weight was 0 are taken over from the step before.
-            gradients: of the open variables.
+            image: generated image, [3, S, S].
+            terms: its terms; those of weight 0 are kept from the step before.
+            gradients: gradients of the open variables.
         """
         config, steps = self.config, self.config.steps[self.stage - 1]
         if self.losses is not None:
@@ -168,7 +168,7 @@ class Inversion:
             self._next_stage()
 
     def _next_stage(self) -> None:
-        """To the next stage that has steps, or to the end."""
+        """Advance to the next stage that has steps, or to the end."""
         steps = self.config.steps
         while self.stage < len(steps):
             self.variables.enter(self.stage, self._entering() if self.stage else None)
@@ -183,14 +183,14 @@ class Inversion:
 
     @torch.no_grad()
     def _entering(self) -> SynthesisState:
-        """What the blocks before the next stage make of the variables, [1, ...]."""
+        """Compute the next stage's input from the variables, [1, ...]."""
         stop = (0, *self.config.cuts)[self.stage]
         features, rgb = run_blocks(self._problem, [self.variables], stop)
         return SynthesisState(features.float().clone(), rgb.clone())
 
 
 def config_weights(config: InverseConfig, perceptual: int) -> Terms:
-    """What the terms are multiplied with; the perceptual ones `perceptual` times as much."""
+    """Return the weights of the terms, the perceptual ones multiplied by `perceptual`."""
     return Terms(
         config.mse_weight,
         perceptual * config.perceptual_weight,
@@ -200,8 +200,8 @@ def config_weights(config: InverseConfig, perceptual: int) -> Terms:
 
 
 def step(problem: Problem, inversions: Sequence[Inversion]) -> None:
-    """One step of each; none of them may be finished."""
-    # An image that enters the generator later stands further back in the batch.
+    """Run one step of each inversion; none may be finished."""
+    # An image that enters the generator later is further back in the batch.
     items = sorted(inversions, key=lambda one: one.variables.first_block)
     images = synthesise(problem, [one.variables for one in items])
     with problem.arithmetic():
@@ -224,7 +224,7 @@ def step(problem: Problem, inversions: Sequence[Inversion]) -> None:
 
 
 def reproduce(problem: Problem, images: Tensor, items: Sequence[Inversion]) -> Tensor:
-    """A of the images, each with its own SNR and noise. [B, 3, S, S] -> the same."""
+    """Apply A to images, each with its own SNR and noise. [B, 3, S, S] -> the same."""
     forward = problem.forward
     if forward is None:
         return images
@@ -238,17 +238,17 @@ def reproduce(problem: Problem, images: Tensor, items: Sequence[Inversion]) -> T
 
 
 def synthesise(problem: Problem, variables: Sequence[Variables]) -> Tensor:
-    """G of the variables, sorted by their first block. -> [B, 3, S, S], about [0, 1]."""
+    """Apply G to variables sorted by their first block. -> [B, 3, S, S], about [0, 1]."""
     return (run_blocks(problem, variables, problem.generator.num_blocks).rgb + 1) / 2
 
 
 def run_blocks(problem: Problem, variables: Sequence[Variables], stop: int) -> SynthesisState:
-    """The generator's blocks before `stop`; each image enters at its first block.
+    """Run the generator's blocks before `stop`; each image enters at its first block.
 
     Args:
-        problem: with the generator.
-        variables: sorted by their first block.
-        stop: a block after all of their first ones.
+        problem: the problem with the generator.
+        variables: variables sorted by their first block.
+        stop: a block after all first blocks.
     """
     latents = torch.stack([one.latents for one in variables]) * problem.spread
     maps = [torch.stack(same) for same in zip(*(one.maps for one in variables), strict=True)]
@@ -275,7 +275,7 @@ def run_blocks(problem: Problem, variables: Sequence[Variables], stop: int) -> S
 def joined(
     state: SynthesisState | None, entering: Sequence[SynthesisState]
 ) -> SynthesisState | None:
-    """The images that are in the generator already, then those that enter it here."""
+    """Concatenate the images already in the generator and those that enter here."""
     states = [*([] if state is None else [state]), *entering]
     if not states:
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learning rates over a stage, and when a stage has done its work."""
+"""Learning-rate schedule of a stage, and detection of a loss plateau."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _SMOOTHING = 0.8
 
 
 def rate_factor(step: int, steps: int, ramp_up: float, ramp_down: float) -> float:
-    """What a step's learning rates are multiplied with, 0 to 1: ILO's schedule.
+    """Return the factor of a step's learning rates, 0 to 1, by ILO's schedule.
 
     Args:
         step: 0 to steps - 1.
-        steps: of the stage.
-        ramp_up: part of the stage in which the factor rises linearly from 0.
-        ramp_down: part at its end in which it falls to 0 as a cosine.
+        steps: number of steps of the stage.
+        ramp_up: initial fraction of the stage, in which the factor rises linearly from 0.
+        ramp_down: final fraction, in which it falls to 0 as a cosine.
     """
     t = step / steps
     falling = min(1.0, (1 - t) / ramp_down) if ramp_down else 1.0
@@ -24,10 +24,10 @@ def rate_factor(step: int, steps: int, ramp_up: float, ramp_down: float) -> floa
 
 
 class Plateau:
-    """Tells when a noisy loss has stopped falling.
+    """Detector of a noisy loss that has stopped falling.
 
     Args:
-        patience: steps without improvement after which it has; 0: never.
+        patience: steps without improvement that make a plateau; 0: never.
         tolerance: relative decrease of the smoothed loss that counts as improvement.
     """
 
@@ -37,7 +37,7 @@ class Plateau:
         self._stale = 0
 
     def reached(self, loss: float) -> bool:
-        """Takes a step's loss; True where no more is to be hoped for."""
+        """Add a step's loss and return whether the plateau is reached."""
         if math.isinf(self._smoothed):
             self._smoothed = loss
         self._smoothed = _SMOOTHING * self._smoothed + (1 - _SMOOTHING) * loss

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inversions as the receiver offers them: which pair, which generator, how many steps at most."""
+"""Inversions in the receiver: choice of pair and generator, limits, stepwise execution."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _SEPARATE = ("preset", "generator", "seed")
 
 @dataclass(frozen=True, eq=False)
 class StepReport:
-    """An inversion after a step; `result` is set at its end."""
+    """Progress of an inversion after a step; `result` is set at the end."""
 
     steps_done: int
     num_steps: int
@@ -76,12 +76,12 @@ class Course:
 
 
 class Inversions:
-    """What the receiver can invert: DeepJSCC pairs, through the generators beside them.
+    """Inversion of DeepJSCC pairs through the generators in the same folder.
 
-    All of it but the perceptual networks is loaded at once.
+    Everything but the perceptual networks is loaded at startup.
 
     Raises:
-        BundleError: the default generator is not there, or something is broken.
+        BundleError: the default generator is missing, or a bundle is broken.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Inversions:
         self._problems: dict[Hashable, Problem] = {}
 
     def offered(self, model: LoadedModel[nn.Module]) -> bool:
-        """Whether a model's images can be inverted here."""
+        """Return whether a model's images can be inverted here."""
         return bool(self._generators) and model.config.scheme == "deepjscc"
 
     def plan(
@@ -124,15 +124,15 @@ class Inversions:
         channels: int,
         size: tuple[int, int],
     ) -> Plan:
-        """How to invert an image.
+        """Choose generator and configuration for an image.
 
         Args:
-            options: what the caller wants.
+            options: options of the request.
             channels: bottleneck channels that were sent.
             size: height and width of the image.
 
         Raises:
-            GenJSCCError: an option is wrong, or beyond what is offered here.
+            GenJSCCError: an option is invalid or not available here.
         """
         preset = options.preset or self._settings.inversion_preset
         config = inverse_config(preset, overrides_from(options))
@@ -197,16 +197,16 @@ class Inversions:
         return self._problems[key]
 
     def begin(self, job: DecodeJob) -> Course:
-        """A job before its first step."""
+        """Return the state of a job before its first step."""
         if job.plan is None:
             raise ValueError("the job is not one of the scheme inverse")
         return Course(job, job.plan)
 
     def advance(self, courses: Sequence[Course], receive: Receive) -> list[StepReport]:
-        """One step of each; they have one key.
+        """Run one step of each; all must have the same key.
 
         Raises:
-            InvalidInputError: what was received is beyond the decoder's arithmetic.
+            InvalidInputError: the received symbols overflow the decoder.
         """
         started = time.perf_counter()
         problem = self._problem(courses[0].job, courses[0].plan)
@@ -242,7 +242,7 @@ class Inversions:
             )
 
     def run(self, jobs: Sequence[DecodeJob], receive: Receive) -> list[DecodeResult]:
-        """All steps of jobs of one key."""
+        """Run all steps of jobs of one key."""
         courses = [self.begin(job) for job in jobs]
         results: dict[int, DecodeResult] = {}
         under_way = dict(enumerate(courses))
@@ -256,7 +256,7 @@ class Inversions:
 
 
 def inversion_key(job: DecodeJob) -> Hashable:
-    """Jobs of equal keys may make their steps together."""
+    """Return the batching key: jobs of equal keys may run their steps together."""
     plan = job.plan
     if plan is None:
         return None
@@ -266,7 +266,7 @@ def inversion_key(job: DecodeJob) -> Hashable:
 
 
 def overrides_from(options: inversion_pb2.InversionOptions) -> dict[str, Any]:
-    """The fields of `InverseConfig` that a message sets."""
+    """Return the fields of `InverseConfig` that a message sets."""
     set_fields = [(field.name, value) for field, value in options.ListFields()]
     return {
         name: value if isinstance(value, str | int | float) else tuple(value)
@@ -276,7 +276,7 @@ def overrides_from(options: inversion_pb2.InversionOptions) -> dict[str, Any]:
 
 
 def losses_message(losses: Losses) -> inversion_pb2.InversionLosses:
-    """As the wire has them."""
+    """Convert losses to their message."""
     return inversion_pb2.InversionLosses(total=losses.total, **losses.terms._asdict())
 
 
@@ -302,11 +302,11 @@ def _report(course: Course, inversion: Inversion, stage: int) -> StepReport:
 
 
 class Previews:
-    """Reports as messages, every so often with the image.
+    """Progress messages, with a preview of the image at intervals.
 
     Args:
-        every: steps from one preview to the next; 0: none.
-        format_: of the previews.
+        every: interval of previews in steps; 0: none.
+        format_: image format of the previews.
     """
 
     def __init__(self, every: int, format_: tensor_pb2.ImageFormat.ValueType) -> None:
@@ -314,7 +314,7 @@ class Previews:
         self._shown = -1
 
     def progress(self, report: StepReport) -> inversion_pb2.InversionProgress:
-        """How far an inversion is, with its image where that is due."""
+        """Return the progress message of an inversion, with its image if due."""
         message = inversion_pb2.InversionProgress(
             step=report.steps_done,
             num_steps=report.num_steps,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an inversion changes: W+ latents, noise maps, and what enters a later stage.
+"""Optimisation variables of an inversion: W+ latents, noise maps, and inputs of later stages.
 
-Latents are kept in standard deviations per axis of w, the natural unit of a step; the origin
-stays that of w, so that the mean latent has a length that it can be held at.
+Latents are stored in standard deviations per axis of w, the natural unit of a step; the origin
+is that of w, so that the mean latent has a non-zero length, which can be held fixed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from receiver.stylegan2.generator import Generator, SynthesisState
 
 
 def draw_maps(seed: int, sizes: Sequence[int], device: torch.device) -> list[Tensor]:
-    """Standard normal maps [1, r, r] of a seed."""
+    """Draw standard normal maps [1, r, r] from a seed."""
     count = sum(side * side for side in sizes)
     pairs = unit_complex_gaussian(seed, -(-count // 2), Stream.INVERSION_MAPS)
     flat = torch.from_numpy(np.ascontiguousarray(pairs).view(np.float32) * math.sqrt(2))
@@ -32,10 +32,10 @@ def draw_maps(seed: int, sizes: Sequence[int], device: torch.device) -> list[Ten
 
 
 class _Group:
-    """Variables with one learning rate, and what Adam remembers of them.
+    """Variables with one learning rate, and their Adam state.
 
-    The functional form: an Optimizer object imports PyTorch's compiler, a second and 200 MB that
-    a service has no use for.
+    Uses the functional form: an Optimizer object imports PyTorch's compiler, which costs a service
+    a second and 200 MB for nothing.
     """
 
     def __init__(self, variables: Sequence[Tensor], peak: float) -> None:
@@ -49,7 +49,7 @@ class _Group:
     def update(
         self, gradients: Sequence[Tensor], factor: float, betas: tuple[float, float]
     ) -> None:
-        """One step of Adam."""
+        """Take one step of Adam."""
         adam(
             self.variables,
             list(gradients),
@@ -69,13 +69,13 @@ class _Group:
 
 
 class Variables:
-    """Of one image.
+    """Variables of one image.
 
     Attributes:
         latents: [num_ws, style_dim], in standard deviations.
         maps: [1, r, r] for each noise input.
-        entering: what the current stage starts from; None in the first.
-        first_block: of the current stage.
+        entering: input of the current stage; None in the first.
+        first_block: first block of the current stage.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Variables:
         self._groups: list[_Group] = []
 
     def enter(self, stage: int, entering: SynthesisState | None) -> None:
-        """Opens the variables of a stage, 0 to 3, with a fresh Adam."""
+        """Open the variables of a stage, 0 to 3, with a fresh Adam state."""
         config = self._config
         self.entering = entering
         self.first_block = (0, *config.cuts)[stage]
@@ -114,15 +114,15 @@ class Variables:
             self._groups.append(_Group([entering.features], config.feature_rate))
 
     def open(self) -> list[Tensor]:
-        """The tensors that the current stage changes."""
+        """Return the tensors that the current stage optimises."""
         return [one for group in self._groups for one in group.variables]
 
     def update(self, gradients: Sequence[Tensor], factor: float) -> None:
-        """One step of Adam, then the projections.
+        """Take one step of Adam, then project.
 
         Args:
-            gradients: of what is open.
-            factor: what the learning rates are multiplied with.
+            gradients: gradients of the open tensors.
+            factor: factor of the learning rates.
         """
         remaining = iter(gradients)
         for group in self._groups:
@@ -138,14 +138,14 @@ class Variables:
         for one, level in zip(self.maps, self._levels, strict=True):
             now = _length(one, (0, 1, 2))
             if self._config.noise_projection == "ball":
-                # The generator knows no maps with more energy than white noise.
+                # The generator was trained on white noise only: maps must not have more energy.
                 one.mul_((math.sqrt(one.numel()) / now).clamp(max=1.0))
             else:
                 one.mul_(level / now)
 
 
 def first_layer(block: int) -> int:
-    """The first of the latents, and of the noise maps, that a generator's block reads."""
+    """Return the index of the first latent, and of the first noise map, that a block reads."""
     return max(0, 2 * block - 1)
 
 
@@ -154,7 +154,7 @@ def _length(x: Tensor, dims: int | tuple[int, ...]) -> Tensor:
 
 
 def checked_start(generator: Generator, config: InverseConfig) -> None:
-    """Raises InvalidInputError where the stages or the maps do not fit the generator."""
+    """Raise InvalidInputError if the stages or the maps do not fit the generator."""
     needed = max(i for i, steps in enumerate(config.steps) if steps)
     last = (0, *config.cuts)[needed]
     if last >= generator.num_blocks:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""StyleGAN2 generators on disk: other projects' checkpoints in, our bundle in and out.
+"""Storage of StyleGAN2 generators: bundles, and import of other projects' checkpoints.
 
 A bundle is a folder with `config.json` (sizes, SHA-256), `generator.safetensors` (16-bit floats)
-and `card.md`; for a generator that was trained here also `codes.safetensors`, the map from images
-to latents that it was trained to invert. Checkpoints of other projects are read as tensors only;
-no pickle is ever executed.
+and `card.md`; for a generator trained by GenJSCC also `codes.safetensors`, the map from images to
+latents that it was trained to invert. Checkpoints of other projects are read as tensors only; no
+pickle is ever executed.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from genjscc.bundles.store import (
 from genjscc.errors import BundleError
 from receiver.stylegan2.generator import Generator
 
-# Rosinality and BasicSR keep the averaged generator under these keys; the last is BasicSR's
-# name when no average was kept.
+# Rosinality and BasicSR store the averaged generator under these keys; the last is BasicSR's key
+# for a generator without an average.
 _GENERATOR_KEYS = ("g_ema", "params_ema", "params")
 # What rosinality's train.py puts beside the tensors: its options. A namespace runs no code when it
 # is filled, and nobody here looks into it.
@@ -50,7 +50,7 @@ rosinality/stylegan2-pytorch (its convert_weight.py does that), and offer the ne
 
 
 def load_generator(path: Path) -> Generator:
-    """The generator in a bundle folder, a .safetensors file or a PyTorch checkpoint.
+    """Load the generator in a bundle folder, a .safetensors file or a PyTorch checkpoint.
 
     PyTorch checkpoints may be rosinality's (`g_ema`, `latent_avg`; also as its train.py writes
     them), BasicSR's (`params_ema`) or
@@ -78,7 +78,7 @@ def load_generator(path: Path) -> Generator:
 
 
 def load_bundle(folder: Path) -> Generator:
-    """The generator of a bundle folder, verified; as `load_generator`."""
+    """Load and verify the generator of a bundle folder, as `load_generator` returns it."""
     config = read_generator_config(folder)
     generator = Generator.from_state_dict(read_weights(folder / GENERATOR, config))
     for key, found in _sizes(generator).items():
@@ -96,18 +96,18 @@ def save_bundle(
     codes: nn.Module | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> GeneratorConfig:
-    """Writes a generator as a bundle folder and returns its declaration.
+    """Write a generator as a bundle folder and return its declaration.
 
     Args:
-        generator: what to store.
+        generator: the generator.
         folder: created; files of the same names are replaced. Its name is the bundle's.
-        card: Markdown: training data, measurements, terms.
-        codes: the map from images to latents, where there is one.
+        card: Markdown: training data, measurements, licence.
+        codes: the map from images to latents, if there is one.
         dtype: stored precision. float16 keeps 11 significant bits, bfloat16 the full range.
 
     Raises:
-        BundleError: a weight does not fit into the stored precision.
-        InvalidInputError: the folder's name is not one for a bundle.
+        BundleError: a weight overflows the stored precision.
+        InvalidInputError: the folder's name is not a valid bundle name.
     """
     name = checked_name(folder.resolve().name)
     files = {GENERATOR: write_weights(generator, folder / GENERATOR, dtype)}
@@ -139,7 +139,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_tensors_only(path: Path) -> Mapping[str, Any]:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
-            # On the pickle protocol of files that are then refused.
+            # Warnings on the pickle protocol of files that are then refused.
             warnings.simplefilter("ignore", UserWarning)
             found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -9,12 +9,12 @@
                    rgb ─ up ─► (+) ─ up ─► (+) ─ ... (+) ─► image
 
 A block is one (4x4) or two modulated 3x3 convolutions, each with one noise input, and a 1x1
-convolution to RGB. Weight modulation is computed as: scale the input's channels by the style,
-one convolution with shared weights, scale the output's channels by the demodulation. That is the
-same function as modulating the weights of each image, without grouped convolutions.
+convolution to RGB. Weight modulation is computed in three steps: scale the input channels by the
+style, convolve with shared weights, scale the output channels by the demodulation. This equals
+modulating the weights of each image, without grouped convolutions.
 
 Parameters and buffers have the names of rosinality/stylegan2-pytorch, so that its `g_ema` loads
-as it is. Everything is batched, differentiable and free of custom kernels.
+unchanged. Everything is batched, differentiable and free of custom kernels.
 """
 
 from __future__ import annotations
@@ -33,34 +33,33 @@ from receiver.stylegan2.names import GeneratorSizes, canonical_names, infer_size
 _GAIN = math.sqrt(2)
 _SLOPE = 0.2
 _EPSILON = 1e-8
-# Learning-rate multiplier of the mapping: its weights are stored 100 times as large as used.
+# Learning-rate multiplier of the mapping: its stored weights are 100 times the effective ones.
 _MAPPING_RATE = 0.01
 _MEAN_LATENT_DRAWS = 4096
 _SPREAD_DRAWS = 4096
-DEFAULT_CUTS = (1, 2, 3)
 
 Noise = Sequence[Tensor | None]
-"""One entry per noise input: a map [B, 1, r, r] or [1, 1, r, r], or None for the fixed buffer."""
+"""one entry per noise input: a map [B, 1, r, r] or [1, 1, r, r], or None for the fixed buffer"""
 
 
 class SynthesisState(NamedTuple):
-    """What passes from one block (or stage) to the next."""
+    """State passed from one block (or stage) to the next."""
 
     features: Tensor
-    """[B, C, r, r] in the dtype of the activations"""
+    """features [B, C, r, r] in the dtype of the activations"""
     rgb: Tensor
-    """[B, 3, r, r] float32: the image so far, before the next upsampling"""
+    """image so far, before the next upsampling, float32 [B, 3, r, r]"""
 
 
 class PixelNorm(nn.Module):
-    """Each row divided by its root mean square. Shapes: [B, N] -> [B, N]."""
+    """Division of each row by its root mean square. Shapes: [B, N] -> [B, N]."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.rsqrt(x.square().mean(1, keepdim=True) + _EPSILON)
 
 
 class EqualLinear(nn.Module):
-    """Linear layer with equalised learning rate. Shapes: [B, I] -> [B, O]."""
+    """A linear layer with equalised learning rate. Shapes: [B, I] -> [B, O]."""
 
     def __init__(
         self, inputs: int, outputs: int, *, bias: float = 0.0, rate: float = 1.0, activate: bool
@@ -76,7 +75,7 @@ class EqualLinear(nn.Module):
 
 
 class ModulatedConv(nn.Module):
-    """Weights and style layer of a modulated convolution; the two users below apply them."""
+    """Weights and style layer of a modulated convolution, the base of the two below."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, style_dim: int) -> None:
         super().__init__()
@@ -85,7 +84,7 @@ class ModulatedConv(nn.Module):
         self.scale = 1 / math.sqrt(inputs * kernel * kernel)
 
     def styles_and_weight(self, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Shapes: w [B, style_dim] -> styles [B, I], shared weight [O, I, K, K]; float32."""
+        """Map w [B, style_dim] to styles [B, I] and shared weight [O, I, K, K]; float32."""
         return self.modulation(w), self.weight[0] * self.scale
 
 
@@ -98,7 +97,7 @@ class NoiseStrength(nn.Module):
 
 
 class ActivationBias(nn.Module):
-    """The bias in front of an activation."""
+    """The bias before an activation."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -132,7 +131,7 @@ class StyledConv(nn.Module):
             x = F.conv2d(x, kernel, padding=1, groups=len(kernel))
         else:
             x = F.conv2d(x, weight, padding=1)
-        # The activation's gain is folded into what it multiplies: leaky ReLU is homogeneous.
+        # The activation's gain is folded into its input, because leaky ReLU is homogeneous.
         gain = (demodulation * _GAIN).to(x.dtype)[:, :, None, None]
         bias = (self.activate.bias * _GAIN).to(x.dtype)[None, :, None, None]
         added = (self.noise.weight * _GAIN * noise).to(x.dtype)
@@ -140,7 +139,7 @@ class StyledConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to colours, added to the upsampled image so far."""
+    """Modulated 1x1 convolution to RGB, added to the upsampled image so far."""
 
     def __init__(self, inputs: int, style_dim: int) -> None:
         super().__init__()
@@ -150,7 +149,7 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, w: Tensor, rgb: Tensor | None) -> Tensor:
         """Shapes: x [B, I, r, r], w [B, style_dim], rgb [B, 3, r/2, r/2] -> [B, 3, r, r]."""
         styles, weight = self.conv.styles_and_weight(w)
-        # Three output channels: here weights per image are cheaper than scaling the input.
+        # With three output channels, weights per image are cheaper than scaling the input.
         modulated = (weight[None, :, :, 0, 0] * styles[:, None]).to(x.dtype)  # [B, 3, I]
         batch, _, height, width = x.shape
         pixels = x.permute(0, 2, 3, 1).reshape(batch, height * width, -1)
@@ -160,10 +159,10 @@ class ToRGB(nn.Module):
 
 
 def upsample_rgb(rgb: Tensor) -> Tensor:
-    """Twice the size with the filter [1, 3, 3, 1]. Shapes: [B, 3, r, r] -> [B, 3, 2r, 2r].
+    """Upsample by 2 with the filter [1, 3, 3, 1]. Shapes: [B, 3, r, r] -> [B, 3, 2r, 2r].
 
-    Away from the border this filter is bilinear interpolation; StyleGAN2 continues the image
-    with zeros, hence the frame.
+    Away from the border this filter is bilinear interpolation; StyleGAN2 pads the image with
+    zeros, hence the frame.
     """
     framed = F.pad(rgb, (1, 1, 1, 1))
     y = F.interpolate(framed, scale_factor=2, mode="bilinear", align_corners=False)
@@ -186,9 +185,8 @@ class Generator(nn.Module):
         style_dim: size of z and w.
         mapping_layers: layers of the mapping.
 
-    Its four stages G1..G4 (eq. 14 of the paper) are runs of blocks: `cuts` names the first block
-    of G2, G3 and G4, by default the 8x8, 16x16 and 32x32 ones. `stage(i, ...)` takes the
-    `SynthesisState` that the stage before returned; the composition of the four is `synthesis`.
+    The four stages G1..G4 of eq. 14 of the paper are runs of blocks (`run_blocks`): each takes the
+    `SynthesisState` of the stage before; their composition is `synthesis`.
     """
 
     latent_avg: Tensor
@@ -228,12 +226,12 @@ class Generator(nn.Module):
     def from_state_dict(
         cls, state_dict: Mapping[str, Tensor], latent_avg: Tensor | None = None
     ) -> Self:
-        """The generator that a state dict describes, in evaluation mode, float32.
+        """Build the generator of a state dict, in evaluation mode, float32.
 
         Args:
-            state_dict: tensors with rosinality's, BasicSR's or our names. Fixed noise maps may
-                be missing; they are then drawn from seed 0.
-            latent_avg: the mean w, where it is not among the tensors (None: estimated).
+            state_dict: tensors with rosinality's, BasicSR's or our names. If fixed noise maps
+                are missing, they are drawn from seed 0.
+            latent_avg: the mean w, if it is not among the tensors (None: estimated).
 
         Raises:
             BundleError: tensors are missing, left over or of the wrong shape.
@@ -264,13 +262,13 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def mean_latent(self, draws: int = _MEAN_LATENT_DRAWS, seed: int = 0) -> Tensor:
-        """The mean of w over draws of z. Shape: [style_dim]."""
+        """Estimate the mean of w over draws of z. Shape: [style_dim]."""
         random = torch.Generator().manual_seed(seed)
         z = torch.randn(draws, self.style_dim, generator=random)
         return self.mapping(z.to(self.latent_avg.device)).mean(0)
 
     def mapping(self, z: Tensor) -> Tensor:
-        """Z [B, style_dim], standard normal -> w [B, style_dim], float32."""
+        """Map standard normal z [B, style_dim] to w [B, style_dim], float32."""
         if z.dim() != 2 or z.shape[1] != self.style_dim:
             raise InvalidInputError("z", f"shape {tuple(z.shape)}, not [B, {self.style_dim}]")
         with torch.autocast(z.device.type, enabled=False):
@@ -278,22 +276,22 @@ class Generator(nn.Module):
         return w
 
     def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """W or ws moved towards the mean latent: psi = 1 leaves it, 0 is the mean."""
+        """Move w or ws towards the mean latent: psi = 1 changes nothing, 0 gives the mean."""
         return self.latent_avg + psi * (w - self.latent_avg)
 
     def random_noise(self, batch: int, generator: torch.Generator | None = None) -> list[Tensor]:
-        """Fresh standard normal maps, one [B, 1, r, r] per noise input (drawn on the CPU)."""
+        """Draw standard normal maps on the CPU, one [B, 1, r, r] per noise input."""
         device = self.latent_avg.device
         return [
             torch.randn(batch, 1, r, r, generator=generator).to(device) for r in self.noise_sizes
         ]
 
     def fixed_noise(self) -> list[Tensor]:
-        """The buffers, [1, 1, r, r] each."""
+        """Return the fixed noise buffers, [1, 1, r, r] each."""
         return [self.noises.get_buffer(f"noise_{i}") for i in range(len(self.noise_sizes))]
 
     def noise_strengths(self) -> Tensor:
-        """The learned factor of each noise input, [noise inputs]."""
+        """Return the learned factor of each noise input, [noise inputs]."""
         layers = [module for module in self.modules() if isinstance(module, StyledConv)]
         return torch.cat([layer.noise.weight for layer in layers])
 
@@ -305,18 +303,18 @@ class Generator(nn.Module):
         psi: float = 1.0,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """synthesis(truncate(mapping(z), psi))."""
+        """Return synthesis(truncate(mapping(z), psi))."""
         return self.synthesis(self.truncate(self.mapping(z), psi), noise, dtype=dtype)
 
     def synthesis(
         self, ws: Tensor, noise: Noise | None = None, *, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """The image of a latent.
+        """Generate the image of a latent.
 
         Args:
             ws: W [B, style_dim], one style for all layers, or W+ [B, num_ws, style_dim].
             noise: a map or None for each of `noise_sizes`; None: all fixed buffers.
-            dtype: of the activations, float32 or bfloat16 (None: autocast's, else float32).
+            dtype: dtype of activations, float32 or bfloat16 (None: autocast's, else float32).
 
         Returns:
             [B, 3, size, size] float32; trained generators stay close to [-1, 1].
@@ -325,36 +323,6 @@ class Generator(nn.Module):
             InvalidInputError: a shape is wrong.
         """
         return self.run_blocks(ws, noise, dtype=dtype).rgb
-
-    def stage(
-        self,
-        index: int,
-        ws: Tensor,
-        state: SynthesisState | None = None,
-        noise: Noise | None = None,
-        *,
-        cuts: tuple[int, int, int] = DEFAULT_CUTS,
-        dtype: torch.dtype | None = None,
-    ) -> SynthesisState:
-        """Stage G_index of eq. 14, index 1 to 4; the image is `.rgb` of the last.
-
-        Args:
-            index: which stage.
-            ws: as for `synthesis`; a stage reads only its own blocks' entries.
-            state: what the stage before returned (None for the first). Intermediate-layer
-                optimisation makes its tensors the variables.
-            noise: as for `synthesis`; a stage reads only its own blocks' entries.
-            cuts: the first block of the stages 2, 3 and 4; ascending, block 0 is the 4x4 one.
-            dtype: as for `synthesis`.
-        """
-        bounds = (0, *cuts, self.num_blocks)
-        if not 1 <= index <= 4 or list(bounds) != sorted(set(bounds)):
-            raise InvalidInputError(
-                "stage", f"stage {index} with cuts {cuts} of {self.num_blocks} blocks"
-            )
-        return self.run_blocks(
-            ws, noise, state=state, start=bounds[index - 1], stop=bounds[index], dtype=dtype
-        )
 
     def run_blocks(
         self,
@@ -366,18 +334,22 @@ class Generator(nn.Module):
         stop: int | None = None,
         dtype: torch.dtype | None = None,
     ) -> SynthesisState:
-        """Blocks start to stop (None: all) from the state before them; None where start is 0."""
+        """Run blocks start to stop (None: all) from the state before them (None if start is 0).
+
+        Block 0 is the 4x4 one; `ws`, `noise` and `dtype` are those of `synthesis`, of which blocks
+        read only their own entries. Intermediate-layer optimisation varies `state`.
+        """
         ws = self.broadcast(ws)
         maps = self._noise_maps(noise)
         if (state is None) != (start == 0):
-            raise InvalidInputError("state", "is given for every block but the first")
+            raise InvalidInputError("state", "must be given for every block but the first")
         dtype = _activation_dtype(ws.device.type) if dtype is None else dtype
         with torch.autocast(ws.device.type, enabled=False):
             ws = ws.float()
             for block in range(start, self.num_blocks if stop is None else stop):
                 state = self._block(block, state, ws, maps, dtype)
         if state is None:
-            raise InvalidInputError("stop", "is not after start")
+            raise InvalidInputError("stop", "must be greater than start")
         return state
 
     def _block(
@@ -388,7 +360,7 @@ class Generator(nn.Module):
         noise: list[Tensor],
         dtype: torch.dtype,
     ) -> SynthesisState:
-        """One resolution. Block i > 0 reads ws 2i-1, 2i, 2i+1 and the noise inputs 2i-1, 2i."""
+        """Run one block. Block i > 0 reads ws 2i-1, 2i, 2i+1 and the noise inputs 2i-1, 2i."""
         if state is None:
             constant = self.input.input.expand(len(ws), -1, -1, -1).to(dtype)
             x = constant.contiguous(memory_format=torch.channels_last)
@@ -400,7 +372,7 @@ class Generator(nn.Module):
         return SynthesisState(x, self.to_rgbs[index - 1](x, ws[:, first + 2], state.rgb))
 
     def broadcast(self, ws: Tensor) -> Tensor:
-        """W [B, style_dim] as W+ [B, num_ws, style_dim]; W+ as it is."""
+        """Expand W [B, style_dim] to W+ [B, num_ws, style_dim]; return W+ unchanged."""
         if ws.dim() == 2:
             ws = ws[:, None].expand(-1, self.num_ws, -1)
         if ws.dim() != 3 or ws.shape[1:] != (self.num_ws, self.style_dim):
@@ -428,7 +400,7 @@ class Generator(nn.Module):
 
 @torch.no_grad()
 def latent_spread(generator: Generator) -> Tensor:
-    """Standard deviation of each axis of w. -> [style_dim]."""
+    """Estimate the standard deviation of each axis of w. -> [style_dim]."""
     draws = torch.Generator().manual_seed(0)
     z = torch.randn(_SPREAD_DRAWS, generator.style_dim, generator=draws)
     return generator.mapping(z.to(generator.latent_avg.device)).std(0).clamp(min=1e-6)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names and sizes in StyleGAN2 state dicts.
+"""Names and sizes of tensors in StyleGAN2 state dicts.
 
 The generator uses the names of the most common PyTorch format (key `g_ema`, written by
-rosinality/stylegan2-pytorch). Files of BasicSR (key `params_ema`) hold the same tensors under
-other names. All sizes are read from the tensors' shapes.
+rosinality/stylegan2-pytorch). Files of BasicSR (key `params_ema`) contain the same tensors under
+other names. All sizes are inferred from the tensors' shapes.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _FILTER = (1.0, 3.0, 3.0, 1.0)
 
 @dataclass(frozen=True)
 class GeneratorSizes:
-    """What a state dict's shapes say about its generator."""
+    """Sizes of a generator, inferred from its state dict."""
 
     widths: tuple[int, ...]
-    """channels at 4, 8, 16, ... pixels; the image's side is 4 * 2**(len(widths) - 1)"""
+    """channels at 4, 8, 16, ... pixels; the image side is 4 * 2**(len(widths) - 1)"""
     style_dim: int
     mapping_layers: int
 
 
 def canonical_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under the generator's own names, without the constant filters.
+    """Rename tensors to the generator's own names and drop the constant filters.
 
     Raises:
         BundleError: a resampling filter is not [1, 3, 3, 1], or a value is not a tensor.
@@ -65,7 +65,7 @@ def canonical_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def infer_sizes(state_dict: Mapping[str, Tensor]) -> GeneratorSizes:
-    """The sizes behind canonical names.
+    """Infer the sizes from tensors with canonical names.
 
     Raises:
         BundleError: the tensors are not those of a StyleGAN2 generator with skips to RGB.

@@ -174,7 +174,7 @@ def test_plugins_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("my_channels_xyz:three", "three"),
         ("my_channels_xyz:number", "number is 3; must be a function"),
         ("my_channels_xyz:bad", r"must be bad\(symbols, snr_db, rng"),
-        ("my_channels_xyz:one,my_channels_xyz:one", "'one' is there twice"),
+        ("my_channels_xyz:one,my_channels_xyz:one", "duplicate plug-in name 'one'"),
     ):
         with pytest.raises(InvalidInputError, match=match):
             load_plugins(names)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One Compose project for the tests with an engine, and the figures that they collect."""
+"""Compose project of the tests with an engine, and the timings that they collect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIGURES: list[str] = []
 
 
 class Log:
-    """Figures for the end of the run: what they are of, and what they are."""
+    """A log of named values for the end of the run."""
 
     def figure(self, name: str, value: object) -> None:
         FIGURES.append(f"{name:<48} {value}")
@@ -42,13 +42,13 @@ def log() -> Log:
 
 @pytest.fixture(scope="session")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the jobs write into."""
+    """Return the folder that the jobs write into."""
     return tmp_path_factory.mktemp("output")
 
 
 @pytest.fixture(scope="session")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the models that ship: whatever happens to those meanwhile, it stays."""
+    """Copy the shipped models, so that later changes to them do not matter."""
     folder = tmp_path_factory.mktemp("shipped") / "models"
     shutil.copytree(REPOSITORY / "models", folder)
     folder.chmod(0o755)  # for the user of the containers
@@ -57,13 +57,13 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def project(log: Log, output: Path, shipped: Path) -> Iterator[Project]:
-    """The project, built and running on free ports; its end is a test's own."""
+    """Build and start the project on free ports; a test of its own stops it."""
     try:
         folders = {"OUTPUT": str(output), "BUNDLES": str(shipped)}
         made = Project(NAME, settings={**free_ports_settings(), **folders})
     except GenJSCCError as error:
         pytest.skip(str(error))
-    made.down(volumes=True)  # of a run that was broken off
+    made.down(volumes=True)  # left over from an aborted run
     started = time.monotonic()
     made.build()
     log.timed("build", started)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A headless Chromium, where this machine has one."""
+"""A headless Chromium, if one is installed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium, or the one that `playwright install chromium` fetched."""
+    """Return the system's Chromium, or the one installed by `playwright install chromium`."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is in the dev extra")
     with sync_api.sync_playwright() as playwright:
         own = playwright.chromium.executable_path
@@ -29,7 +29,7 @@ def chromium() -> Iterator[Browser]:
             pytest.skip(
                 "no Chromium here: apt-get install chromium, or playwright install chromium"
             )
-        # Chromium's sandbox refuses to run as root, as containers do.
+        # Chromium's sandbox refuses to run as root, the user of containers.
         flags = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=found, args=flags)
         yield browser

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that check what deploy/ holds."""
+"""Programs that check the files of deploy/."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEPLOY = REPOSITORY / "deploy"
 
 
 def tool(name: str, comes_with: str) -> str:
-    """Path of a program, from beside this Python or from the system; the test skips without it."""
+    """Find a program next to this Python or on the path; skip the test without it."""
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed; it comes with {comes_with}")
@@ -23,7 +23,7 @@ def tool(name: str, comes_with: str) -> str:
 
 
 def run(name: str, *arguments: str | Path, comes_with: str = "the deploy extra") -> str:
-    """Its standard output; the test fails with what it says where its exit code is not 0."""
+    """Run a program and return its standard output; fail the test if its exit code is not 0."""
     done = subprocess.run(
         [tool(name, comes_with), *map(str, arguments)],
         cwd=REPOSITORY,
@@ -41,7 +41,7 @@ def promtool(*arguments: str | Path) -> str:
 
 
 def documented_queries() -> list[str]:
-    """The worked examples of docs/operations.md."""
+    """Return the worked examples of docs/operations.md."""
     text = (REPOSITORY / "docs" / "operations.md").read_text()
     table = text.partition("| question | PromQL |")[2].partition("\n\n")[0]
     cells = [line.rpartition("| `")[2] for line in table.splitlines() if "| `" in line]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An engine that does what a test tells it, so that serving can be watched without networks."""
+"""A scripted engine for tests of serving without networks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME = "genjscc.v1.ChannelService"
 
 
 class FakeEngine:
-    """Jobs are strings; what they begin with decides their fate. `gate` holds the device."""
+    """An engine whose jobs are strings; their prefix decides the outcome. `gate` blocks `run`."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -62,7 +62,7 @@ class FakeEngine:
 
 
 class FakeServicer(channel_pb2_grpc.ChannelServiceServicer):
-    """Speaks the channel's protocol."""
+    """A servicer with the channel's protocol."""
 
     def __init__(self, dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics) -> None:
         self._dispatcher, self._metrics = dispatcher, metrics
@@ -81,7 +81,7 @@ class FakeServicer(channel_pb2_grpc.ChannelServiceServicer):
 
 
 def fake_service(engine: FakeEngine, before_load: Any = None) -> Service:
-    """A service around an engine; `before_load` is called on the device's thread first."""
+    """Wrap an engine as a service; `before_load` is called first, on the compute thread."""
 
     def load(_: Metrics) -> Any:
         if before_load is not None:
@@ -106,7 +106,7 @@ def answer_of(response: channel_pb2.TransmitResponse) -> str:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Waits for something that is bound to happen."""
+    """Wait until a condition holds, at most ten seconds."""
     for _ in range(2000):
         if condition():
             return

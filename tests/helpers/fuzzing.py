@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mutated messages against the checks on foreign input and against running services.
+"""Fuzzing of the input validation and of running services with mutated messages.
 
-Found is: an error that is none of ours, a status INTERNAL or UNKNOWN, no answer in time, or a
-service that does not answer well afterwards.
+Findings are: an exception of another class than GenJSCC's, a status INTERNAL or UNKNOWN, a
+timeout, or a service that no longer works afterwards.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ AT_A_TIME = 16
 EXAMPLES_AT_A_TIME = 5_000
 FATAL = {"INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED"}
 
-# A mutation: which one, where (a fraction of the length or of the fields), and a number for it.
+# A mutation: its kind, its position (a fraction of the length or of the fields), and a number.
 Op = tuple[int, float, int]
 OPS = st.lists(
     st.tuples(st.integers(0, 9), st.floats(0, 1), st.integers(0, 2**64 - 1)),
@@ -76,29 +76,29 @@ def random_ops(rng: random.Random) -> list[Op]:
 
 
 def mutate_bytes(data: bytes, op: Op) -> bytes:
-    """One change of a message's bytes; those of few bits are the most telling."""
+    """Apply one change to a message's bytes; small changes find the most."""
     kind, where, number = op
     at = int(where * len(data)) if data else 0
     some = number.to_bytes(8, "little")
     length = number % 64
     match kind:
-        case 0 if data:  # a bit
+        case 0 if data:  # flip a bit
             at = min(at, len(data) - 1)
             return data[:at] + bytes([data[at] ^ (1 << number % 8)]) + data[at + 1 :]
-        case 1:  # foreign bytes instead
+        case 1:  # overwrite
             return data[:at] + some[: number % 8 + 1] + data[at + number % 8 + 1 :]
-        case 2:  # a gap
+        case 2:  # delete
             return data[:at] + data[at + length :]
-        case 3:  # a repetition
+        case 3:  # repeat
             return data[:at] + data[at : at + length] * 2 + data[at + length :]
-        case 4:  # a length or number that promises much
+        case 4:  # insert a huge varint
             return data[:at] + b"\xff" * (number % 10) + b"\x7f" + data[at:]
-        case _:  # the end is missing
+        case _:  # truncate
             return data[:at]
 
 
 def fields_of(message: Message) -> list[tuple[Message, FieldDescriptor]]:
-    """All fields of a message and of the messages in it, whether set or not."""
+    """List all fields of a message and its submessages, set or not."""
     found: list[tuple[Message, FieldDescriptor]] = []
     for field in message.DESCRIPTOR.fields:
         found.append((message, field))
@@ -112,7 +112,7 @@ def fields_of(message: Message) -> list[tuple[Message, FieldDescriptor]]:
 
 
 def mutate_field(message: Message, op: Op) -> None:
-    """Gives one field a value at the edge of its type, or none, or one more."""
+    """Set one field to an edge value, clear it, or add an element."""
     _, where, number = op
     fields = fields_of(message)
     owner, field = fields[min(int(where * len(fields)), len(fields) - 1)]
@@ -136,11 +136,11 @@ def mutate_field(message: Message, op: Op) -> None:
         else:
             setattr(owner, field.name, value)
     except ValueError:
-        return  # beyond the field's type: protobuf does not let it out
+        return  # out of the field's range: protobuf refuses to set it
 
 
 def edge_value(field: FieldDescriptor, number: int) -> Any:
-    """A value of a field's type that checks tend to forget."""
+    """Return an edge value of a field's type, which checks tend to forget."""
     match field.cpp_type:
         case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
             return number.to_bytes(8, "little") * (number % 5)
@@ -157,8 +157,8 @@ def edge_value(field: FieldDescriptor, number: int) -> Any:
 
 
 def mutate(message: Message, ops: Sequence[Op]) -> bytes:
-    """A message's bytes after changes of its fields, then of its bytes; one in two of fields
-    alone, since few changed bytes are a message still."""
+    """Mutate a message's fields, then its bytes; half of the time only fields, because few
+    messages with changed bytes can be parsed."""
     changed = type(message)()
     changed.CopyFrom(message)
     fields_alone = ops[0][2] % 2 == 0
@@ -173,12 +173,12 @@ def mutate(message: Message, ops: Sequence[Op]) -> bytes:
 
 
 def scaled(symbols: Any, snr_db: float, rng: Any, *, factor: float = 1.0) -> Any:
-    """A plug-in."""
+    """Scale the symbols: a channel plug-in."""
     return symbols * factor
 
 
 class Seeds:
-    """Engines, and good messages of each call to start from."""
+    """Engines, and valid messages of each call as starting points."""
 
     def __init__(self, bundles: Path | None) -> None:
         models: dict[str, Any] = {} if bundles is None else {"bundles": bundles}
@@ -215,7 +215,7 @@ class Seeds:
         self.decode.append(inverse)
 
     def calls(self) -> list[tuple[str, str, list[Message]]]:
-        """Role, path of the method, good messages."""
+        """Role, method path and valid messages of each call."""
         return [
             ("transmitter", "/genjscc.v1.TransmitterService/Encode", [*self.encode]),
             ("channel", "/genjscc.v1.ChannelService/Transmit", self.transmit),
@@ -224,7 +224,7 @@ class Seeds:
 
 
 class Findings:
-    """What was tried and what came of it."""
+    """Counts of mutations and their findings."""
 
     def __init__(self) -> None:
         self.outcomes: dict[str, Counter[str]] = {}
@@ -232,7 +232,7 @@ class Findings:
 
     @property
     def total(self) -> int:
-        """How many mutations were tried."""
+        """Number of mutations."""
         return sum(sum(counter.values()) for counter in self.outcomes.values())
 
     def note(self, target: str, outcome: str) -> None:
@@ -244,7 +244,7 @@ class Findings:
 
 
 def fuzz_checks(seeds: Seeds, count: int, first_seed: int, findings: Findings) -> None:
-    """The engines' `prepare`, without a network."""
+    """Fuzz the engines' `prepare`, without a network."""
     targets: list[tuple[str, Callable[[Any], object], list[Any]]] = [
         ("transmitter.prepare", seeds.transmitter.prepare, seeds.encode),
         ("channel.prepare", seeds.channel.prepare, seeds.transmit),
@@ -285,7 +285,7 @@ def fuzz_checks(seeds: Seeds, count: int, first_seed: int, findings: Findings) -
 async def fuzz_calls(
     seeds: Seeds, addresses: dict[str, str], count: int, rng: random.Random, findings: Findings
 ) -> None:
-    """Mutated messages in calls, single and in streams."""
+    """Send mutated messages in unary and streaming calls."""
     connections = {
         role: grpc.aio.insecure_channel(a, options=[("grpc.max_send_message_length", -1)])
         for role, a in addresses.items()
@@ -326,7 +326,7 @@ async def fuzz_calls(
 
 
 async def end_of_stream(role: str, call: Any) -> str:
-    """The worst of what a stream answered: the status of an item, or its own."""
+    """Return the worst status of a stream: that of an item, or its own."""
     kind: Any = {
         "transmitter": transmitter_pb2.EncodeStreamResponse,
         "channel": channel_pb2.TransmitStreamResponse,
@@ -345,7 +345,7 @@ async def end_of_stream(role: str, call: Any) -> str:
 
 
 async def end_of_answers(call: Any) -> str:
-    """The status of a call with many answers, all of which are read."""
+    """Read all responses of a call and return its status."""
     try:
         async for _ in call:
             pass
@@ -355,7 +355,7 @@ async def end_of_answers(call: Any) -> str:
 
 
 def stream_item(role: str, request: Message) -> Message:
-    """A request as an item of the service's stream."""
+    """Wrap a request as an item of the service's stream."""
     kind: Any = {
         "transmitter": transmitter_pb2.EncodeStreamRequest,
         "channel": channel_pb2.TransmitStreamRequest,
@@ -366,7 +366,7 @@ def stream_item(role: str, request: Message) -> Message:
 
 
 async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A TCP connection, after some time where nobody listens just now."""
+    """Open a TCP connection, retrying while nobody listens."""
     host, _, port = address.rpartition(":")
     until = time.monotonic() + ANSWER_S
     while True:
@@ -381,7 +381,7 @@ async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWri
 async def fuzz_sockets(
     seeds: Seeds, addresses: dict[str, str], count: int, rng: random.Random, findings: Findings
 ) -> None:
-    """Mutated conversations and noise, as bytes on TCP connections."""
+    """Send mutated conversations and noise, as bytes on TCP connections."""
     left = count
 
     async def one() -> None:
@@ -394,7 +394,7 @@ async def fuzz_sockets(
             else:
                 data = conversation(path, rng.choice(messages).SerializeToString())
                 for op in random_ops(rng):
-                    # Most of a conversation is the message; the frames are at the beginning.
+                    # Most bytes of a conversation are the message; the frames are at the beginning.
                     data = mutate_bytes(data, (op[0] % 6, op[1] ** 4, op[2]))
             reader, writer = await connect(addresses[role])
             try:
@@ -415,7 +415,7 @@ async def fuzz_sockets(
 
 
 async def check_alive(seeds: Seeds, addresses: dict[str, str], findings: Findings) -> None:
-    """Every service must say that it serves, and answer a good call."""
+    """Check that every service is healthy and answers a valid call."""
     for role, path, messages in seeds.calls():
         async with grpc.aio.insecure_channel(addresses[role]) as connection:
             try:

@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def write_photos(folder: Path, count: int, size: tuple[int, int] = (40, 32)) -> None:
-    """Smooth coloured pictures (width, height), each another."""
+    """Write distinct smooth coloured pictures of a size (width, height)."""
     folder.mkdir(parents=True, exist_ok=True)
     width, height = size
     for i in range(count):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures, good and bad, made on the spot."""
+"""Valid and invalid pictures, generated on demand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 
 def gradient(height: int = 48, width: int = 40) -> NDArray[np.uint8]:
-    """Smooth in both directions, different in each colour."""
+    """Return a picture that is smooth in both directions and differs by colour."""
     rows, columns = np.mgrid[0:height, 0:width]
     red = rows * 255 // max(1, height - 1)
     green = columns * 255 // max(1, width - 1)
@@ -22,12 +22,12 @@ def gradient(height: int = 48, width: int = 40) -> NDArray[np.uint8]:
 
 
 def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Incompressible."""
+    """Return an incompressible picture."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def file_of(picture: NDArray[np.uint8] | Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """The bytes of an image file."""
+    """Return the bytes of an image file."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     file = io.BytesIO()
     image.save(file, kind, **options)
@@ -35,7 +35,7 @@ def file_of(picture: NDArray[np.uint8] | Image.Image, kind: str = "PNG", **optio
 
 
 def png_bomb(height: int, width: int) -> bytes:
-    """A PNG of a few hundred bytes whose header promises a huge image."""
+    """Return a PNG of a few hundred bytes whose header declares a huge image."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         check = zlib.crc32(kind + body)

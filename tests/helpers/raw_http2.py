@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP/2 by hand, for what no gRPC client would send."""
+"""Hand-made HTTP/2 for requests that no gRPC client would send."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """An HTTP/2 frame."""
+    """Return an HTTP/2 frame."""
     return (
         struct.pack(">I", len(payload))[1:]
         + bytes([kind, flags])
@@ -17,7 +17,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def conversation(path: str | bytes, message: bytes) -> bytes:
-    """All that a client sends for one call: preface, settings, headers, data."""
+    """Return all bytes that a client sends for one call: preface, settings, headers, data."""
     headers = b""
     for name, value in (
         (":method", b"POST"),

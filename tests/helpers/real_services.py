@@ -28,7 +28,7 @@ OPTIONS = [
 
 
 class ServiceProcess:
-    """`python -m ROLE --port 0 ...`; ready when constructed."""
+    """The process `python -m ROLE --port 0 ...`, ready once constructed."""
 
     def __init__(self, role: str, *flags: str, log: Path) -> None:
         self.role, self.log = role, log
@@ -58,7 +58,7 @@ class ServiceProcess:
         raise AssertionError(f"{self.role} did not become ready:\n{self.log.read_text()}")
 
     def terminate(self) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.wait()
 
@@ -76,7 +76,7 @@ class ServiceProcess:
             self.process.stdout.close()
 
     def entries(self) -> list[dict[str, Any]]:
-        """The log so far."""
+        """Return the log so far."""
         lines = self.log.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
@@ -97,7 +97,7 @@ class ServiceProcess:
 
 @dataclass(frozen=True)
 class Services:
-    """The three of them."""
+    """The three services."""
 
     transmitter: ServiceProcess
     channel: ServiceProcess
@@ -105,7 +105,7 @@ class Services:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """As the links' keyword arguments."""
+        """Addresses as keyword arguments of the links."""
         return {
             "transmitter": self.transmitter.address,
             "channel": self.channel.address,
@@ -115,7 +115,7 @@ class Services:
 
 @contextmanager
 def running_services(bundles: Path, logs: Path) -> Iterator[Services]:
-    """Transmitter, channel and receiver until the end of the block."""
+    """Run transmitter, channel and receiver until the end of the block."""
     models = ("--bundles", str(bundles))
     with ExitStack() as stack:
         start = stack.enter_context

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Invented results for tests of what is made of them."""
+"""Synthetic results for tests of the report."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ RATIOS = ("1/768", "1/192")
 
 
 def mean(value: float, half: float = 0.01, n: int = 1000) -> Mean:
-    """With its interval."""
+    """Return a mean with its interval."""
     return Mean(mean=value, ci95=half, n=n)
 
 
 def fields(psnr: float, **changes: Any) -> dict[str, Any]:
-    """The fields of a record whose other metrics follow from its PSNR."""
+    """Return the fields of a record, with its other metrics derived from its PSNR."""
     own: dict[str, Any] = {
         "bundle": None,
         "pair_id": None,
@@ -43,7 +43,7 @@ def fields(psnr: float, **changes: Any) -> dict[str, Any]:
 
 
 def learned(scheme: str, bundle: str | None, psnr: float, **changes: Any) -> list[Record]:
-    """One record for each ratio and SNR."""
+    """Return one record of a learned scheme for each ratio and SNR."""
     return [
         Record(
             scheme=scheme,
@@ -59,12 +59,12 @@ def learned(scheme: str, bundle: str | None, psnr: float, **changes: Any) -> lis
 
 
 def linear(psnr: float) -> list[Record]:
-    """The linear baseline."""
+    """Return the records of the linear baseline."""
     return learned("linear", None, psnr, pair_id=None)
 
 
 def separated(codec: str, psnr: float, outage: float, **changes: Any) -> list[SeparationRecord]:
-    """A codec at every point with one outage rate."""
+    """Return the records of a codec at every point, with one outage rate."""
     own = {"headers": True, "channel_code": "capacity", **changes}
     return [
         SeparationRecord(
@@ -81,7 +81,7 @@ def separated(codec: str, psnr: float, outage: float, **changes: Any) -> list[Se
 
 
 def timed(scheme: str, seconds: float, **changes: Any) -> TimedRecord:
-    """A time at the receiver."""
+    """Return a timed record."""
     return TimedRecord(
         scheme=scheme,
         **fields(18.0, bundle="faces", pair_id="p1", n=16, **changes),
@@ -92,7 +92,7 @@ def timed(scheme: str, seconds: float, **changes: Any) -> TimedRecord:
 
 
 def write(path: Path, records: list[Any], command: str = "") -> Path:
-    """A result file of the kind that its records are of."""
+    """Write a result file of the class that matches its records."""
     kinds = {SeparationRecord: SeparationFile, TimedRecord: TimedFile}
     kind = kinds.get(type(records[0]), ResultFile) if records else ResultFile
     results = kind(

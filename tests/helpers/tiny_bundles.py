@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pairs small enough for a test, their weights made by a rule: the same everywhere."""
+"""Tiny pairs with weights from a fixed rule, the same on every machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GENERATIVE, GENERATOR = "tiny-generative", "tiny-generator"
 
 
 def fill_by_rule(module: nn.Module, seed: int) -> nn.Module:
-    """Gaussian weights of variance 1/fan-in; the GDN keeps what it starts with."""
+    """Fill with Gaussian weights of variance 1/fan-in; the GDN keeps its initial values."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -38,7 +38,7 @@ def fill_by_rule(module: nn.Module, seed: int) -> nn.Module:
 def write_tiny(
     root: Path, name: str, *, steps: tuple[int, ...] = (), channels: int = 8
 ) -> BundleConfig:
-    """One pair of width 8 below `root`."""
+    """Write a pair of width 8 below `root`."""
     seed = sum(name.encode())
     return write_bundle(
         root,
@@ -59,13 +59,13 @@ def write_tiny(
 
 
 def write_both(root: Path) -> dict[str, BundleConfig]:
-    """A pair for three rates and one for a single rate."""
+    """Write a pair for three rates and one for a single rate."""
     multi = write_tiny(root, MULTI, steps=(2, 8, 32), channels=32)
     return {MULTI: multi, SINGLE: write_tiny(root, SINGLE)}
 
 
 def tiny_face_generator() -> Generator:
-    """64x64 pixels, noise inputs that matter."""
+    """Return a generator of 64x64 pixels with noise inputs that matter."""
     generator = fill_by_rule(Generator((8, 8, 8, 8, 8), 16, 2), 5)
     assert isinstance(generator, Generator)
     with torch.no_grad():
@@ -77,7 +77,7 @@ def tiny_face_generator() -> Generator:
 
 
 def write_coded_generator(folder: Path) -> None:
-    """The tiny generator with codes, as one that was trained here."""
+    """Write the tiny generator with codes, like one trained by GenJSCC."""
     generator = tiny_face_generator()
     images = torch.rand(40, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
     basis = fit_basis(images, generator.style_dim, seed=1)
@@ -94,7 +94,7 @@ def write_tiny_generative(
     latent: LatentSpace = "w",
     latent_part: int = 0,
 ) -> BundleConfig:
-    """A GenerativeJSCC pair of width 8 for 64x64 pixels, and its generator beside it."""
+    """Write a GenerativeJSCC pair of width 8 for 64x64 pixels, and its generator."""
     generator = tiny_face_generator()
     written = save_bundle(generator, root / GENERATOR, "# tiny\n")
     seed = sum(name.encode())

@@ -19,13 +19,13 @@ NAME = "stylegan2_rosinality_32"
 
 
 def reference_state() -> dict[str, Tensor]:
-    """The fixture's state dict in rosinality's names, weights by its rule."""
+    """Return the fixture's state dict in rosinality's names, with weights by its rule."""
     shapes: Mapping[str, list[int]] = json.loads((FIXTURES / f"{NAME}.json").read_text())
     return {key: _by_rule(key, tuple(shape)) for key, shape in shapes.items()}
 
 
 def reference_values() -> dict[str, Tensor]:
-    """What the reference implementation computes with these weights."""
+    """Return the reference implementation's outputs for these weights."""
     with np.load(FIXTURES / f"{NAME}.npz") as file:
         return {key: torch.from_numpy(file[key]) for key in file}
 
@@ -45,7 +45,7 @@ def _by_rule(key: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def basicsr_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A rosinality state dict as BasicSR writes it."""
+    """Convert a rosinality state dict to BasicSR's format."""
     renamed = {}
     for key, value in state.items():
         name = key.replace("noise_", "noise") if key.startswith("noises.") else key
@@ -63,7 +63,7 @@ def basicsr_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def tiny_generator(widths: Sequence[int] = (16, 12, 8, 8), style_dim: int = 16) -> Generator:
-    """Random weights with noise strengths that matter, the same each time."""
+    """Return a generator with fixed random weights and noise strengths that matter."""
     torch.manual_seed(0)
     generator = Generator(widths, style_dim, 2)
     with torch.no_grad():
@@ -75,6 +75,6 @@ def tiny_generator(widths: Sequence[int] = (16, 12, 8, 8), style_dim: int = 16) 
 
 
 def ffhq_widths(size: int, channel_multiplier: int) -> list[int]:
-    """The channels of the published face generators."""
+    """Return the channels of the published face generators."""
     sides = [4 * 2**i for i in range(size.bit_length() - 2)]
     return [min(512, 16384 // side * channel_multiplier) for side in sides]

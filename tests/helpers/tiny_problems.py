@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inversions small enough for a test."""
+"""Tiny inversion problems for tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transmitter.encoder import Encoder
 
 
 class PooledDistance:
-    """A perceptual distance without a network: the image at a half and at a quarter of its size."""
+    """A perceptual distance without a network: images at half and quarter size."""
 
     def features(self, images: Tensor) -> list[Tensor]:
         return [F.avg_pool2d(images, 2), F.avg_pool2d(images, 4)]
@@ -28,7 +28,7 @@ class PooledDistance:
 
 
 def tiny_problem(channels: int = 8) -> Problem:
-    """A generator of 64x64 pixels and a link, both of width 8."""
+    """Return a problem with a generator of 64x64 pixels and a link, both of width 8."""
     encoder = fill_by_rule(Encoder(8, channels), 1)
     decoder = fill_by_rule(Decoder(8, channels), 2)
     assert isinstance(encoder, Encoder)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pages tell people to type, and what they say comes out."""
+"""Commands on documentation pages and their expected output."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class Block:
 
     @property
     def file_name(self) -> str | None:
-        """Of a program that the reader is to save, which its first line names."""
+        """File name of a program to save, given in its first line."""
         named = _FILE.match(self.text) if self.language == "python" else None
         return named[1] if named else None
 
     def commands(self) -> list[str]:
-        """Of the shell, one for each line that a backslash does not go on; without comments."""
+        """Return the shell commands without comments, joining continued lines."""
         joined = re.sub(r"\s*\\\n\s*", " ", self.text)
         lines = (_COMMENT.sub("", line).strip() for line in joined.splitlines())
         return [line for line in lines if line and not line.startswith("#")]
 
 
 def blocks(page: Path) -> list[Block]:
-    """All fenced blocks of a page, in order."""
+    """Return all fenced blocks of a page, in order."""
     text = page.read_text()
     return [
         Block(m[2], re.sub(f"^{m[1]}", "", m[3], flags=re.MULTILINE), text[: m.start()].count("\n"))
@@ -47,14 +47,14 @@ def blocks(page: Path) -> list[Block]:
 
 
 def commands(page: Path) -> Iterator[str]:
-    """What a page has for the shell."""
+    """Yield the shell commands of a page."""
     for block in blocks(page):
         if block.language == "sh":
             yield from block.commands()
 
 
 def missing_lines(expected: str, output: str) -> list[str]:
-    """Lines that do not appear in the output in their order; numbers may be a little off."""
+    """Return the lines missing from the output, in order; numbers may differ slightly."""
     rest = iter([_words(line) for line in output.splitlines()])
     wanted = [line for line in expected.splitlines() if _words(line)]
     return [line for line in wanted if not any(_alike(_words(line), words) for words in rest)]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many bytes a channel carries, and for which images: codes that reach capacity.
+"""Byte budgets of images with ideal channel codes that reach capacity.
 
 Under AWGN each of k symbols carries log2(1 + SNR) bits. Under block fading the transmitter knows
-the average SNR only, as the learned schemes do: it must settle on a rate, and an image whose
-gains carry less is lost.
+only the average SNR, as the learned schemes do: it has to choose a rate, and an image whose gains
+support less is lost.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from channel.physics import noise_power, rician_gains, spread_gains
 from genjscc.client.options import Awgn, Fading
 
 AnyChannel = Awgn | Fading
-# Under fading: the gain, in dB, that the transmitter counts on.
+# Under fading: the gain, in dB, that the transmitter assumes.
 _MARGINS_DB = np.arange(-20.0, 3.5, 1.5)
 
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """One way to use the channel.
+    """One choice of modulation and code rate, or of a fading margin.
 
     Attributes:
-        budgets: int64 [n], bytes that each image may have.
-        arrived: bool [n], whether they arrive.
+        budgets: int64 [n], byte budget of each image.
+        arrived: bool [n], whether each image's bytes arrive.
         modulation: such as '16-QAM'; None at capacity.
         code_rate: such as '1/2'; None at capacity.
     """
@@ -43,13 +43,13 @@ class Attempt:
 def capacity_attempts(
     ks: Sequence[int], snr_db: float, channel: AnyChannel, *, seed: int
 ) -> list[Attempt]:
-    """Attempts at capacity: one under AWGN, one per margin under fading.
+    """Return attempts at capacity: one under AWGN, one per margin under fading.
 
     Args:
         ks: complex symbols of each image.
-        snr_db: of the channel; the average one under fading.
-        channel: its kind.
-        seed: image number i has the gains of seed + i, those that other schemes meet.
+        snr_db: SNR of the channel; the average SNR under fading.
+        channel: channel model.
+        seed: image i has the gains of seed + i, as with the other schemes.
     """
     symbols = np.asarray(ks, dtype=np.int64)
     if isinstance(channel, Awgn):
@@ -65,7 +65,7 @@ def capacity_attempts(
 
 
 def channel_gains(channel: Fading, seeds: Sequence[int], k: int) -> NDArray[np.complex64]:
-    """The gain of every symbol, [len(seeds), k], as the channel service draws them."""
+    """Draw every symbol's gain, [len(seeds), k], exactly as the channel service does."""
     length = min(channel.block_length or k, k)
     draws = unit_noise_rows(seeds, -(-k // length), Stream.FADING)
     spread: NDArray[np.complex64] = spread_gains(rician_gains(draws, channel.k_factor), k, length)
@@ -73,10 +73,10 @@ def channel_gains(channel: Fading, seeds: Sequence[int], k: int) -> NDArray[np.c
 
 
 def bits_per_symbol(snr_db: float) -> float:
-    """Capacity of a complex symbol, log2(1 + SNR)."""
+    """Return the capacity of a complex symbol, log2(1 + SNR)."""
     return float(np.log2(1 + 1 / noise_power(snr_db)))
 
 
 def _bytes(symbols: NDArray[np.int64], rate: float) -> NDArray[np.int64]:
-    # A hair above: 16 symbols of 1 bit are 2 bytes, whatever log2 rounds to.
+    # Slightly above, so that 16 symbols of 1 bit give 2 bytes despite the rounding of log2.
     return np.floor(symbols * rate / 8 + 1e-9).astype(np.int64)

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image codecs for the separation baseline: encode, decode, and what of a file is header.
+"""Image codecs for the separation baseline: encoding, decoding, and payload sizes.
 
-A file's *payload* is what the entropy coder wrote about this image. The rest is header: what a
+A file's *payload* is the output of the entropy coder for this image. The rest is header, which a
 link that knows codec, settings and size beforehand need not send. Per codec:
 
 | codec | payload | header |
 |---|---|---|
 | jpeg | the entropy-coded data of the scans, stuffing included | all marker segments, SOI, EOI |
-| jpeg2000 | packets: what follows SOD in each tile-part | main header, SOT to SOD, EOC |
+| jpeg2000 | packets: the data after SOD in each tile-part | main header, SOT to SOD, EOC |
 | webp | the VP8 partitions | RIFF and chunk headers, VP8's 10-byte frame header, padding |
 | avif | the body of `mdat`: the AV1 bitstream | all boxes, and the head of `mdat` |
 | bpg | the HEVC bitstream after the HEVC header | file and HEVC header, extensions |
 
-Quantisation and Huffman tables count as headers although they fit the image (JPEG's Huffman
-tables are optimised for each), so that the figures without headers favour the baseline.
+Quantisation and Huffman tables count as headers although they depend on the image (JPEG's Huffman
+tables are optimised for each), so that results without headers favour the baseline.
 
-What no decoder needs is left out of the files from the start: JFIF's and comment segments, and
+Parts that no decoder needs are left out of the files in any case: JFIF and comment segments, and
 the JP2 boxes around a JPEG 2000 codestream.
 """
 
@@ -43,15 +43,15 @@ CODEC_NAMES = ("jpeg", "jpeg2000", "webp", "avif", "bpg")
 
 @dataclass(frozen=True)
 class Codec:
-    """How one image format is written and read.
+    """Encoder and decoder of one image format.
 
     Attributes:
-        name: of `CODEC_NAMES`.
-        settings: what never changes between files, for people.
-        levels: of quality; sizes mostly rise with them.
+        name: one of `CODEC_NAMES`.
+        settings: fixed settings, as text.
+        levels: quality levels; sizes mostly rise with them.
         encode: pixels [H, W, 3] and a level -> file.
         decode: file -> pixels [H, W, 3].
-        payload: file -> bytes of it that are not header.
+        payload: file -> number of bytes that are not header.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Codec:
 
 
 def codec(name: str) -> Codec:
-    """The codec of that name.
+    """Return a codec by name.
 
     Raises:
         InvalidInputError: there is no such codec.
@@ -82,7 +82,7 @@ def codec(name: str) -> Codec:
 
 
 def available_codecs() -> list[Codec]:
-    """Those that work on this machine."""
+    """Return the codecs that work on this machine."""
     found = []
     for name in CODEC_NAMES:
         try:
@@ -110,7 +110,7 @@ _SOC, _SOT, _SOD, _EOC, _CME = 0xFF4F, 0xFF90, 0xFF93, 0xFFD9, 0xFF64
 
 
 def _segments(data: bytes, start: int) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of each segment that has a length, until one that has none."""
+    """Yield marker, start and end of each segment with a length, until one without."""
     while start + 4 <= len(data):
         marker, length = struct.unpack_from(">HH", data, start)
         if marker in (_EOI, _SOD):
@@ -141,7 +141,7 @@ def _jpeg_payload(data: bytes) -> int:
 
 
 def _end_of_scan(data: bytes, position: int) -> int:
-    """The next marker; stuffed zeros and restart markers belong to the scan."""
+    """Find the next marker; stuffed zeros and restart markers belong to the scan."""
     while True:
         position = data.index(0xFF, position)
         following = data[position + 1]
@@ -151,9 +151,9 @@ def _end_of_scan(data: bytes, position: int) -> int:
 
 
 def _encode_jpeg2000(pixels: Rgb, level: int) -> bytes:
-    # Each resolution costs bytes even when it is empty; few are enough for a small image.
+    # Each resolution costs bytes even if it is empty; a small image needs only a few.
     resolutions = min(6, max(1, min(pixels.shape[:2]).bit_length() - 3))
-    # Half a decibel a level: OpenJPEG stops coding passes where the tile has that PSNR.
+    # Half a decibel per level: OpenJPEG stops adding coding passes when the tile reaches that PSNR.
     data = _write(
         pixels,
         format="JPEG2000",
@@ -265,7 +265,7 @@ def _bpg_payload(data: bytes) -> int:
 
 
 def _ue7(data: bytes, position: int) -> tuple[int, int]:
-    """A number in groups of 7 bits, high ones first, and where it ends."""
+    """Decode a number in groups of 7 bits, high ones first; return it and its end."""
     value = 0
     while True:
         byte = data[position]
@@ -310,7 +310,7 @@ _CODECS: dict[str, tuple[Codec, str | None]] = {
         "webp",
     ),
     "avif": (
-        # Speed 4 needs four times as long for 0.1 to 0.2 dB at equal size.
+        # Speed 4 takes four times as long for 0.1 to 0.2 dB at equal size.
         Codec(
             "avif",
             "4:2:0, speed 6, quality 0 to 100 in steps of 2",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The best file of an image within a budget of bytes, over quality and down-scaling."""
+"""Search for an image's best file within a byte budget, over quality and down-scaling."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class File:
 
     Attributes:
         data: the file.
-        payload: bytes of it that are not header.
-        psnr_db: of what is restored from it, against the image; 100 where they are equal.
+        payload: number of bytes that are not header.
+        psnr_db: PSNR of the restored image against the original; 100 if they are equal.
         scale: side of the encoded picture over side of the image.
     """
 
@@ -34,15 +34,15 @@ class File:
     scale: float
 
     def size(self, *, headers: bool) -> int:
-        """Bytes to send."""
+        """Return the number of bytes to send."""
         return len(self.data) if headers else self.payload
 
 
 class Files:
-    """The files of one image by one codec; each is made at most once, and when it is needed.
+    """The files of one image by one codec, each encoded on demand and at most once.
 
     Args:
-        codec: that writes them.
+        codec: the codec.
         image: uint8 [H, W, 3].
     """
 
@@ -55,14 +55,14 @@ class Files:
         self._found: dict[tuple[int, bool], File | None] = {}
 
     def best(self, budget: int, *, headers: bool) -> File | None:
-        """The file of the highest PSNR within the budget, or None: an outage.
+        """Return the file of the highest PSNR within the budget, or None for an outage.
 
-        At each scale the quality is found by bisection, as if sizes rose with it; where they
-        do not, a better file may be missed, but never the budget.
+        At each scale the quality is found by bisection, assuming that sizes rise with it; if they
+        do not, a better file may be missed, but the budget is always met.
 
         Args:
-            budget: bytes.
-            headers: whether headers count.
+            budget: budget in bytes.
+            headers: whether headers count against the budget.
         """
         key = (budget, headers)
         if key not in self._found:
@@ -79,11 +79,11 @@ class Files:
             if best is None or file.psnr_db > best.psnr_db:
                 best = file
             if rank == len(self._codec.levels) - 1:
-                break  # the finest quality fits: a smaller picture has nothing to win
+                break  # the highest quality fits, so a smaller picture cannot be better
         return best
 
     def _highest_level(self, scale: int, budget: int, headers: bool) -> int | None:
-        """Index of the highest quality that fits, or None."""
+        """Find the index of the highest quality that fits, or None."""
 
         def fits(rank: int) -> bool:
             data, payload = self._write(scale, rank)
@@ -114,7 +114,7 @@ class Files:
 
 
 def last_true(predicate: Callable[[int], bool], count: int) -> int | None:
-    """The last of 0..count-1 where a predicate that only falls is true, by bisection; or None."""
+    """Bisect for the last of 0..count-1 at which a falling predicate is true, or None."""
     low, high = -1, count - 1
     while low < high:
         middle = (low + high + 1) // 2
@@ -126,7 +126,7 @@ def last_true(predicate: Callable[[int], bool], count: int) -> int | None:
 
 
 def scaled_sizes(height: int, width: int) -> list[tuple[int, int]]:
-    """Sizes (height, width) in steps of 1/sqrt(2), from the image's down to sides of 4 pixels."""
+    """List sizes (height, width) in steps of 1/sqrt(2), from the image's to sides of 4 pixels."""
     sizes = [(height, width)]
     factor = math.sqrt(0.5)
     while round(min(height, width) * factor) >= _SMALLEST_SIDE:
@@ -136,12 +136,12 @@ def scaled_sizes(height: int, width: int) -> list[tuple[int, int]]:
 
 
 def restore(codec: Codec, data: bytes, height: int, width: int) -> Rgb:
-    """What the receiver shows: the file's picture at the image's size, which it knows."""
+    """Decode a file and resize it to the image's size, which the receiver knows."""
     return resized(codec.decode(data), (height, width), Image.Resampling.BICUBIC)
 
 
 def resized(pixels: Rgb, size: tuple[int, int], how: Image.Resampling) -> Rgb:
-    """Pixels at a size (height, width)."""
+    """Resize pixels to (height, width)."""
     if pixels.shape[:2] == size:
         return pixels
     return np.array(Image.fromarray(pixels).resize((size[1], size[0]), how))

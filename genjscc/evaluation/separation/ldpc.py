@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real channel code: 5G LDPC (3GPP TS 38.212) with QAM, by Sionna.
+"""A practical channel code: 5G LDPC (3GPP TS 38.212) with QAM, implemented by Sionna.
 
-Bits -> LDPC with rate matching -> Gray-mapped QAM (or BPSK) of average power 1 -> the channel's
-own noise and fading -> exact bitwise demapping -> 20 iterations of belief propagation. More bits
-than a block may hold (8448, at rates up to 1/4 3840) become several blocks of equal length, of
-which all must be decoded; at most one symbol per block stays unused.
+Bits -> LDPC with rate matching -> Gray-mapped QAM (or BPSK) of average power 1 -> noise and fading
+of the channel service -> exact bitwise demapping -> 20 iterations of belief propagation. More bits
+than fit into a block (8448; 3840 at rates up to 1/4) are split into blocks of equal length, all of
+which must be decoded; at most one symbol per block stays unused.
 
-In favour of this baseline, whether decoding failed is known without a checksum.
+In favour of this baseline, decoding failures are detected without a checksum.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from genjscc.evaluation.separation.capacity import (
 )
 
 MODULATIONS = {"BPSK": 1, "4-QAM": 2, "16-QAM": 4, "64-QAM": 6}
-"""names and bits per symbol"""
+"""bits per symbol, by name"""
 CODE_RATES = ("1/5", "1/3", "1/2", "2/3")
 _SMALLEST = 12
 _ITERATIONS = 20
 _BLOCKS_AT_ONCE = 64
-# Standard deviations: what would need more luck than that is not simulated.
-_LUCK = 2.0
+# Standard deviations: a code that needs a better channel draw than that is not simulated.
+_DEVIATIONS = 2.0
 
 
 class LdpcLink:
-    """k symbols of one modulation and code rate.
+    """LDPC coding and modulation for k symbols of an image.
 
     Args:
         k: complex symbols of an image.
-        modulation: of `MODULATIONS`.
-        code_rate: of `CODE_RATES`, or any from 1/5 to 9/10.
+        modulation: one of `MODULATIONS`.
+        code_rate: one of `CODE_RATES`, or any from 1/5 to 9/10.
 
     Attributes:
         num_bits: information bits of an image.
@@ -85,14 +85,14 @@ class LdpcLink:
 
     @property
     def blocks(self) -> int:
-        """LDPC blocks of an image."""
+        """Number of LDPC blocks of an image."""
         return self._blocks
 
     @torch.inference_mode()
     def transmit(
         self, bits: NDArray[np.uint8], snr_db: float, channel: AnyChannel, seeds: Sequence[int]
     ) -> NDArray[np.uint8]:
-        """What the decoder makes of bits [B, num_bits] of B images, each with its seed's noise."""
+        """Send bits [B, num_bits] of B images, each with its seed's noise, and decode them."""
         batch = len(bits)
         words = torch.from_numpy(bits.reshape(batch * self._blocks, self._block_bits)).float()
         sent = self._mapper(self._encoder(words)).reshape(batch, -1)
@@ -113,17 +113,17 @@ class LdpcLink:
 def ldpc_attempts(
     ks: Sequence[int], snr_db: float, channel: AnyChannel, *, seed: int
 ) -> list[Attempt]:
-    """Attempts by modulation and code rate, with what really gets through.
+    """Simulate attempts by modulation and code rate.
 
-    They begin with the most bytes and end where everything arrives: still smaller files have
-    nothing to win. A block's fate does not depend on its bits (5G scrambles them), so that random
-    bits stand for any file, and the outcome serves every codec.
+    They start with the most bytes and stop once everything arrives, because smaller files cannot
+    be better. A block's decoding does not depend on its bits (5G scrambles them), so random bits
+    represent any file, and the outcome is valid for every codec.
 
     Args:
         ks: complex symbols of each image.
-        snr_db: of the channel; the average one under fading.
-        channel: its kind.
-        seed: image number i has the noise and gains of seed + i, those that other schemes meet.
+        snr_db: SNR of the channel; the average SNR under fading.
+        channel: channel model.
+        seed: image i has the noise and gains of seed + i, as with the other schemes.
     """
     _import_sionna()
     efficiencies = {
@@ -144,14 +144,14 @@ def ldpc_attempts(
 
 
 def most_bits(k: int, snr_db: float) -> float:
-    """Bits per symbol beyond which no code of k symbols gets more than 2.3 % through AWGN.
+    """Return the bits per symbol above which no code of k symbols exceeds 2.3 % success over AWGN.
 
     The normal approximation (Polyanskiy, Poor and Verdú, 2010) with the dispersion of the
     complex channel, SNR (SNR + 2)/(SNR + 1)^2 log2(e)^2.
     """
     snr = 1 / float(noise_power(snr_db))
     dispersion = snr * (snr + 2) / (snr + 1) ** 2 / math.log(2) ** 2
-    return bits_per_symbol(snr_db) + _LUCK * math.sqrt(dispersion / k)
+    return bits_per_symbol(snr_db) + _DEVIATIONS * math.sqrt(dispersion / k)
 
 
 def _attempt(
@@ -172,9 +172,9 @@ def _attempt(
 def simulate(
     link: LdpcLink, snr_db: float, channel: AnyChannel, seeds: Sequence[int]
 ) -> NDArray[np.bool_]:
-    """Whether random bits of each seed arrive: bool [len(seeds)].
+    """Return whether random bits of each seed arrive: bool [len(seeds)].
 
-    When nothing of the first 64 blocks arrives, nothing is taken to arrive.
+    If none of the first 64 blocks arrives, the others are assumed to fail as well.
     """
     arrived = np.zeros(len(seeds), dtype=bool)
     step = max(1, _BLOCKS_AT_ONCE // link.blocks)
@@ -199,7 +199,7 @@ def _link(k: int, modulation: str, code_rate: str) -> LdpcLink | None:
 
 
 class _Blocks:
-    """Sionna's classes."""
+    """Sionna's encoder, decoder and mapping classes."""
 
     encoder: Any
     decoder: Any

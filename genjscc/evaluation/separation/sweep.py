@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The separation baseline: an image codec, then a channel code.
 
-The best file that the channel has room for is sent (`files`). Where none fits, or the
-channel's decoder fails, the image is an outage: the receiver shows the mean colour of training
-images. Of the ways to use the channel (modulations and code rates; margins under fading) the
-one with the best mean PSNR over all images, outages included, is taken.
+The best file that fits the channel's byte budget is sent (`files`). If none fits, or the channel
+decoder fails, the image is an outage: the receiver shows the mean colour of training images. Of
+the possible attempts (modulations and code rates; margins under fading) the one with the best mean
+PSNR over all images, outages included, is taken.
 
-The receiver knows the size at which to show the picture; the learned schemes do not pay for it
-either. Each file and each picture is made and measured once, however many cells it serves.
+The receiver knows the image size; the learned schemes do not pay for it either. Each file and each
+picture is computed and measured once, for any number of cells.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from genjscc.quality.statistics import Mean, mean_of
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """One point of the sweep and the ways in which the channel can be used there."""
+    """One point of the sweep with the possible attempts there."""
 
     cell: Cell
     channel: AnyChannel
@@ -40,7 +40,7 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class _Outcome:
-    """What a plan came to: the attempt taken and the file of each image, None for an outage."""
+    """The best attempt of a plan and the file of each image, None for an outage."""
 
     plan: Plan
     headers: bool
@@ -58,16 +58,16 @@ def evaluate_separation(
     seed: int,
     note: Callable[[str, int], None] = lambda _stage, _total: None,
 ) -> Iterator[SeparationRecord]:
-    """One codec over all plans, with and without headers.
+    """Evaluate one codec over all plans, with and without headers.
 
     Args:
-        codec: of the files.
+        codec: the image codec.
         dataset: images of any size.
         plans: points of the sweep.
         meter: the metrics.
-        colour: uint8 [3], what an outage shows.
-        seed: of the noise that the plans' attempts met.
-        note: called at each step with the stage and the number of its steps.
+        colour: uint8 [3], colour of the image shown after an outage.
+        seed: noise seed of the plans' attempts.
+        note: called at each step with the stage and its number of steps.
     """
     outcomes = _choose(codec, dataset.images, plans, colour, note)
     pictures = _Pictures(codec, dataset, meter, colour, outcomes, note)
@@ -76,7 +76,7 @@ def evaluate_separation(
 
 
 def mean_colour(images: Sequence[Rgb]) -> NDArray[np.uint8]:
-    """The mean colour of training images, uint8 [3]."""
+    """Compute the mean colour of training images, uint8 [3]."""
     means = np.array([image.mean((0, 1)) for image in images])
     colour: NDArray[np.uint8] = means.mean(0).round().astype(np.uint8)
     return colour
@@ -89,7 +89,7 @@ def _choose(
     colour: NDArray[np.uint8],
     note: Callable[[str, int], None],
 ) -> list[_Outcome]:
-    """For each plan and way to count, the attempt with the highest mean PSNR."""
+    """Choose, with and without headers, each plan's attempt of the highest mean PSNR."""
     options = [
         (plan, headers, attempt)
         for plan in plans
@@ -100,16 +100,16 @@ def _choose(
     quality = np.zeros(len(options))
     for number, image in enumerate(images):
         files = Files(codec, image)
-        without = min(100.0, psnr_db(image, np.broadcast_to(colour, image.shape)))
+        outage = min(100.0, psnr_db(image, np.broadcast_to(colour, image.shape)))
         for index, (_, headers, attempt) in enumerate(options):
             file = None
             if attempt.arrived[number]:
                 file = files.best(int(attempt.budgets[number]), headers=headers)
             sent[index].append(file)
-            quality[index] += without if file is None else file.psnr_db
+            quality[index] += outage if file is None else file.psnr_db
         note("files", len(images))
     best: dict[tuple[int, bool], int] = {}
-    # Where all is lost either way, the attempt that gets most images through.
+    # Ties, such as a total outage, go to the attempt that delivers the most images.
     rank = [(quality[i], attempt.arrived.mean()) for i, (_, _, attempt) in enumerate(options)]
     for index, (plan, headers, _) in enumerate(options):
         key = (id(plan), headers)
@@ -119,7 +119,7 @@ def _choose(
 
 
 class _Pictures:
-    """What receivers show, measured once for each picture."""
+    """Pictures shown by the receiver, each measured once."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class _Pictures:
         self._codec, self._images, self._colour = codec, dataset.images, colour
         self._single, self._sets = Meter(meter.perceptual), Meter(distances=meter.distances)
         self._set_distances: dict[tuple[int, ...], dict[str, float]] = {}
-        # The number of each picture among those of its image; the outage is number 0.
+        # The index of each picture among those of its image; the outage has index 0.
         self._numbers: list[dict[File | None, int]] = [{None: 0} for _ in self._images]
         for outcome in outcomes:
             for numbers, file in zip(self._numbers, outcome.files, strict=True):
@@ -141,7 +141,7 @@ class _Pictures:
         self._layers = self._measure_all(note)
 
     def _measure_all(self, note: Callable[[str, int], None]) -> list[Measured]:
-        """Layer j holds picture j of each image, so that originals are looked at once."""
+        """Measure layer j, picture j of each image, for all j; the originals stay cached."""
         lists = [list(numbers) for numbers in self._numbers]
         layers = []
         count = max(map(len, lists))
@@ -160,7 +160,7 @@ class _Pictures:
         return restore(self._codec, file.data, *image.shape[:2])
 
     def measured(self, outcome: _Outcome) -> Measured:
-        """The metrics of an outcome, from what was measured of its pictures."""
+        """Return the metrics of an outcome, from those of its pictures."""
         chosen = tuple(
             numbers[file] for numbers, file in zip(self._numbers, outcome.files, strict=True)
         )

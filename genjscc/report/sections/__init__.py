@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sections of the report, one module each; a section without records says so."""
+"""Sections of the report, one module each; a section without records says so."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quality against the bandwidth ratio."""
+"""Section on quality against the bandwidth ratio."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from genjscc.report.sources import PSNR, perceptual_of
 
 
 def bandwidth(book: Book, shown: Shown) -> None:
-    """Quality against the bandwidth ratio at the lowest, middle and highest SNR."""
+    """Plot quality against the bandwidth ratio at the lowest, middle and highest SNR."""
     book.heading("Quality against bandwidth ratio")
     if not shown.main:
         book.text(NOTHING)

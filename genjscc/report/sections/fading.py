@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quality under fading."""
+"""Section on quality under fading."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from genjscc.report.sources import PSNR, perceptual_of
 
 
 def fading(book: Book, shown: Shown) -> None:
-    """Channels other than AWGN."""
+    """Plot quality over channels other than AWGN."""
     book.heading("Rayleigh fading")
     faded = [e for e in shown.others if e.record.channel != AWGN and e.record.told_snr_db is None]
     if not faded:
         book.text(NOTHING)
         return
     book.text(
-        "One gain for each image, known at the receiver and not at the transmitter; the SNR is "
-        "the average one. The separation baselines choose the rate with the best mean PSNR and "
-        "lose the images whose gain carries less."
+        "One gain per image, known to the receiver but not to the transmitter; the SNR is the "
+        "average SNR. The separation baselines choose the rate with the best mean PSNR and lose "
+        "the images whose gain does not support it."
     )
     for subject, entries in by_subject(faded).items():
         chosen = comparable(entries)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks that are given an SNR other than the true one."""
+"""Section on SNR mismatch: networks that assume an SNR other than the true one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from genjscc.report.sources import PSNR, Entry, Metric, perceptual_of
 
 
 def mismatch(book: Book, shown: Shown) -> None:
-    """Networks that are told another SNR than the true one."""
-    book.heading("When the told SNR is not the true one")
-    told = [e for e in shown.others if e.record.told_snr_db is not None]
-    if not told:
+    """Plot quality of networks that assume an SNR other than the true one."""
+    book.heading("SNR mismatch")
+    mismatched = [e for e in shown.others if e.record.told_snr_db is not None]
+    if not mismatched:
         book.text(NOTHING)
-    for subject, entries in by_subject(told).items():
+    for subject, entries in by_subject(mismatched).items():
         perceptual = perceptual_of(entries)
         metrics = [metric for metric in (perceptual, PSNR) if metric]
         panels = []
@@ -27,7 +27,7 @@ def mismatch(book: Book, shown: Shown) -> None:
             for ratio in sorted({entry.ratio for entry in entries}):
                 same = [e for e in entries if e.ratio == ratio and e.record.bundle == bundle]
                 subset = {(e.record.n, e.record.seed) for e in same}
-                truth = [
+                matched = [
                     entry
                     for entry in (*shown.main, *shown.others)
                     if entry.record.bundle == bundle
@@ -38,30 +38,30 @@ def mismatch(book: Book, shown: Shown) -> None:
                     and (entry.record.n, entry.record.seed) in subset
                 ]
                 fixed = baselines_of(shown.main, subject, ratio)
-                drawn += [*truth, *fixed]
+                drawn += [*matched, *fixed]
                 for metric in metrics:
                     title = f"{bundle}, rho = {ratio_text(ratio)}"
-                    curves = [*_told_curves(same, metric), *_truth(truth, metric)]
+                    curves = [*_assumed_curves(same, metric), *_true_curve(matched, metric)]
                     curves += baseline_curves(fixed, metric)
                     panels.append(Panel(title, SNR_AXIS, metric.axis, curves))
         book.heading(subject.title, 3)
-        caption = caption_of(metrics, "One curve for each SNR that the networks were told.")
+        caption = caption_of(metrics, "One curve for each SNR that the networks assume.")
         book.figure(f"mismatch_{subject.slug}", panels, caption, drawn, columns=len(metrics))
 
 
-def _told_curves(entries: Sequence[Entry], metric: Metric) -> list[Curve]:
+def _assumed_curves(entries: Sequence[Entry], metric: Metric) -> list[Curve]:
     curves = []
-    for number, told in enumerate(sorted({e.record.told_snr_db or 0.0 for e in entries})):
+    for number, assumed in enumerate(sorted({e.record.told_snr_db or 0.0 for e in entries})):
         points = [
             Point(e.record.snr_db, metric.value(e.record) or 0.0, metric.interval(e.record))
             for e in entries
-            if e.record.told_snr_db == told
+            if e.record.told_snr_db == assumed
         ]
-        curves.append(Curve(f"told {snr_text(told)}", points, {"color": f"C{number}"}))
+        curves.append(Curve(f"assumed {snr_text(assumed)}", points, {"color": f"C{number}"}))
     return curves
 
 
-def _truth(entries: Sequence[Entry], metric: Metric) -> list[Curve]:
+def _true_curve(entries: Sequence[Entry], metric: Metric) -> list[Curve]:
     points = [Point(e.record.snr_db, metric.value(e.record) or 0.0) for e in entries]
     style = {"color": "black", "linestyle": "--", "marker": ""}
-    return [Curve("told the truth", points, style)] if points else []
+    return [Curve("true SNR", points, style)] if points else []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures in the form of the paper's Fig. 6 and Fig. 8."""
+"""Section with figures in the form of the paper's Fig. 6 and Fig. 8."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from genjscc.report.tables import values
 
 
 def paper_figures(book: Book, shown: Shown) -> None:
-    """The forms of the paper's Fig. 6 and Fig. 8, for each set of images."""
+    """Plot each set of images in the form of the paper's Fig. 6 and Fig. 8."""
     book.heading("DeepJSCC and InverseJSCC against SNR (the form of Fig. 6)")
     if not _figure_6(book, shown):
         book.text(NOTHING)
@@ -46,7 +46,7 @@ def _figure_6(book: Book, shown: Shown) -> bool:
             continue
         found = True
         book.heading(subject.title, 3)
-        caption = caption_of([perceptual], "The names in brackets are the pairs that were trained.")
+        caption = caption_of([perceptual], "The names in brackets are the trained pairs.")
         panels = against_snr(chosen, [perceptual])
         book.figure(f"fig6_{subject.slug}", panels, caption, chosen)
         values(book, chosen, [perceptual, PSNR])

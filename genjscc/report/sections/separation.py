@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The separation baseline by codec and channel code, outages first."""
+"""Section on the separation baseline by codec and channel code, outages first."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _FAMILIES = [("capacity", False), ("capacity", True), ("ldpc", False), ("ldpc", 
 
 
 def separation(book: Book, shown: Shown) -> None:
-    """Every codec and channel code, and how often nothing arrives."""
+    """Plot every codec and channel code, with their outage rates."""
     book.heading("Separate source and channel coding")
     book.text(
-        "For each image the best file that the channel has room for is sent, down-scaled where "
-        "that pays. *At capacity*: k log2(1 + SNR) bits get through without error, which no code "
-        "of this length reaches. *5G LDPC*: what Sionna's decoder really gets through, with the "
+        "For each image the best file within the channel's byte budget is sent, down-scaled if "
+        "that helps. *At capacity*: k log2(1 + SNR) bits are received without error, which no code "
+        "of this length achieves. *5G LDPC*: the bits that Sionna's decoder recovers, with the "
         "best of BPSK, 4-, 16- and 64-QAM and of the code rates 1/5 to 2/3 at each point. "
         "*Headers free*: only the bytes of the entropy coder count, as if codec, tables and size "
-        "were known beforehand; *counted*: the whole file, stripped of what no decoder needs. "
-        "Where nothing fits or decoding fails, the image is an **outage** and shows the mean "
-        "colour of training images. In all figures a cross marks points where at least half of "
-        "the images are outages."
+        "were known beforehand; *counted*: the whole file without parts that no decoder needs. "
+        "If no file fits or decoding fails, the image is an **outage**, replaced by the mean "
+        "colour of training images. In all figures a cross marks points at which at least half "
+        "of the images are outages."
     )
     found = False
     for subject, entries in by_subject(shown.main).items():
@@ -73,7 +73,7 @@ def separation(book: Book, shown: Shown) -> None:
 
 
 def _outages(book: Book, entries: Sequence[Entry]) -> None:
-    """Outage rates as numbers: the lowest of all codecs, and whose it is."""
+    """List the lowest outage rate of all codecs, with its codec."""
     snrs = sorted({entry.record.snr_db for entry in entries})
     rows = []
     for code, headers in _FAMILIES:
@@ -91,7 +91,7 @@ def _outages(book: Book, entries: Sequence[Entry]) -> None:
                 cells.append("-" if lowest is None else _rate(*lowest))
             if any(cell != "-" for cell in cells):
                 rows.append([f"{family_name(code, headers)}, rho = {ratio_text(ratio)}", *cells])
-    book.text("Outage rate of the codec that has the fewest outages:")
+    book.text("Outage rate of the codec with the fewest outages:")
     book.table(["", *map(snr_text, snrs)], rows)
 
 

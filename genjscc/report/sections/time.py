@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quality against the time that the receiver takes."""
+"""Section on quality against decoding time at the receiver."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from genjscc.report.sources import PSNR, Entry, Metric, Sources, perceptual_of
 
 
 def receiver_time(book: Book, sources: Sources, shown: Shown) -> None:
-    """Quality against the time that the receiver takes."""
+    """Plot quality against decoding time at the receiver."""
     book.heading("Quality against receiver time")
     timed = sources.timed
     if not timed:
@@ -42,14 +42,14 @@ def receiver_time(book: Book, sources: Sources, shown: Shown) -> None:
                 curves = [*_timed_curves(here, metric)]
                 span = [point.x for curve in curves for point in curve.points]
                 level = _levels(fixed, metric, (min(span), max(span)))
-                axis = "receiver's computing time / ms"
+                axis = "receiver's compute time / ms"
                 panels.append(Panel(title, axis, metric.axis, [*curves, *level], _ticks(span)))
         book.heading(subject.title, 3)
         machines = {f"{r.processor}, {r.threads} thread(s)" for r in _timed_records(entries)}
         caption = caption_of(
             metrics,
-            f"One image at a time on {'; '.join(sorted(machines))}. Baselines are drawn as levels: "
-            "their receivers' time was not measured.",
+            f"One image at a time on {'; '.join(sorted(machines))}. Baselines are drawn as "
+            "horizontal lines, because their decoding time was not measured.",
         )
         book.figure(f"time_{subject.slug}", panels, caption, drawn, columns=len(metrics))
         book.table(
@@ -85,7 +85,7 @@ def _timed_curves(entries: Sequence[Entry], metric: Metric) -> list[Curve]:
 
 
 def _levels(entries: Sequence[Entry], metric: Metric, span: tuple[float, float]) -> list[Curve]:
-    """The baselines at one SNR, as lines across."""
+    """Return the baselines at one SNR as horizontal lines."""
     curves = []
     for curve in baseline_curves(entries, metric):
         (at,) = curve.points

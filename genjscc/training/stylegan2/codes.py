@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Latent codes of real images, and a mapping that reaches them.
+"""Latent codes of real images, and the training of a mapping with the same distribution.
 
-The code of an image is its principal components, scaled, plus a learned correction. The
-generator is trained to decode codes, which covers all training faces from the start; the
-mapping is trained so that w = mapping(z) is distributed as the codes are, by the images'
-discriminator and by a critic that sees the codes alone.
+The code of an image is its scaled principal components plus a learned correction. The generator is
+trained to decode codes, which covers all training faces from the start; the mapping is trained so
+that w = mapping(z) has the distribution of the codes, by the images' discriminator and by a critic
+that sees only codes.
 
 Codes are centred: code = w - offset, where the constant offset keeps the mapping's leaky ReLUs
 in their linear range at the start. `shift_latents` moves the offset between mapping and
@@ -29,7 +29,7 @@ _OFFSET_SIGMAS = 3.0
 _GROUP = 8
 _SVD_ITERATIONS = 2
 _SPARE_COMPONENTS = 44
-# Keeps the first steps of the correction's last layer, which has thousands of inputs, small.
+# Limits the first steps of the correction's last layer, which has thousands of inputs.
 _CORRECTION_GAIN = 0.1
 
 
@@ -37,21 +37,23 @@ class CodeBasis(NamedTuple):
     """Principal components, scaled so that a code's squared norm is style_dim on average."""
 
     mean: Tensor
-    """[3 S S]"""
+    """mean image [3 S S]"""
     components: Tensor
-    """[3 S S, style_dim]: code = (x - mean) @ components"""
+    """components [3 S S, style_dim]: code = (x - mean) @ components"""
     deviation: Tensor
-    """[style_dim]: standard deviation of each code axis, the 4th root of its eigenvalue, scaled"""
+    """standard deviation of each code axis [style_dim]: the scaled 4th root of its eigenvalue"""
 
 
 def fit_basis(images: Tensor, style_dim: int, seed: int) -> CodeBasis:
-    """The basis of training images [N, 3, S, S] in [-1, 1] and of their mirror images.
+    """Compute the basis of training images [N, 3, S, S] in [-1, 1] and their mirror images.
 
     Raises:
-        InvalidInputError: fewer images than axes.
+        InvalidInputError: there are fewer images than axes.
     """
     if len(images) < style_dim:
-        raise InvalidInputError("basis_images", f"{len(images)} images for {style_dim} axes")
+        raise InvalidInputError(
+            "basis_images", f"got {len(images)} images; must be at least {style_dim}, one per axis"
+        )
     mirrored = torch.cat([images[::2].flip(3), images[1::2]])
     rows = mirrored.flatten(1)
     mean = rows.mean(0)
@@ -69,9 +71,10 @@ def fit_basis(images: Tensor, style_dim: int, seed: int) -> CodeBasis:
 
 
 class CodeEncoder(nn.Module):
-    """Image -> code: a fixed linear part and a learned correction that starts at 0.
+    """Encoder from images to codes: a fixed linear part plus a correction that starts at 0.
 
-    Shapes: [B, 3, S, S] in [-1, 1] -> code [B, style_dim], correction in deviations (the same).
+    Shapes: [B, 3, S, S] in [-1, 1] -> code [B, style_dim], correction [B, style_dim] in standard
+    deviations.
     """
 
     mean: Tensor
@@ -107,25 +110,27 @@ class CodeEncoder(nn.Module):
 
 
 def read_codes(folder: Path, field: str, hint: str = "") -> dict[str, Tensor]:
-    """The weights of the `CodeEncoder` in a generator's bundle.
+    """Read the weights of the `CodeEncoder` in a generator's bundle.
 
     Args:
         folder: the bundle.
-        field: what named it, for errors.
-        hint: what to do about a bundle without codes.
+        field: the field that named it, for errors.
+        hint: advice for a bundle without codes, for errors.
 
     Raises:
-        InvalidInputError: there are no codes, for the generator was not trained here.
+        InvalidInputError: there are no codes, because the generator was not trained by GenJSCC.
         BundleError: the bundle is broken.
     """
     declared = read_generator_config(folder)
     if CODES not in declared.files:
-        raise InvalidInputError(field, f"{folder} has no {CODES}: it was not trained here{hint}")
+        raise InvalidInputError(
+            field, f"{folder} has no {CODES}: it was not trained by GenJSCC{hint}"
+        )
     return read_weights(folder / CODES, declared)
 
 
 class LatentCritic(nn.Module):
-    """Tells codes of images from mapped latents; sees the spread of a group as well.
+    """Critic that separates codes of images from mapped latents, given also a group's spread.
 
     Shapes: codes [B, style_dim], B a multiple of 8, axes divided by sqrt(deviation) -> [B].
     """
@@ -152,14 +157,14 @@ class LatentCritic(nn.Module):
 
 
 def sliced_wasserstein(a: Tensor, b: Tensor, directions: Tensor) -> Tensor:
-    """Mean squared distance of sorted projections. Shapes: [B, N], [B, N], [N, K] -> scalar."""
+    """Return the mean squared distance of sorted projections. [B, N] twice, [N, K] -> scalar."""
     unit = directions / directions.norm(dim=0)
     distance: Tensor = (torch.sort(a @ unit, 0).values - torch.sort(b @ unit, 0).values).square()
     return distance.mean()
 
 
 def critic_loss(critic: LatentCritic, real: Tensor, fake: Tensor, penalty: float | None) -> Tensor:
-    """Logistic loss, with the gradient penalty R1 on real codes where it is given."""
+    """Return the logistic loss, optionally with the gradient penalty R1 on real codes."""
     real = real.detach().requires_grad_(penalty is not None)
     scores = critic(real)
     loss = F.softplus(-scores).mean() + F.softplus(critic(fake.detach())).mean()
@@ -170,13 +175,13 @@ def critic_loss(critic: LatentCritic, real: Tensor, fake: Tensor, penalty: float
 
 
 def latent_offset(deviation: Tensor) -> Tensor:
-    """The constant between w and codes, [style_dim]."""
+    """Return the constant offset between w and codes, [style_dim]."""
     return _OFFSET_SIGMAS * deviation
 
 
 @torch.no_grad()
 def start_mapping(generator: Generator, deviation: Tensor) -> None:
-    """Makes the mapping linear: w = offset + deviation * normalised z, for all but 0.1 % of z."""
+    """Make the mapping linear: w = offset + deviation * normalised z, for all but 0.1 % of z."""
     linears = [layer for layer in generator.style if isinstance(layer, EqualLinear)]
     for i, layer in enumerate(linears):
         weight = torch.eye(len(deviation)) / math.sqrt(2)
@@ -188,7 +193,7 @@ def start_mapping(generator: Generator, deviation: Tensor) -> None:
 
 @torch.no_grad()
 def shift_latents(generator: Generator, by: Tensor) -> None:
-    """Changes the synthesis so that it makes from ws what it made from ws + by."""
+    """Shift the synthesis input, so that ws gives the image that ws + by gave before."""
     for module in generator.modules():
         if isinstance(module, ModulatedConv):
             linear = module.modulation

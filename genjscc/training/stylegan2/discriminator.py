@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A projected discriminator (Sauer et al., NeurIPS 2021) with augmentation, for small machines.
 
-Small heads look at fixed features of several depths, which fixed random convolutions mix, and one
-head may look at the pixels.
+Small heads classify fixed features of several depths, mixed by fixed random convolutions, and
+optionally the pixels.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _PROJECTED = 64
 _HIDDEN = 128
 _PIXEL_WIDTH = 32
 _SMALLEST_SIDE = 8
-# The finest maps' heads judge patches, the others the whole image.
+# The finest maps' heads classify patches, the others the whole image.
 _PATCHES = 2
 _CALIBRATION_FLOOR = 1e-3
 
 
 class _Head(nn.Module):
-    """Spectrally normalised convolutions down to a map of logits."""
+    """Spectrally normalised convolutions that end in a map of logits."""
 
     def __init__(self, channels: int, side: int, *, whole: bool, first: int = _HIDDEN) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class _Head(nn.Module):
             layers += _block(channels, wider, 4, 2)
             channels, wider, side = wider, min(2 * wider, _HIDDEN), side // 2
         layers += _block(channels, _HIDDEN, 3, 1)
-        if whole:  # logits that see the whole image, not a part of it
+        if whole:  # logits for the whole image, not for patches
             layers += _block(_HIDDEN, _HIDDEN, 4, 2)
             layers.append(spectral_norm(nn.Conv2d(_HIDDEN, 1, side // 2)))
         else:
@@ -58,7 +58,7 @@ def _block(channels: int, out_channels: int, kernel: int, stride: int) -> list[n
 class _Projection(nn.Module):
     """Fixed random convolutions that standardise each level and mix it with the deeper ones.
 
-    Shapes: maps from fine to coarse -> as many, of `_PROJECTED` channels and the same sides.
+    Shapes: maps from fine to coarse -> maps of the same sides with `_PROJECTED` channels.
     """
 
     def __init__(self, calibration: list[Tensor]) -> None:
@@ -87,7 +87,7 @@ class _Projection(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Heads on features and, where asked for, on the pixels.
+    """Discriminator with heads on features and, optionally, on the pixels.
 
     Args:
         calibration: features of some training images, for the projections' statistics.
@@ -114,12 +114,12 @@ class Discriminator(nn.Module):
 
 
 def generator_loss(logits: list[Tensor]) -> Tensor:
-    """What the generator lowers, for each image, averaged over heads. -> [B]."""
+    """Return the generator's loss of each image, averaged over heads. -> [B]."""
     return -torch.stack([head.mean(1) for head in logits]).mean(0)
 
 
 def hinge(logits: list[Tensor], *, real: bool) -> Tensor:
-    """The discriminator's hinge loss, averaged over heads. -> scalar."""
+    """Return the discriminator's hinge loss, averaged over heads. -> scalar."""
     sign = -1.0 if real else 1.0
     return torch.stack([F.relu(1 + sign * head).mean() for head in logits]).mean()
 
@@ -128,20 +128,20 @@ def hinge(logits: list[Tensor], *, real: bool) -> Tensor:
 class Augmentation:
     """Draws of a differentiable augmentation (Zhao et al., NeurIPS 2020), one row per image.
 
-    The same draws serve an image and its reconstruction, which keeps their distance meaningful.
+    An image and its reconstruction share their draws, which keeps their distance meaningful.
     """
 
     brightness: Tensor
     saturation: Tensor
     contrast: Tensor
     shift: Tensor
-    """[B, 2] in halves of the image's side"""
+    """shift [B, 2] in halves of the image's side"""
     hole: Tensor
-    """[B, 1, S, S]: 0 in the cut-out, 1 elsewhere"""
+    """mask [B, 1, S, S]: 0 in the cut-out, 1 elsewhere"""
 
     @classmethod
     def draw(cls, batch: int, side: int, probability: float, generator: torch.Generator) -> Self:
-        """Draws for a batch; each kind is applied to an image with the given probability."""
+        """Draw for a batch; each kind is applied to an image with the given probability."""
 
         def uniform(low: float, high: float, neutral: float, *shape: int) -> Tensor:
             value = low + (high - low) * torch.rand(batch, *shape, generator=generator)
@@ -166,14 +166,14 @@ class Augmentation:
         return self._map(lambda draws: draws.to(device))
 
     def first(self, count: int) -> Self:
-        """The draws of the first images."""
+        """Return the draws of the first images."""
         return self._map(lambda draws: draws[:count])
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
         return type(self)(**{f.name: function(getattr(self, f.name)) for f in fields(self)})
 
     def apply(self, images: Tensor) -> Tensor:
-        """Shapes: [B, 3, S, S] in [-1, 1] -> the same."""
+        """Augment images. Shapes: [B, 3, S, S] in [-1, 1] -> the same."""
         grey = images.mean(1, keepdim=True)
         x = grey + (images - grey) * self.saturation + self.brightness
         level = x.mean((1, 2, 3), keepdim=True)

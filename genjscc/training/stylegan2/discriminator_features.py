@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frozen features for a projected discriminator, with gradients that are cheap on CPUs."""
+"""Frozen features for a projected discriminator, with a backward pass that is cheap on CPUs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from genjscc.quality.efficientnet import efficientnet_lite
 
-LEVELS = 4
 _FINEST_STRIDE = 4
 
 
 class DiscriminatorFeatures(nn.Module):
     """The last map of EfficientNet-Lite1 at strides 4, 8, 16 and 32.
 
-    Lite1, as in Sauer et al. (NeurIPS 2021), and not the Lite0 of the metric FD-EffLite0: a
-    network that is trained against must not measure the result.
+    Lite1, as in Sauer et al. (NeurIPS 2021), rather than the Lite0 of the metric FD-EffLite0:
+    a network used in training must not measure the result.
 
     Args:
         side: images are scaled to side x side pixels, a multiple of 32.
@@ -56,13 +55,13 @@ class DiscriminatorFeatures(nn.Module):
         return [x for stride, x in at_stride.items() if stride >= _FINEST_STRIDE]
 
     def deepest(self, maps: list[Tensor]) -> Tensor:
-        """What the network's last layers make of the coarsest map: [B, 1280, h, w]."""
+        """Apply the network's last layers to the coarsest map: -> [B, 1280, h, w]."""
         deep: Tensor = self.head(maps[-1]).relu()
         return deep
 
 
 def _fold(module: nn.Module, conv: str, norm: str) -> None:
-    """Replaces a convolution and its normalisation by one convolution."""
+    """Fold a convolution and its normalisation into one convolution."""
     before, after = getattr(module, conv), getattr(module, norm)
     before.weight, before.bias = fuse_conv_bn_weights(
         before.weight,

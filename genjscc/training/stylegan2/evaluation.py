@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a StyleGAN2 run is doing: FD-EffLite0, coverage, reconstruction, a sheet, an export."""
+"""Evaluation during a StyleGAN2 run: FD-EffLite0, coverage, reconstruction, a sheet, an export."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from receiver.stylegan2.generator import Generator
 _BATCH = 50
 _REBUILT = 256
 _SHEET_COLUMNS, _SHEET_ROWS = 16, 3
-# Sets apart the draws of evaluations from those of the steps.
+# Separates the draws of evaluations from those of the steps.
 _DRAWS = 2**61
 
 
 class Evaluation:
-    """Evaluates the averaged generator; the work is shared out over the processes."""
+    """Evaluation of the averaged generator, distributed over the processes."""
 
     def __init__(self, training: StyleGAN2Training) -> None:
         self.training = training
@@ -34,7 +34,7 @@ class Evaluation:
 
     @torch.no_grad()
     def run(self) -> dict[str, float]:
-        """One row of validation.csv; the first process also writes the sheet and the export."""
+        """Measure one row of validation.csv; the first process also writes sheet and export."""
         training = self.training
         with training.fabric.autocast():
             reference = self._get_reference()
@@ -54,7 +54,7 @@ class Evaluation:
             "coverage_codes": decoded.coverage,
             "psnr_db": psnr_db,
             "st_lpips_alex": st_lpips,
-            # Below 1 the mapping reaches less than the codes of real images need.
+            # Below 1 the mapping does not cover all codes of real images.
             "latent_spread": (latents.std(0) / training.queue.std(0).clamp(min=1e-6)).mean().item(),
             "noise_strength_mean": sum(strengths) / len(strengths),
             "noise_strength_max": max(strengths),
@@ -76,7 +76,7 @@ class Evaluation:
         return torch.Generator().manual_seed(_DRAWS + 1000 * rank + batch)
 
     def _share(self, count: int) -> list[range]:
-        """The own part of `count` images, in batches of equal number on all processes."""
+        """Split off this process's part of `count` images, in batches equal on all processes."""
         fabric = self.training.fabric
         part = count // fabric.world_size
         start = part * fabric.global_rank
@@ -99,7 +99,7 @@ class Evaluation:
         return self._reference
 
     def _synthesis(self, codes: Tensor, draws: torch.Generator | None) -> Tensor:
-        """Images [B, 3, S, S] about [0, 1], with fresh noise maps, or with zeros without draws."""
+        """Decode codes to [B, 3, S, S] near [0, 1]; noise maps are fresh, or zero without draws."""
         generator: Generator = self.training.networks.average
         noise = generator.random_noise(len(codes), draws)
         if draws is None:
@@ -117,7 +117,7 @@ class Evaluation:
         return found
 
     def _decoded(self) -> list[Tensor]:
-        """Features of decoded codes of training images: what a perfect mapping would reach."""
+        """Compute features of decoded training codes: the bound for a perfect mapping."""
         training = self.training
         count = min(training.config.evaluate_images, len(training.data))
         stride = len(training.data) // count
@@ -129,7 +129,7 @@ class Evaluation:
         return found
 
     def _reconstruction(self) -> tuple[float, float, list[Tensor]]:
-        """PSNR, ST-LPIPS and rows of pictures for codes of validation images."""
+        """Measure PSNR and ST-LPIPS of decoded validation codes; return them with sheet rows."""
         training = self.training
         sums = torch.zeros(3, device=training.fabric.device)
         shown: list[Tensor] = []
@@ -146,7 +146,7 @@ class Evaluation:
         return total[0] / total[2], total[1] / total[2], shown
 
     def _sheet(self, rebuilt: list[Tensor]) -> list[Tensor]:
-        """Rows of samples, the same z each time, then images above their reconstructions."""
+        """Return rows of samples from fixed z, then images above their reconstructions."""
         columns = len(rebuilt[0])
         rows = []
         for row in range(_SHEET_ROWS):
@@ -157,11 +157,11 @@ class Evaluation:
 
 
 def _card(training: StyleGAN2Training, row: dict[str, float]) -> str:
-    figures = "\n".join(f"* {name}: {value:.4g}" for name, value in row.items())
+    values = "\n".join(f"* {name}: {value:.4g}" for name, value in row.items())
     count = training.config.evaluate_images
     return (
         f"# StyleGAN2 generator, {training.config.image_size}x{training.config.image_size}\n\n"
         f"Trained with `genjscc.training.stylegan2`: {training.images} images "
         f"through the generator, averaged weights.\n\n"
-        f"Measured with {count} samples against the validation images:\n\n{figures}\n"
+        f"Measured with {count} samples against the validation images:\n\n{values}\n"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a StyleGAN2 training: steps, evaluations, logs and checkpoints until its images are used."""
+"""Driver of a StyleGAN2 training: steps, evaluations, logs and checkpoints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from genjscc.training.stylegan2.config import StyleGAN2Config
 from genjscc.training.stylegan2.evaluation import Evaluation
 from genjscc.training.stylegan2.training import StyleGAN2Training
 
-# Columns of train.csv; a term that is not active yet is nan.
+# Columns of train.csv; a term that is not yet active is nan.
 LOGGED = (
     "mse",
     "st_lpips",
@@ -32,7 +32,7 @@ LOGGED = (
 
 
 class _Rows:
-    """Means of what the steps return, one row of train.csv every `log_every` steps."""
+    """Averages of the steps' values, one row of train.csv every `log_every` steps."""
 
     def __init__(self, training: StyleGAN2Training) -> None:
         self.training = training
@@ -62,13 +62,13 @@ def fit(
     fabric: Fabric,
     report: Callable[[StyleGAN2Training, dict[str, float]], None] = lambda _t, _v: None,
 ) -> StyleGAN2Training:
-    """Trains until the images are used up or a signal comes; resumes by itself.
+    """Train until all images are used or a signal arrives; resume from an existing checkpoint.
 
     Args:
         config: the run.
-        folder: where its checkpoint, logs, sheets and the exported generator go; one that holds
-            a checkpoint goes on. The checkpoint with the best FD-EffLite0 stays as best.pt.
-        fabric: launched; says device, precision and processes.
+        folder: folder of checkpoint, logs, sheets and exported generator. The checkpoint with
+            the best FD-EffLite0 is kept as best.pt.
+        fabric: launched Fabric, which sets device, precision and processes.
         report: called on every process with each row of the logs.
     """
     training = StyleGAN2Training(config, folder, fabric)

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Fréchet distance of features as a loss for a generator.
 
-The distance between Gaussians fitted to features of generated and of real images (the metric
-FID, with other networks) falls fastest where each generated image's features move along the
-optimal transport map between the two Gaussians,
+The distance between Gaussians fitted to features of generated and real images (the metric FID,
+with other networks) falls fastest if each generated image's features move along the optimal
+transport map between the two Gaussians,
 
     y -> m_r + T (y - m_g),    T = C_r^(1/2) (C_r^(1/2) C_g C_r^(1/2))^(-1/2) C_r^(1/2).
 
-So one step's few images get the gradient that the distance of thousands has, once m_g and C_g are
-running moments. Adversarial losses alone leave whole axes of such features too narrow or too
-wide on a small budget; moments say so directly, and cannot be overfitted by few real images.
+With running moments m_g and C_g, the few images of one step get the gradient of the distance of
+thousands. On a small budget, adversarial losses alone leave whole axes of such features too narrow
+or too wide; moments measure this directly, and few real images cannot be overfitted by them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 
 _AXES = 384
-# Share of the mean variance added to all variances: axes that few images fill stay tame.
+# Fraction of the mean variance added to all variances: regularises axes with few images.
 _SHRINKAGE = 0.02
 _REFRESH_EVERY = 20
 
 
 class _Group(nn.Module):
-    """One vector of features, in the principal axes of the real ones (then C_r is diagonal)."""
+    """One feature vector in the principal axes of the real features, in which C_r is diagonal."""
 
     mean: Tensor
     axes: Tensor
@@ -66,7 +66,7 @@ class _Group(nn.Module):
         self.second[kind].lerp_(y.t() @ y / len(y), 1 - keep)
 
     def refresh(self, kind: int) -> None:
-        """Computes T and the distance, as a share of the real variance, from the moments."""
+        """Compute T and the distance, as a fraction of the real variance, from the moments."""
         first, real = self.first[kind].double(), self.variances.double()
         generated = self.second[kind].double() - first[:, None] * first
         shrinkage = _SHRINKAGE * real.mean()
@@ -85,7 +85,7 @@ class _Group(nn.Module):
         mean = self.first[kind]
         centred = y.detach() - mean
         towards = mean + centred - centred @ self.transport[kind]
-        # The moments lag behind: without a limit, what overshoots would be pulled ever harder.
+        # The moments lag: without a limit, overshooting features would be pulled ever harder.
         total = self.variances.sum()
         length = towards.norm(dim=1, keepdim=True) / total.sqrt()
         pull: Tensor = 2 * (y * towards / length.clamp(min=1)).sum(1) / total
@@ -93,12 +93,12 @@ class _Group(nn.Module):
 
 
 class FrechetMatching(nn.Module):
-    """Pulls features of generated images towards the distribution of real ones.
+    """A loss that pulls features of generated images towards the distribution of real ones.
 
     Args:
-        widths: features in each group; groups are matched apart.
-        kinds: kinds of generated images, each with moments of its own.
-        keep: share of the running moments that a step of `note` keeps.
+        widths: features in each group; groups are matched separately.
+        kinds: kinds of generated images, each with separate moments.
+        keep: decay of the running moments per step of `note`.
     """
 
     def __init__(self, widths: Sequence[int], kinds: int, keep: float) -> None:
@@ -108,32 +108,32 @@ class FrechetMatching(nn.Module):
 
     @torch.no_grad()
     def set_real(self, rows: Tensor) -> None:
-        """Takes the real features, [N, sum of widths], N at least 2."""
+        """Set the real features, [N, sum of widths], N at least 2."""
         for group, part in self._parts(rows):
             group.set_real(part)
 
     @torch.no_grad()
     def start(self, kind: int, rows: Tensor) -> None:
-        """Takes the first generated features, which should be many more than a step's."""
+        """Set the first generated features, which should be many more than a step's."""
         for group, part in self._parts(rows):
             group.note(kind, part, 0.0)
             group.refresh(kind)
 
     @torch.no_grad()
     def note(self, kind: int, rows: Tensor, step: int) -> None:
-        """Takes the features of a step; at some steps the distance is measured anew."""
+        """Update the moments with a step's features; measure the distance at some steps."""
         for group, part in self._parts(rows):
             group.note(kind, part, self.keep)
             if step % _REFRESH_EVERY == 0:
                 group.refresh(kind)
 
     def distance(self, kind: int) -> float:
-        """Mean over the groups, as a share of the real features' variance; 0 for equal ones."""
+        """Return the mean over groups, as a fraction of the real variance; 0 if equal."""
         groups = [group for group in self.groups if isinstance(group, _Group)]
         return sum(group.distance[kind].item() for group in groups) / len(groups)
 
     def forward(self, kind: int, rows: Tensor) -> Tensor:
-        """A value for each image whose gradient is the distance's. [B, sum of widths] -> [B]."""
+        """Return values with the gradient of the distance. [B, sum of widths] -> [B]."""
         losses = [group.loss(kind, part) for group, part in self._parts(rows)]
         return torch.stack(losses).mean(0)
 
@@ -143,5 +143,5 @@ class FrechetMatching(nn.Module):
 
 
 def pooled(maps: Sequence[Tensor]) -> Tensor:
-    """Spatial means of feature maps, side by side: [B, C_i, h, w] each -> [B, sum of C_i]."""
+    """Concatenate the spatial means of feature maps: [B, C_i, h, w] each -> [B, sum of C_i]."""
     return torch.cat([level.float().mean((2, 3)) for level in maps], dim=1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The losses of a StyleGAN2 step: on images and on latents."""
+"""Losses of a StyleGAN2 step, on images and on latents."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from genjscc.training.stylegan2.discriminator_features import DiscriminatorFeatu
 from genjscc.training.stylegan2.frechet_matching import FrechetMatching, pooled
 from receiver.stylegan2.generator import Generator
 
-# Share of reconstructions among what the discriminator is told to be generated.
+# Fraction of reconstructions among the discriminator's generated images.
 _RECONSTRUCTION_SHARE = 0.5
 _BALANCE_MEMORY, _TINY = 0.8, 1e-12
-# R1 on the critic, computed at every 4th step and weighted up for the others.
+# R1 on the critic, computed every 4th step with 4 times the weight.
 _PENALTY_EVERY, _PENALTY = 4, 0.5
 _PROJECTIONS = 128
-# Kinds of generated images, for the matching of features.
+# Kinds of generated images for feature matching.
 REBUILT, SAMPLED = 0, 1
 
 
@@ -36,7 +36,7 @@ REBUILT, SAMPLED = 0, 1
 class Balance:
     """Running means of pixel gradients, which set the weights of the adversarial terms.
 
-    Each is a root mean square per pixel of one term alone, of weight 1. Measured together, the
+    Each is the root mean square per pixel of a single term of weight 1. Measured together, the
     terms would raise their own weights.
     """
 
@@ -45,15 +45,15 @@ class Balance:
     on_samples: float = 0.0
 
     def note(self, reconstruction: float, on_rebuilt: float, on_samples: float) -> None:
-        """Takes in the measurements of one step."""
+        """Update with the measurements of one step."""
         keep = _BALANCE_MEMORY if self.reconstruction else 0.0
         self.reconstruction = keep * self.reconstruction + (1 - keep) * reconstruction
         self.on_rebuilt = keep * self.on_rebuilt + (1 - keep) * on_rebuilt
         self.on_samples = keep * self.on_samples + (1 - keep) * on_samples
 
     def weights(self) -> tuple[float, float]:
-        """What makes the adversarial gradients, on reconstructions and on samples, as large as
-        the reconstruction's; 0 before the first measurement.
+        """Return the weights at which the adversarial gradients, on reconstructions and on
+        samples, are as large as the reconstruction's; 0 before the first measurement.
         """
         return (
             self.reconstruction / max(self.on_rebuilt, _TINY),
@@ -63,18 +63,18 @@ class Balance:
 
 @dataclass
 class ImageLosses:
-    """What a step learns from its images."""
+    """Losses and gradients of a step on images."""
 
     gradient: Tensor
-    """[B, 3, S, S]: of the generator's losses, summed over the images"""
+    """gradient [B, 3, S, S] of the generator's losses, summed over the images"""
     discriminator: Tensor | None = None
     """the discriminator's loss, with its graph"""
     measured: tuple[Tensor, Tensor, Tensor] | None = None
-    """for `Balance.note`, of this process; at some steps"""
+    """arguments of `Balance.note`, of this process; at some steps only"""
     summary: Tensor | None = None
-    """[B, F]: for `FrechetMatching.note`, of this process; where features are matched"""
+    """features [B, F] for `FrechetMatching.note`, of this process; if features are matched"""
     values: dict[str, float] = field(default_factory=dict)
-    """for the log"""
+    """log values"""
 
 
 def image_losses(
@@ -90,25 +90,25 @@ def image_losses(
     weights: tuple[float, float, float] | None,
     measure: bool,
 ) -> ImageLosses:
-    """Losses of reconstructions and samples.
+    """Compute the losses of reconstructions and samples.
 
     Args:
         config: the run.
         perceptual: the distance of images to their reconstructions; None: that term is off.
-        features: that the discriminator looks at.
+        features: the discriminator's features.
         discriminator: heads on these features.
-        matching: of their distributions; None: that term is off.
+        matching: matching of their distributions; None: that term is off.
         generated: [B, 3, S, S] without graph: reconstructions of the first images of x, then
             samples.
         x: [N, 3, S, S] real images in [-1, 1].
-        draws: of the augmentation.
-        weights: of the adversarial terms on reconstructions and on samples, and of the matching;
-            None: there are none.
-        measure: whether to measure the terms' gradients apart, which costs a second pass.
+        draws: random numbers of the augmentation.
+        weights: weights of the adversarial terms on reconstructions and on samples, and of the
+            matching; None: these terms are off.
+        measure: whether to measure the terms' gradients separately, which costs a second pass.
     """
     split = config.reconstructions
     generated = generated.contiguous(memory_format=torch.channels_last).requires_grad_()
-    distortion = (generated[:split] - x[:split]).square().mean((1, 2, 3)) / 4  # on [0, 1]
+    distortion = (generated[:split] - x[:split]).square().mean((1, 2, 3)) / 4  # to [0, 1]
     loss = config.mse_weight * distortion.sum()
     values = {"mse": distortion.mean().item()}
     matched: list[Tensor] = []
@@ -133,7 +133,7 @@ def image_losses(
         real_features = features(real)
     on_rebuilt = discriminator(seen[:split], rebuilt_features)
     on_samples = discriminator(seen[split:], [level[split:] for level in seen_features])
-    # The terms on reconstructions and on samples do not meet: one pass gives both gradients.
+    # The terms on reconstructions and on samples are independent: one pass gives both gradients.
     adversarial = weights[0] * generator_loss(on_rebuilt).sum()
     adversarial = adversarial + weights[1] * generator_loss(on_samples).sum()
     summary = None
@@ -151,7 +151,7 @@ def image_losses(
         measured = _rms(towards[:split]), _rms(pushed[:split]), _rms(pushed[split:])
     (gradient,) = torch.autograd.grad(loss + adversarial, generated, retain_graph=True)
 
-    # The same graph, now for the discriminator: no second pass of the generated images.
+    # The same graph serves the discriminator: no second pass of the generated images.
     on_real = discriminator(real, real_features)
     fake_loss = torch.lerp(
         hinge(on_samples, real=False), hinge(on_rebuilt, real=False), _RECONSTRUCTION_SHARE
@@ -168,7 +168,7 @@ def image_losses(
 def matched_maps(
     features: DiscriminatorFeatures, perceptual_maps: list[Tensor], maps: list[Tensor]
 ) -> list[Tensor]:
-    """The feature maps whose means are matched: perceptual ones, then the discriminator's."""
+    """Return the feature maps whose means are matched: perceptual, then discriminator maps."""
     return [*perceptual_maps, *maps, features.deepest(maps)]
 
 
@@ -187,20 +187,20 @@ def latent_gradients(
     *,
     step: int,
 ) -> tuple[dict[str, list[Tensor]], dict[str, float]]:
-    """What critic and mapping learn from codes alone.
+    """Compute the gradients of critic and mapping from codes alone.
 
     Args:
         config: the run.
-        generator: whose mapping is to reach the codes.
-        critic: tells mapped latents from codes.
+        generator: the generator whose mapping is trained.
+        critic: the critic that separates mapped latents from codes.
         codes: [N, style_dim] recent codes of real images.
-        deviation: [style_dim] of the codes' axes.
-        offset: [style_dim] between w and codes.
-        draws: of codes, z and projections.
-        step: says when the critic's penalty is due.
+        deviation: [style_dim], standard deviations of the codes' axes.
+        offset: [style_dim], offset between w and codes.
+        draws: random numbers of codes, z and projections.
+        step: number of the step, which determines whether the critic's penalty is due.
 
     Returns:
-        Gradients of the `critic`'s and the `latent` (mapping's) parameters, and log values.
+        Gradients of the parameters of `critic` and `latent` (the mapping), and log values.
     """
     device, count = codes.device, config.latent_batch
     chosen = torch.randint(len(codes), (2, count), generator=draws).to(device)
@@ -215,7 +215,7 @@ def latent_gradients(
 
     fake = (generator.mapping(z[1]) - offset) * scale
     real = codes[chosen[1]] * scale
-    # The critic alone lets axes shrink, which would cost coverage.
+    # With the critic alone the axes would shrink, which would cost coverage.
     spread = (fake.std(0) / real.std(0) - 1).square().mean()
     distance = sliced_wasserstein(fake, real, directions) + spread
     loss = F.softplus(-critic(fake)).mean() + distance

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks of a StyleGAN2 run and their optimisers."""
+"""Networks of a StyleGAN2 run and their optimisers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from genjscc.training.stylegan2.discriminator_features import DiscriminatorFeatu
 from receiver.stylegan2.checkpoints import load_bundle
 from receiver.stylegan2.generator import Generator
 
-# Share of the usual style weights that a run from scratch starts with: codes then act gently.
+# Initial fraction of the usual style weights in a run from scratch, so that codes act gently.
 _STYLE_START = 0.3
 _CALIBRATION_IMAGES = 128
 TRAINED = ("generator", "average", "encoder", "discriminator", "critic")
@@ -40,7 +40,7 @@ TRAINED = ("generator", "average", "encoder", "discriminator", "critic")
 
 @dataclass
 class Networks:
-    """Both copies of the generator take centred latents: code = w - offset."""
+    """Networks of a run; both copies of the generator take centred latents: code = w - offset."""
 
     generator: Generator
     average: Generator
@@ -52,23 +52,23 @@ class Networks:
     offset: Tensor
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds of them."""
+        """Return the networks' part of a checkpoint."""
         encoder = self.encoder
         state: dict[str, Any] = {name: getattr(self, name).state_dict() for name in TRAINED}
         return state | {"basis": [encoder.mean, encoder.components, encoder.deviation]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the trained weights that are given."""
+        """Load the given trained weights."""
         for name in TRAINED:
             if name in state:
                 getattr(self, name).load_state_dict(state[name])
 
     def averaged_codes(self, z: Tensor) -> Tensor:
-        """What the averaged mapping makes of z, centred. [B, style_dim] -> the same."""
+        """Map z by the averaged mapping to centred codes. [B, style_dim] -> the same."""
         return self.average.mapping(z.to(self.offset.device)) - self.offset
 
     def update_average(self, decay: float, step: int) -> None:
-        """Moves the averaged generator towards the trained one."""
+        """Move the averaged generator towards the trained one."""
         averaged = list(self.average.parameters())
         move_average(averaged, list(self.generator.parameters()), decay, step)
 
@@ -76,7 +76,7 @@ class Networks:
 def build_networks(
     config: StyleGAN2Config, data: ImageFolder, fabric: Fabric, start: dict[str, Any] | None
 ) -> Networks:
-    """The networks, from the seed or from a start, equal on all processes."""
+    """Build the networks from the seed or from initial weights, equal on all processes."""
     torch.manual_seed(config.seed)
     features = DiscriminatorFeatures(config.discriminator_side).to(fabric.device)
     basis = _fitted(config, data, fabric) if start is None else CodeBasis(*start["basis"])
@@ -107,10 +107,10 @@ def build_networks(
     return networks
 
 
-def load_start(path: Path) -> dict[str, Any]:
-    """The networks in another run's checkpoint or in the bundle that it made.
+def load_initial_networks(path: Path) -> dict[str, Any]:
+    """Load the networks in another run's checkpoint or in its bundle.
 
-    A bundle holds no discriminator and no critic: those begin anew.
+    A bundle has no discriminator and no critic: those are initialised from the seed.
 
     Raises:
         InvalidInputError: the file is missing or holds something else.
@@ -139,7 +139,7 @@ def _load_bundle(folder: Path) -> dict[str, Any]:
 def make_optimizers(
     config: StyleGAN2Config, networks: Networks
 ) -> dict[str, torch.optim.Optimizer]:
-    """Adam for each part; every parameter group keeps its peak rate under `peak`."""
+    """Create Adam for each part; every parameter group stores its peak rate under `peak`."""
     mapping = list(networks.generator.style.parameters())
     in_mapping = set(mapping)
     synthesis = [p for p in networks.generator.parameters() if p not in in_mapping]
@@ -153,7 +153,7 @@ def make_optimizers(
             (list(networks.discriminator.parameters()), config.discriminator_learning_rate)
         ],
         "critic": [(list(networks.critic.parameters()), config.critic_learning_rate)],
-        # A second Adam on the mapping: the critic's gradients have a scale of their own.
+        # A second Adam on the mapping, because the critic's gradients have a different scale.
         "latent": [(mapping, config.latent_learning_rate)],
     }
     return {
@@ -168,23 +168,23 @@ def make_optimizers(
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    """All parameters of an optimiser, in order."""
+    """Return all parameters of an optimiser, in order."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """uint8 -> [-1, 1] float32."""
+    """Convert uint8 pixels to float32 in [-1, 1]."""
     return pixels.float() / 127.5 - 1
 
 
 def _images(data: ImageFolder, count: int) -> Tensor:
-    """Training images evenly over the folder, [count at most, 3, S, S] in [-1, 1]."""
+    """Load at most `count` training images, evenly spaced, [N, 3, S, S] in [-1, 1]."""
     count = min(count, len(data))
     return to_float(torch.stack([data[i * len(data) // count] for i in range(count)]))
 
 
 def _fitted(config: StyleGAN2Config, data: ImageFolder, fabric: Fabric) -> CodeBasis:
-    """The basis as the first process computes it."""
+    """Compute the code basis on the first process and broadcast it."""
     basis = None
     if fabric.is_global_zero:
         basis = fit_basis(_images(data, config.basis_images), config.style_dim, config.seed)

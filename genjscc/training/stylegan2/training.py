@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training of the StyleGAN2 generator as a prior for inverse problems.
 
-Half of each batch is rebuilt from the codes of real images, with a distortion and an
-adversarial loss: every training face then has a latent, which is what inversion needs. The
-other half is sampled from the prior, with an adversarial loss alone. The mapping learns from
-the samples' images and from a critic on the codes. From scratch, a run decodes linear codes with
-the MSE first, then adds the perceptual and the adversarial terms.
+Half of each batch is reconstructed from the codes of real images, with a distortion and an
+adversarial loss: every training face then has a latent, as inversion needs. The other half is
+sampled from the prior, with an adversarial loss only. The mapping learns from the samples' images
+and from a critic on the codes. A run from scratch first decodes linear codes with the MSE, then
+adds the perceptual and the adversarial terms.
 
 The same function trains on one CPU, one GPU or N processes (Lightning Fabric; gradients are
-averaged). All randomness of a step comes from (seed, step, process), so a resumed run repeats
-what an unbroken one does.
+averaged). All randomness of a step comes from (seed, step, process), so a resumed run equals an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from genjscc.training.stylegan2.losses import (
 )
 from genjscc.training.stylegan2.networks import (
     build_networks,
-    load_start,
+    load_initial_networks,
     make_optimizers,
     parameters_of,
     to_float,
@@ -61,7 +61,7 @@ _MOST_OVERFLOWN = 100
 
 
 class StyleGAN2Training:
-    """One run: build, step, save. `fit` drives it."""
+    """A training run with its networks, steps and checkpoints, driven by `fit`."""
 
     def __init__(self, config: StyleGAN2Config, folder: Path, fabric: Fabric) -> None:
         self.config, self.fabric = config, fabric
@@ -77,7 +77,9 @@ class StyleGAN2Training:
         if state is not None:
             per_step = config.images_per_step * fabric.world_size
             self.run.refuse_other_course(state, images_per_step=per_step, data=self._fingerprint)
-        start = load_start(config.init) if state is None and config.init is not None else state
+        start = state
+        if start is None and config.init is not None:
+            start = load_initial_networks(config.init)
         self.networks = build_networks(config, self.data, fabric, start)
         self.optimizers = make_optimizers(config, self.networks)
         self.queue = torch.zeros(config.code_queue, config.style_dim, device=fabric.device)
@@ -101,7 +103,7 @@ class StyleGAN2Training:
 
     @property
     def rate_factor(self) -> float:
-        """1 between the linear warm-up and the cool-down, which is a half cosine to a tenth."""
+        """Factor of the learning rates: linear warm-up, 1, then a half cosine to a tenth."""
         config = self.config
         if self.images < config.warmup_images:
             return (self.images + 1) / config.warmup_images
@@ -113,14 +115,14 @@ class StyleGAN2Training:
 
     @property
     def adversarial_factor(self) -> float:
-        """0 before the adversarial phase, then a ramp to 1."""
+        """Factor of the adversarial terms: 0 before their phase, then a ramp to 1."""
         since = self.images - self.config.adversarial_after
         if since < 0:
             return 0.0
         return min(1.0, (since + 1) / max(1, self.config.adversarial_ramp))
 
     def batches(self) -> Iterator[Tensor]:
-        """Real images from the current step on: [B, 3, S, S] uint8."""
+        """Yield real images from the current step on: [B, 3, S, S] uint8."""
         sampler = StepSampler(
             len(self.data),
             max(self.config.reconstructions, self.config.samples),
@@ -138,7 +140,7 @@ class StyleGAN2Training:
         yield from loader
 
     def train_step(self, pixels: Tensor) -> dict[str, float]:
-        """One step of all networks; returns what the logs show."""
+        """Run one step of all networks and return the log values."""
         config, networks = self.config, self.networks
         draws = _draws(config.seed, self.step, self.fabric.global_rank)
         if config.matching and self.adversarial_factor and self.matching is None:
@@ -199,7 +201,7 @@ class StyleGAN2Training:
         )
 
     def _generate(self, x: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstructions, then samples: images, the real codes and the encoder's correction."""
+        """Generate reconstructions, then samples; return images, real codes and correction."""
         config, networks, device = self.config, self.networks, self.fabric.device
         generator, split = networks.generator, config.reconstructions
         codes, correction = networks.encoder(x[:split])
@@ -215,8 +217,8 @@ class StyleGAN2Training:
             cut = 1 + int(layer * (generator.num_ws - 1))
             mixed = torch.cat([ws[split:, :cut], ws[split:].roll(1, 0)[:, cut:]], 1)
             ws = torch.cat([ws[:split], mixed])
-        # On reconstructions as well: there the distortion keeps what noise adds small. Where
-        # samples alone see noise, its strength grows to speckle.
+        # On reconstructions as well, in which the distortion limits the effect of noise. If only
+        # samples had noise, its strength would grow to speckle.
         noise = generator.random_noise(len(ws), draws)
         return generator.synthesis(ws, noise), codes.detach(), correction
 
@@ -239,20 +241,20 @@ class StyleGAN2Training:
 
     @torch.no_grad()
     def _fill_queue(self) -> None:
-        """Codes of training images, evenly over the folder, so that the critic starts at once."""
+        """Fill the queue with codes of evenly spaced images, so that the critic starts at once."""
         slots = len(self.queue)
         for start in range(0, slots, _QUEUE_CHUNK):
             chosen = range(start, min(start + _QUEUE_CHUNK, slots))
             pixels = [self.data[i * len(self.data) // slots] for i in chosen]
             x = to_float(torch.stack(pixels).to(self.fabric.device))
-            # Every other one mirrored, as the images of the steps are.
+            # Every second image is mirrored, as in the steps.
             x[1::2] = x[1::2].flip(3)
             self.queue[start : start + len(x)] = self.networks.encoder(x)[0]
         self.queued = slots
 
     @torch.no_grad()
     def _start_matching(self) -> None:
-        """Measures the distributions of real images, of their reconstructions and of samples."""
+        """Measure the distributions of real images, of their reconstructions and of samples."""
         config, networks, fabric = self.config, self.networks, self.fabric
         ranks, rank = fabric.world_size, fabric.global_rank
         share = min(config.matching_images, len(self.data)) // ranks
@@ -282,7 +284,7 @@ class StyleGAN2Training:
         self.matching.start(SAMPLED, sampled)
 
     def _both_kinds(self, x: Tensor, z: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Reconstructions of x and samples of z, as the averaged generator makes them."""
+        """Generate reconstructions of x and samples of z by the averaged generator."""
         generator: Generator = self.networks.average
         codes = torch.cat([self.networks.encoder(x)[0], self.networks.averaged_codes(z)])
         noise = generator.random_noise(len(codes), draws)
@@ -290,7 +292,7 @@ class StyleGAN2Training:
         return images[: len(x)], images[len(x) :]
 
     def _note_features(self, summary: Tensor) -> dict[str, float]:
-        """Moves the distributions of generated features on; their distances from the real ones."""
+        """Update the distributions of generated features; return their distances from real ones."""
         if self.matching is None:
             raise RuntimeError("no distributions of features")
         split = self.config.reconstructions
@@ -304,7 +306,7 @@ class StyleGAN2Training:
 
     @torch.no_grad()
     def _enqueue(self, codes: Tensor) -> None:
-        """Keeps the codes of all processes, so that every process holds the same queue."""
+        """Queue the codes of all processes, so that every process has the same queue."""
         fresh = rows_of_processes(self.fabric, codes)
         slots = (torch.arange(len(fresh)) + self.queued) % len(self.queue)
         self.queue[slots] = fresh
@@ -312,7 +314,7 @@ class StyleGAN2Training:
 
     @torch.no_grad()
     def _apply(self, latent: dict[str, list[Tensor]], *, discriminator: bool) -> None:
-        """Averages all gradients over the processes in one message and steps the optimisers."""
+        """Average all gradients over the processes in one message and step the optimisers."""
         gradients = {}
         for name, optimizer in self.optimizers.items():
             if name in latent:
@@ -324,7 +326,7 @@ class StyleGAN2Training:
                 ]
         every = [gradient for group in gradients.values() for gradient in group]
         mean = mean_over_processes(self.fabric, torch.cat([g.flatten() for g in every]))
-        # Equal on all processes: all of them skip a step that has overflown.
+        # Equal on all processes: all of them skip a step that has overflowed.
         if not torch.linalg.vector_norm(mean).isfinite():
             self._overflown += 1
             if self._overflown >= _MOST_OVERFLOWN:
@@ -337,7 +339,7 @@ class StyleGAN2Training:
             factor = self.limit.factor(name, torch.linalg.vector_norm(flat).item())
             parts = torch.split(flat * factor, [g.numel() for g in gradients[name]])
             for parameter, part in zip(parameters_of(optimizer), parts, strict=True):
-                # In the parameter's own memory layout: fused Adam on CPUs does not look at strides.
+                # In the parameter's own memory layout: fused Adam on CPUs ignores strides.
                 own = torch.empty_like(parameter)
                 parameter.grad = own.copy_(part.view_as(parameter))
             for group in optimizer.param_groups:
@@ -348,17 +350,17 @@ class StyleGAN2Training:
                 module.noise.weight.clamp_(*self.config.noise_limits)
 
     def exported(self) -> Generator:
-        """The averaged generator as an ordinary one: synthesis takes w, latent_avg is its mean."""
+        """Return the averaged generator as a standard one: input w, its mean in latent_avg."""
         generator = copy.deepcopy(self.networks.average)
         shift_latents(generator, -self.networks.offset)
         generator.latent_avg.copy_(generator.mean_latent())
         return generator
 
     def save(self) -> None:
-        """Writes the checkpoint (first process).
+        """Write the checkpoint (first process).
 
         Raises:
-            DivergedError: weights are not finite any more; the last checkpoint stays.
+            DivergedError: weights are no longer finite; the last checkpoint remains.
         """
         refuse_diverged(self.networks.generator.parameters(), self.run, "a weight")
         if not self.fabric.is_global_zero:
@@ -381,7 +383,7 @@ class StyleGAN2Training:
         )
 
     def _restore(self, state: dict[str, Any]) -> None:
-        """All that is not a network; peak rates stay the configuration's, which may be new."""
+        """Restore all state but the networks; peak rates come from the (new) configuration."""
         for name, optimizer in self.optimizers.items():
             peaks = [group["peak"] for group in optimizer.param_groups]
             optimizer.load_state_dict(state["optimizers"][name])
@@ -401,5 +403,5 @@ class StyleGAN2Training:
 
 
 def _draws(seed: int, step: int, rank: int) -> torch.Generator:
-    """The random numbers of one step on one process."""
+    """Return the random number generator of one step on one process."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) * 1_009 + rank)

@@ -8,10 +8,10 @@ import io
 from rich.console import Console
 
 from genjscc.cli.quality_tables import tables_of, tables_of_differences
-from genjscc.evaluation.records import read_results
+from genjscc.report.files import read_result_file
 from genjscc.repository import REPOSITORY
 
-RESULTS = read_results(REPOSITORY / "results" / "generative_faces64.json")
+RESULTS = read_result_file(REPOSITORY / "results" / "generative_faces64.json")
 
 
 def shown(width: int) -> str:

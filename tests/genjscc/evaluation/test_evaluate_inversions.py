@@ -11,7 +11,7 @@ from PIL import Image
 from genjscc.cli.commands.compare import compare
 from genjscc.cli.commands.evaluate import evaluate
 from genjscc.errors import InvalidInputError
-from genjscc.evaluation.records import read_results
+from genjscc.report.files import read_result_file
 from tests.helpers.photo_folders import write_photos
 from tests.helpers.tiny_bundles import MULTI, SINGLE
 
@@ -33,7 +33,7 @@ def test_each_models_inversion_is_compared_with_its_own_decoder(
     cells = {"rate": ["1/192"], "snr_db": "0"}
     schemes = ["deepjscc", "inverse"]
     evaluate(photos, results, scheme=schemes, against="own", inversion=QUICK, **cells, **common)
-    found = read_results(results)
+    found = read_result_file(results)
     assert {(r.bundle, r.scheme, r.inversion is None) for r in found.records} == {
         (model, scheme, scheme == "deepjscc") for model in (MULTI, SINGLE) for scheme in schemes
     }

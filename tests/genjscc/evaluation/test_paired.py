@@ -15,9 +15,9 @@ from genjscc.cli.commands.evaluate import evaluate
 from genjscc.cli.measuring import load_dataset
 from genjscc.errors import InvalidInputError, ModelNotFoundError, UnsupportedError
 from genjscc.evaluation.paired import differences_from
-from genjscc.evaluation.records import read_results
 from genjscc.evaluation.sweep import Cell, Meter, evaluate_cell
 from genjscc.quality.statistics import mean_of
+from genjscc.report.files import read_result_file
 from tests.helpers.photo_folders import write_photos
 from tests.helpers.tiny_bundles import GENERATIVE, MULTI, write_tiny, write_tiny_generative
 
@@ -79,7 +79,7 @@ def test_evaluate_writes_them_beside_the_records(
 ) -> None:
     common = {"perceptual": "none", "frechet": False, "bundles": root, "num": 3}
     evaluate(photos, tmp_path / "r.json", snr_db="0", rate=["1/48"], against=MULTI, **common)
-    results = read_results(tmp_path / "r.json")
+    results = read_result_file(tmp_path / "r.json")
     assert {(r.bundle, r.scheme) for r in results.records} == {
         (MULTI, "deepjscc"),
         (GENERATIVE, "generative"),

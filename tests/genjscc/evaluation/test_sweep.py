@@ -18,10 +18,11 @@ from genjscc.cli.commands.evaluate import register
 from genjscc.cli.measuring import load_dataset, make_meter, parse_snrs
 from genjscc.errors import InvalidInputError, MissingExtraError
 from genjscc.evaluation.linear import fit_linear
-from genjscc.evaluation.records import ResultFile, read_results, write_results
+from genjscc.evaluation.records import ResultFile, write_results
 from genjscc.evaluation.sweep import Cell, Dataset, Meter, evaluate_cell, evaluate_linear
 from genjscc.quality.frechet import EffLite0Distance, InceptionDistance
 from genjscc.quality.metrics import Metric
+from genjscc.report.files import read_result_file
 from genjscc.repository import REPOSITORY
 from tests.helpers.photo_folders import write_photos
 from tests.helpers.real_services import Services
@@ -165,7 +166,7 @@ def test_the_linear_baseline_sends_large_images_square_by_square(dataset: Datase
     with pytest.raises(InvalidInputError, match=f"made of squares of {side}x{side}"):
         evaluate_linear(code, odd, Cell("1/768", 0.0), Meter(), k=2, seed=0)
     uneven = Dataset("set", "test", [upright, dataset.images[0]])
-    with pytest.raises(InvalidInputError, match="as many pixels"):
+    with pytest.raises(InvalidInputError, match="same number of pixels"):
         evaluate_linear(code, uneven, Cell("1/768", 0.0), Meter(), k=2, seed=0)
 
 
@@ -176,7 +177,7 @@ def test_results_survive_the_disk(bundles: Path, dataset: Dataset, tmp_path: Pat
         )
     path = tmp_path / "new" / "results.json"
     write_results(path, ResultFile(command="c", version="v", commit="d", records=[record, record]))
-    (read, _) = read_results(path).records
+    (read, _) = read_result_file(path).records
     assert read.psnr_db.mean == pytest.approx(record.psnr_db.mean, rel=1e-5)
     rounded = {"psnr_db", "ms_ssim", "grid_2", "grid_4", "grid_8", "grid_16"}
     assert read.model_dump(exclude=rounded) == record.model_dump(exclude=rounded)
@@ -188,7 +189,7 @@ def test_a_file_that_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "r.json"
     path.write_text(text)
     with pytest.raises(InvalidInputError, match=r"r\.json"):
-        read_results(path)
+        read_result_file(path)
 
 
 def test_images_are_evenly_spaced_and_keep_their_size(photos: Path) -> None:
@@ -235,7 +236,7 @@ def test_the_command_does_rayleigh_fading_as_well(
     for noise in ("awgn", "rayleigh"):
         done = runner.invoke(app, [*usual, "--noise", noise])
         assert done.exit_code == 0, done.output
-        (record, *_) = read_results(target).records
+        (record, *_) = read_result_file(target).records
         psnrs[record.channel] = record.psnr_db.mean
     assert psnrs["awgn"] != psnrs["fading"]
     for wrong in (["--noise", "rician"], ["--noise", "rayleigh", "--linear", str(photos)]):

@@ -103,7 +103,7 @@ def test_every_figure_says_what_it_shows_and_how_it_was_made(page: tuple[str, st
         for said in ("Data: faces test (64x64)", "n = ", "seed: 7", "95 % intervals", "channel:"):
             assert said in part, part[:300]
         if "ST-LPIPS" in part.split("Data:")[0]:
-            assert "another network than LPIPS" in part
+            assert "is not LPIPS" in part
         commands = re.search(r"<pre>(.*?)</pre>", part, re.DOTALL)
         assert commands is not None
         assert "genjscc made" in commands[1]
@@ -131,14 +131,14 @@ def test_baselines_are_in_every_plot(folder: Path, page: tuple[str, str], figure
     assert ("InverseJSCC (faces" in drawing) == figure.startswith(("fig6", "ratio", "time"))
 
 
-def test_at_a_glance_the_best_scheme_and_what_a_codec_would_do(page: tuple[str, str]) -> None:
-    glance = page[0].split("## At a glance")[1].split("\n## ")[0]
-    row = next(line for line in glance.splitlines() if line.startswith("| 1/192"))
+def test_the_summary_has_the_best_scheme_and_the_best_codec(page: tuple[str, str]) -> None:
+    summary = page[0].split("## Summary")[1].split("\n## ")[0]
+    row = next(line for line in summary.splitlines() if line.startswith("| 1/192"))
     assert "**GenerativeJSCC (gen)** 0.525 ± 0.010" in row  # 1 - 19/40 at -5 dB
     assert "100 % outage" in row
     assert "| 64 | 3, 8, 16 |" in row
-    assert "3000 ms preset=fast" in glance
-    assert "0.00 M (w)" in glance
+    assert "3000 ms preset=fast" in summary
+    assert "0.00 M (w)" in summary
 
 
 def test_outage_rates_are_printed(page: tuple[str, str]) -> None:
@@ -173,7 +173,7 @@ def test_without_results_the_page_says_what_would_bring_them(tmp_path: Path) -> 
     (tmp_path / "results").mkdir()
     markdown, html = build(tmp_path, tmp_path / "results")
     assert "There are no result files yet" in html
-    missing = markdown.split("## What is missing")[1]
+    missing = markdown.split("## Missing results")[1]
     for command in ("genjscc evaluate", "genjscc baseline", "genjscc invert", "receiver-time"):
         assert command in missing
     with pytest.raises(InvalidInputError, match="not a folder"):
@@ -219,7 +219,7 @@ def test_models_that_do_not_ship_are_listed_but_not_plotted(tmp_path: Path) -> N
     write(results / "a.json", [*learned("deepjscc", "faces", 18.0), *ablation])
     markdown, html = build(tmp_path, results)
     assert "without-af" not in "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
-    others = markdown.split("## Other models that were measured")[1]
+    others = markdown.split("## Other measured models")[1]
     assert "DeepJSCC (without-af)" in others
 
 

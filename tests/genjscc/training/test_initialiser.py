@@ -208,12 +208,12 @@ def test_what_does_not_fit_is_named(folder: Path, tmp_path: Path) -> None:
         build(tiny(folder, image_size=128))
     with pytest.raises(InvalidInputError, match=rf"pairs: .*{SINGLE} .* sends \[8\] channels"):
         build(tiny(folder, symbol_channels=32, channel_steps=[2, 32]))
-    with pytest.raises(InvalidInputError, match="holds no checkpoint of a start network"):
+    with pytest.raises(InvalidInputError, match="holds no checkpoint of an initialiser"):
         export_start(tmp_path)
     fit(tiny(folder, stage1_images=4), tmp_path / "run", one_process())
     other = tiny_face_generator()
     with torch.no_grad():
         other.conv1.conv.weight.mul_(1.1)
     save_bundle(other, tmp_path / "other", "")
-    with pytest.raises(InvalidInputError, match=r"generator: .* is another one than"):
+    with pytest.raises(InvalidInputError, match=r"generator: .* differs from"):
         export_start(tmp_path / "run", tmp_path / "other")

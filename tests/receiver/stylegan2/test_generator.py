@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -102,32 +103,22 @@ def test_every_noise_input_changes_the_image(generator: Generator, index: int) -
     assert not torch.equal(generator.synthesis(w, noise), generator.synthesis(w))
 
 
-def test_the_four_stages_compose_to_synthesis(generator: Generator) -> None:
-    ws, noise = torch.randn(2, 8, 16), generator.random_noise(2)
+@pytest.mark.parametrize("bounds", [(0, 1, 2, 3, 6), (0, 2, 3, 5, None)])
+def test_the_four_stages_compose_to_synthesis(bounds: tuple[int | None, ...]) -> None:
+    generator = tiny_generator((16, 16, 8, 8, 8, 8)).requires_grad_(False)
+    ws, noise = torch.randn(2, 12, 16), generator.random_noise(2)
     state = None
-    for index in (1, 2, 3, 4):
-        state = generator.stage(index, ws, state, noise)
+    for start, stop in pairwise(bounds):
+        state = generator.run_blocks(ws, noise, state=state, start=start or 0, stop=stop)
     assert state is not None
     assert torch.equal(state.rgb, generator.synthesis(ws, noise))
 
 
-def test_stages_can_be_cut_elsewhere() -> None:
-    generator = tiny_generator((16, 16, 8, 8, 8, 8)).requires_grad_(False)
-    ws = torch.randn(1, 12, 16)
-    state = None
-    for index in (1, 2, 3, 4):
-        state = generator.stage(index, ws, state, cuts=(2, 3, 5))
-    assert state is not None
-    assert torch.equal(state.rgb, generator.synthesis(ws))
-
-
 def test_an_intermediate_state_is_a_variable(generator: Generator) -> None:
     ws = torch.randn(1, 8, 16)
-    first = generator.stage(1, ws)
+    first = generator.run_blocks(ws, stop=1)
     free = SynthesisState(first.features.requires_grad_(), first.rgb.requires_grad_())
-    state = generator.stage(2, ws, free)
-    for index in (3, 4):
-        state = generator.stage(index, ws, state)
+    state = generator.run_blocks(ws, state=free, start=1)
     gradients = torch.autograd.grad(state.rgb.sum(), list(free))
     assert all(g.abs().sum() > 0 for g in gradients)
 
@@ -163,13 +154,11 @@ def test_wrong_shapes_are_named(
     assert caught.value.field == field
 
 
-def test_a_wrong_z_and_a_wrong_stage_are_named(generator: Generator) -> None:
+def test_a_wrong_z_and_a_missing_state_are_named(generator: Generator) -> None:
     with pytest.raises(InvalidInputError, match="z"):
         generator.mapping(torch.zeros(1, 15))
-    with pytest.raises(InvalidInputError, match="stage 5"):
-        generator.stage(5, torch.zeros(1, 16))
     with pytest.raises(InvalidInputError, match="state"):
-        generator.stage(2, torch.zeros(1, 16))
+        generator.run_blocks(torch.zeros(1, 16), start=1)
 
 
 def test_is_one_graph_for_torch_compile(generator: Generator) -> None:

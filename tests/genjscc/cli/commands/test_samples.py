@@ -9,8 +9,9 @@ from PIL import Image
 
 from genjscc.cli.commands.samples import samples
 from genjscc.errors import InvalidInputError
-from genjscc.evaluation.records import SamplesRecord, read_results
+from genjscc.evaluation.records import SamplesRecord
 from genjscc.evaluation.samples import draw
+from genjscc.report.files import read_result_file
 from receiver.stylegan2.checkpoints import save_bundle
 from tests.helpers.photo_folders import write_photos
 from tests.helpers.tiny_generators import tiny_generator
@@ -19,7 +20,7 @@ from tests.helpers.tiny_generators import tiny_generator
 def measured(folder: Path, **options: float) -> SamplesRecord:
     results = folder / "out" / "samples.json"
     samples(folder / "g", folder / "set" / "val", results, num=8, sets=2, **options)  # type: ignore[arg-type]
-    (record,) = read_results(results).samples
+    (record,) = read_result_file(results).samples
     return record
 
 
