@@ -65,11 +65,13 @@ class BesideLinearPath(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         if self.linear_alone:
-            return self.linear(x, condition)  # type: ignore[no-any-return]
+            alone: Tensor = self.linear(x, condition)
+            return alone
         first = self.network(x, condition, 0, self.shared)
         mixed = x if self.mix is None else x + self.mix * (first - x)
         y: Tensor = self.linear(mixed, condition)
-        return y + self.gate * self.network(first, condition, self.shared)
+        difference: Tensor = self.network(first, condition, self.shared)
+        return y + self.gate * difference
 
 
 @torch.no_grad()
