@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A linear path parallel to a network: the sum of both, in which the network starts at zero.
+"""A linear code beside a network: the sum of both, in which the network starts at zero.
 
 The encoder's linear path is a convolution of the image's 16x16 patches, the decoder's is its
-transpose; an AF module allocates the power among the components. Initialised as a Karhunen-Loève
-transform it is a complete, if simple, image code, and the network only has to learn the residual.
+transpose; an AF module allots the power among the components. Begun as a Karhunen-Loève transform
+it is a complete, if simple, image code, so that the network only has to learn the difference.
 The paper's networks have no such path.
 """
 
@@ -30,27 +30,48 @@ def linear_synthesis(channels: int, num_conditions: int, *, af: bool) -> Conditi
 
 
 class BesideLinearPath(nn.Module):
-    """linear(x) + gate * network(x), with one gate per channel that starts at zero (ReZero).
+    """linear(x) + gate * network(x), with one gate a channel that starts at zero (ReZero).
+
+    A decoder's linear path passes on the noise of every component. Its input may therefore be
+    mixed with the output of the network's first blocks, which work at the same resolution and
+    learn to remove noise; the mixture starts without them.
 
     Args:
         network: any network.
         linear: a path with inputs and outputs of the same shapes.
-        channels: number of output channels.
+        channels: of the outputs.
+        shared: number of the network's first blocks that the linear path may use; their output
+            has the shape of the input.
+        inputs: channels of the input, if blocks are shared.
     """
 
     def __init__(
-        self, network: ConditionedSequence, linear: ConditionedSequence, channels: int
+        self,
+        network: ConditionedSequence,
+        linear: ConditionedSequence,
+        channels: int,
+        *,
+        shared: int = 0,
+        inputs: int = 0,
     ) -> None:
         super().__init__()
         self.network = network
         self.linear = linear
+        self.shared = shared
         self.gate = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.mix = nn.Parameter(torch.zeros(inputs, 1, 1)) if shared else None
         self.linear_alone = False
-        """whether the network is left out, while the linear path is trained by itself"""
+        """leaves the network out, while the path is trained by itself"""
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        y: Tensor = self.linear(x, condition)
-        return y if self.linear_alone else y + self.gate * self.network(x, condition)
+        if self.linear_alone:
+            alone: Tensor = self.linear(x, condition)
+            return alone
+        first = self.network(x, condition, 0, self.shared)
+        mixed = x if self.mix is None else x + self.mix * (first - x)
+        y: Tensor = self.linear(mixed, condition)
+        difference: Tensor = self.network(first, condition, self.shared)
+        return y + self.gate * difference
 
 
 @torch.no_grad()
@@ -66,7 +87,7 @@ def start_as_transform(
     """Make both paths a Karhunen-Loève transform with the allocation for high SNRs.
 
     Component i gets power in proportion to the square root of its variance v_i, which minimises
-    the squared error if all components are received well. A codeword then has the power that
+    the squared error when all components are received well. A codeword then has the power that
     `channel.physics.normalize_power` gives it when the fewest channels are sent.
 
     Args:
@@ -74,7 +95,7 @@ def start_as_transform(
         synthesis: path of `linear_synthesis`.
         mean: [768], mean patch.
         components: [C, 768], orthonormal rows.
-        variances: [C], variances of the components' coefficients.
+        variances: [C], of the components' coefficients.
         fewest: channels of the lowest bandwidth ratio.
     """
     roots = variances.clamp(min=1e-10).sqrt()
@@ -89,5 +110,5 @@ def start_as_transform(
     forward.weight.copy_(filters * scale[:, None, None, None])
     forward.bias.copy_(-(components @ mean) * scale)
     backward.weight.copy_(filters / scale[:, None, None, None])
-    # A transposed convolution has one bias per channel, not one per pixel: the mean colour.
+    # A transposed convolution has one bias a channel, not one a pixel: the mean colour.
     backward.bias.copy_(mean.reshape(3, -1).mean(1))
