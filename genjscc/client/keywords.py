@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set, Sized
 from dataclasses import fields, replace
 from fractions import Fraction
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 from genjscc.client.checks import checked_options
 from genjscc.client.inversion import Inversion
@@ -63,7 +63,7 @@ def options_for_each(
     shared = _options(cast("SendKeywords", keywords))
 
     def options(index: int) -> Options:
-        own = snr_db
+        own: Any = snr_db
         if isinstance(own, Sized) and not isinstance(own, _NO_SEQUENCES):  # an array as well
             if index >= len(own):
                 raise InvalidInputError("snr_db", f"got {len(own)} values for more images")
