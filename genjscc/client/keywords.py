@@ -61,10 +61,11 @@ def options_for_each(
     Values are checked with each image, which then has its own error; names at once.
     """
     shared = _options(cast("SendKeywords", keywords))
+    several = isinstance(snr_db, Sized) and not isinstance(snr_db, _NO_SEQUENCES)  # arrays too
 
     def options(index: int) -> Options:
         own: Any = snr_db
-        if isinstance(own, Sized) and not isinstance(own, _NO_SEQUENCES):  # an array as well
+        if several:
             if index >= len(own):
                 raise InvalidInputError("snr_db", f"got {len(own)} values for more images")
             own = own[index]
