@@ -183,7 +183,7 @@ def _number(value: Any) -> Any:
     """A float of whatever is a number, as it is otherwise: its check has the words for it."""
     if isinstance(value, np.bool_):
         return bool(value)
-    if isinstance(value, str | bytes | bytearray | bool) or getattr(value, "ndim", 0):
+    if isinstance(value, str | bytes | bytearray | bool) or getattr(value, "ndim", False):
         return value
     try:
         return float(value)

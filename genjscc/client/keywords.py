@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set, Sized
 from dataclasses import fields, replace
 from fractions import Fraction
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 from genjscc.client.checks import checked_options
 from genjscc.client.inversion import Inversion
@@ -61,10 +61,11 @@ def options_for_each(
     Values are checked with each image, which then has its own error; names at once.
     """
     shared = _options(cast("SendKeywords", keywords))
+    several = isinstance(snr_db, Sized) and not isinstance(snr_db, _NO_SEQUENCES)  # arrays too
 
     def options(index: int) -> Options:
-        own = snr_db
-        if isinstance(own, Sized) and not isinstance(own, _NO_SEQUENCES):  # an array as well
+        own: Any = snr_db
+        if several:
             if index >= len(own):
                 raise InvalidInputError("snr_db", f"got {len(own)} values for more images")
             own = own[index]

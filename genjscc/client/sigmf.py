@@ -31,7 +31,7 @@ _META, _DATA, _ARCHIVE = ".sigmf-meta", ".sigmf-data", ".sigmf"
 _SUFFIXES = (_META, _DATA, _ARCHIVE, ".sigmf-collection")
 _COMPRESSED = (".sigmf.gz", ".sigmf.xz", ".sigmf.zip")
 # Complex types by the type of their two parts.
-_DATATYPES = {
+_DATATYPES: dict[str, np.dtype[Any]] = {
     DTYPE: np.dtype("<f4"),
     "cf32_be": np.dtype(">f4"),
     "cf64_le": np.dtype("<f8"),
@@ -101,6 +101,7 @@ def load_sigmf(path: str | Path, *, like: Codeword | None = None, power: float =
     """
     checked_kind(path, (str, Path), "path")
     checked_kind(like, (Codeword, type(None)), "like")
+    power = checked_positive(power, "power")
     recording = _read(path)
     symbols = _symbols(recording, path, power)
     tensor = complex_to_message(symbols)
@@ -210,9 +211,10 @@ def _symbols(recording: Any, path: str | Path, power: float) -> NDArray[np.compl
         parts -= 2.0 ** (8 * numbers.itemsize - 1)
     if numbers.kind in "iu":
         mean = float(np.mean(np.sum(parts**2, axis=1)))
-        parts *= np.sqrt(checked_positive(power, "power") / mean) if mean else 1.0
+        parts *= np.sqrt(power / mean) if mean else 1.0
     with np.errstate(over="ignore"):  # refused as not finite
-        return (parts[:, 0] + 1j * parts[:, 1]).astype(np.complex64)
+        symbols: NDArray[np.complex64] = (parts[:, 0] + 1j * parts[:, 1]).astype(np.complex64)
+    return symbols
 
 
 def _sample_bytes(recording: Any, path: str | Path, size: int) -> bytes:

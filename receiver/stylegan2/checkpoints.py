@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from receiver.stylegan2.generator import Generator
 _GENERATOR_KEYS = ("g_ema", "params_ema", "params")
 # What rosinality's train.py puts beside the tensors: its options. A namespace runs no code when it
 # is filled, and nobody here looks into it.
-_HARMLESS = [argparse.Namespace]
+_HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [argparse.Namespace]
 _REFUSED = """\
 {path} is not a plain tensor file, so it was not loaded: reading it would execute code from it.
 NVlabs' network pickles (.pkl) are of this kind. Convert such a file elsewhere, on a machine

@@ -123,7 +123,7 @@ def send(
                 err.print(f"{photo}:", end=" ")
                 report_error(error)
     files = [str(record["file"]) for record in records if "file" in record]
-    shown = [table, *(f"saved: {file}" for file in files)] if files else []
+    shown: list[Table | str] = [table, *(f"saved: {file}" for file in files)] if files else []
     present(*shown, results=records, files=files)
     if failed:
         raise typer.Exit(1)
