@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A linear code beside a network: the sum of both, in which the network starts at zero.
+"""A linear path parallel to a network: the sum of both, in which the network starts at zero.
 
 The encoder's linear path is a convolution of the image's 16x16 patches, the decoder's is its
-transpose; an AF module allots the power among the components. Begun as a Karhunen-Loève transform
-it is a complete, if simple, image code, so that the network only has to learn the difference.
+transpose; an AF module allocates the power among the components. Initialised as a Karhunen-Loève
+transform it is a complete, if simple, image code, and the network only has to learn the residual.
 The paper's networks have no such path.
 """
 
@@ -30,7 +30,7 @@ def linear_synthesis(channels: int, num_conditions: int, *, af: bool) -> Conditi
 
 
 class BesideLinearPath(nn.Module):
-    """linear(x) + gate * network(x), with one gate a channel that starts at zero (ReZero).
+    """linear(x) + gate * network(x), with one gate per channel that starts at zero (ReZero).
 
     A decoder's linear path passes on the noise of every component. Its input may therefore be
     mixed with the output of the network's first blocks, which work at the same resolution and
@@ -39,10 +39,10 @@ class BesideLinearPath(nn.Module):
     Args:
         network: any network.
         linear: a path with inputs and outputs of the same shapes.
-        channels: of the outputs.
+        channels: number of output channels.
         shared: number of the network's first blocks that the linear path may use; their output
             has the shape of the input.
-        inputs: channels of the input, if blocks are shared.
+        inputs: number of input channels, if blocks are shared.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class BesideLinearPath(nn.Module):
         self.gate = nn.Parameter(torch.zeros(channels, 1, 1))
         self.mix = nn.Parameter(torch.zeros(inputs, 1, 1)) if shared else None
         self.linear_alone = False
-        """leaves the network out, while the path is trained by itself"""
+        """whether the network is left out, while the linear path is trained by itself"""
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         if self.linear_alone:
