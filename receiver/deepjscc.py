@@ -29,6 +29,9 @@ from genjscc.layers.graph import as_graph
 from genjscc.layers.linear_path import BesideLinearPath, linear_synthesis
 from genjscc.layers.stages import Width, stage_widths
 
+# First blocks, at the resolution of the symbols.
+_AT_BOTTLENECK = 2
+
 Reconstruct = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
 """(symbols [B, k], SNRs [B] in dB, padded size) -> images [B, 3, H', W'] in [0, 1]"""
 
@@ -73,7 +76,9 @@ class Decoder(nn.Module):
         self.blocks: nn.Module = network
         if linear_path:
             linear = linear_synthesis(symbol_channels, n, af=af)
-            self.blocks = BesideLinearPath(network, linear, 3)
+            self.blocks = BesideLinearPath(
+                network, linear, 3, shared=_AT_BOTTLENECK, inputs=symbol_channels
+            )
 
     def forward(self, symbols: Tensor, snr_db: Tensor, size: tuple[int, int]) -> Tensor:
         """x_hat of the received symbols.

@@ -32,25 +32,46 @@ def linear_synthesis(channels: int, num_conditions: int, *, af: bool) -> Conditi
 class BesideLinearPath(nn.Module):
     """linear(x) + gate * network(x), with one gate a channel that starts at zero (ReZero).
 
+    A decoder's linear path passes on the noise of every component. Its input may therefore be
+    mixed with the output of the network's first blocks, which work at the same resolution and
+    learn to remove noise; the mixture starts without them.
+
     Args:
         network: any network.
         linear: a path with inputs and outputs of the same shapes.
         channels: of the outputs.
+        shared: number of the network's first blocks that the linear path may use; their output
+            has the shape of the input.
+        inputs: channels of the input, if blocks are shared.
     """
 
     def __init__(
-        self, network: ConditionedSequence, linear: ConditionedSequence, channels: int
+        self,
+        network: ConditionedSequence,
+        linear: ConditionedSequence,
+        channels: int,
+        *,
+        shared: int = 0,
+        inputs: int = 0,
     ) -> None:
         super().__init__()
         self.network = network
         self.linear = linear
+        self.shared = shared
         self.gate = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.mix = nn.Parameter(torch.zeros(inputs, 1, 1)) if shared else None
         self.linear_alone = False
         """leaves the network out, while the path is trained by itself"""
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        y: Tensor = self.linear(x, condition)
-        return y if self.linear_alone else y + self.gate * self.network(x, condition)
+        if self.linear_alone:
+            alone: Tensor = self.linear(x, condition)
+            return alone
+        first = self.network(x, condition, 0, self.shared)
+        mixed = x if self.mix is None else x + self.mix * (first - x)
+        y: Tensor = self.linear(mixed, condition)
+        difference: Tensor = self.network(first, condition, self.shared)
+        return y + self.gate * difference
 
 
 @torch.no_grad()

@@ -22,7 +22,10 @@ class ConditionedSequence(nn.ModuleList):
             nn.Identity() if isinstance(block, AFModule) and not af else block for block in blocks
         )
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        for block in self:
+    def forward(
+        self, x: Tensor, condition: Tensor, start: int = 0, end: int | None = None
+    ) -> Tensor:
+        """Run the blocks from number `start` up to, without, number `end`."""
+        for block in list(self)[start:end]:
             x = block(x, condition) if isinstance(block, AFModule) else block(x)
         return x

@@ -76,6 +76,24 @@ def test_the_path_can_be_trained_alone() -> None:
     assert not torch.equal(blocks(images, condition), together)
 
 
+def test_a_decoders_linear_path_may_use_the_blocks_at_its_resolution() -> None:
+    _, decoder = pair_with_transform()
+    blocks = decoder.blocks
+    assert isinstance(blocks, BesideLinearPath)
+    y, condition = (
+        torch.rand(1, 32, 2, 2, generator=torch.Generator().manual_seed(1)),
+        SNR[:1, None],
+    )
+    condition = condition.expand(1, 2)
+    untouched = blocks(y, condition)
+    assert torch.equal(untouched, blocks.linear(y, condition))
+    torch.nn.init.ones_(blocks.mix)
+    first = blocks.network[1](blocks.network[0](y))
+    torch.testing.assert_close(blocks(y, condition), blocks.linear(first, condition))
+    blocks(y, condition).sum().backward()
+    assert blocks.network[1].conv2.weight.grad is not None
+
+
 def test_what_is_received_is_clamped_only_outside_of_training() -> None:
     _, decoder = pair_with_transform()
     noise = torch.randn(1, 64, dtype=torch.complex64, generator=torch.Generator().manual_seed(5))
