@@ -134,7 +134,7 @@ def test_committed_results_are_whole_runs(path: Path) -> None:
 
 
 def test_the_committed_page_is_that_of_the_committed_results() -> None:
-    remarks = REPOSITORY / "benchmarks" / "remarks.md"
+    remarks = REPOSITORY / "benchmarks" / "page" / "remarks.md"
     text = remarks.read_text() if remarks.exists() else ""
     page, plots = render(REPOSITORY / "results", "images", text)
     docs = REPOSITORY / "docs"
