@@ -56,8 +56,8 @@ class Decoder(nn.Module):
         n = num_conditions(channel_steps)
         network = ConditionedSequence(
             [
-                AttentionBlock(symbol_channels),
-                ResidualBlock(symbol_channels, symbol_channels),
+                attention := AttentionBlock(symbol_channels),
+                first := ResidualBlock(symbol_channels, symbol_channels),
                 ResidualBlockUpsample(symbol_channels, c8),
                 AFModule(c8, n),
                 ResidualBlock(c8, c8),
@@ -68,17 +68,18 @@ class Decoder(nn.Module):
                 ResidualBlockUpsample(c4, c2),
                 AFModule(c2, n),
                 ResidualBlock(c2, c2),
-                ResidualBlockUpsample(c2, 3),
+                last := ResidualBlockUpsample(c2, 3),
                 AFModule(3, n),
             ],
             af=af,
         )
         self.blocks: nn.Module = network
         if linear_path:
+            attention.start_near_identity()
+            first.start_as_identity()
+            last.start_at_zero()
             linear = linear_synthesis(symbol_channels, n, af=af)
-            self.blocks = BesideLinearPath(
-                network, linear, 3, shared=_AT_BOTTLENECK, inputs=symbol_channels
-            )
+            self.blocks = BesideLinearPath(network, linear, shared=_AT_BOTTLENECK)
 
     def forward(self, symbols: Tensor, snr_db: Tensor, size: tuple[int, int]) -> Tensor:
         """Decode received symbols to x_hat.

@@ -69,16 +69,17 @@ class Encoder(nn.Module):
                 ResidualBlockWithStride(c4, c8),
                 AFModule(c8, n),
                 ResidualBlock(c8, c8),
-                ResidualBlockWithStride(c8, symbol_channels),
+                last := ResidualBlockWithStride(c8, symbol_channels),
                 AFModule(symbol_channels, n),
-                AttentionBlock(symbol_channels),
+                attention := AttentionBlock(symbol_channels),
             ],
             af=af,
         )
         self.blocks: nn.Module = network
         if linear_path:
-            linear = linear_analysis(symbol_channels, n, af=af)
-            self.blocks = BesideLinearPath(network, linear, symbol_channels)
+            last.start_at_zero()
+            attention.start_near_identity()
+            self.blocks = BesideLinearPath(network, linear_analysis(symbol_channels, n, af=af))
 
     def forward(self, images: Tensor, snr_db: Tensor, channels: int | None = None) -> Tensor:
         """Encode images to z~.

@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+# sigmoid(-3) is 0.05.
+_CLOSED = -3.0
+
 
 class _Bottleneck(nn.Module):
     """1x1 C -> C/2, 3x3, 1x1 C/2 -> C, ReLU after each, residual."""
@@ -39,6 +42,12 @@ class AttentionBlock(nn.Module):
         self.mask = nn.Sequential(
             *[_Bottleneck(channels) for _ in range(3)], nn.Conv2d(channels, channels, 1)
         )
+
+    def start_near_identity(self) -> None:
+        """Make the mask small: little of the trunk is added to the input."""
+        bias = self.mask[-1].bias
+        if isinstance(bias, nn.Parameter):
+            nn.init.constant_(bias, _CLOSED)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = x + self.trunk(x) * torch.sigmoid(self.mask(x))

@@ -30,36 +30,25 @@ def linear_synthesis(channels: int, num_conditions: int, *, af: bool) -> Conditi
 
 
 class BesideLinearPath(nn.Module):
-    """linear(x) + gate * network(x), with one gate per channel that starts at zero (ReZero).
+    """The sum of a linear path and a network: linear(x) + network(x).
 
-    A decoder's linear path passes on the noise of every component. Its input may therefore be
-    mixed with the output of the network's first blocks, which work at the same resolution and
-    learn to remove noise; the mixture starts without them.
+    A decoder's linear path passes on the noise of every component. It may therefore follow the
+    network's first blocks, which work at the same resolution and learn to remove noise.
 
     Args:
-        network: any network.
+        network: any network whose output starts at zero.
         linear: a path with inputs and outputs of the same shapes.
-        channels: number of output channels.
-        shared: number of the network's first blocks that the linear path may use; their output
-            has the shape of the input.
-        inputs: number of input channels, if blocks are shared.
+        shared: number of the network's first blocks that the linear path follows; they start close
+            to the identity.
     """
 
     def __init__(
-        self,
-        network: ConditionedSequence,
-        linear: ConditionedSequence,
-        channels: int,
-        *,
-        shared: int = 0,
-        inputs: int = 0,
+        self, network: ConditionedSequence, linear: ConditionedSequence, *, shared: int = 0
     ) -> None:
         super().__init__()
         self.network = network
         self.linear = linear
         self.shared = shared
-        self.gate = nn.Parameter(torch.zeros(channels, 1, 1))
-        self.mix = nn.Parameter(torch.zeros(inputs, 1, 1)) if shared else None
         self.linear_alone = False
         """whether the network is left out, while the linear path is trained by itself"""
 
@@ -68,10 +57,9 @@ class BesideLinearPath(nn.Module):
             alone: Tensor = self.linear(x, condition)
             return alone
         first = self.network(x, condition, 0, self.shared)
-        mixed = x if self.mix is None else x + self.mix * (first - x)
-        y: Tensor = self.linear(mixed, condition)
-        difference: Tensor = self.network(first, condition, self.shared)
-        return y + self.gate * difference
+        y: Tensor = self.linear(first, condition)
+        residual: Tensor = self.network(first, condition, self.shared)
+        return y + residual
 
 
 @torch.no_grad()

@@ -28,6 +28,12 @@ def _subpixel3x3(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(conv, nn.PixelShuffle(2))
 
 
+def _zero(*layers: nn.Module) -> None:
+    for layer in layers:
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
+
+
 class ResidualBlock(nn.Module):
     """RB. Shapes: [B, C_in, H, W] -> [B, C_out, H, W]; a 1x1 skip if the widths differ."""
 
@@ -40,6 +46,10 @@ class ResidualBlock(nn.Module):
             if in_channels == out_channels
             else nn.Conv2d(in_channels, out_channels, 1)
         )
+
+    def start_as_identity(self) -> None:
+        """Make the block pass on its input, if the widths are equal."""
+        _zero(self.conv2)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = F.leaky_relu(self.conv1(x))
@@ -56,6 +66,10 @@ class ResidualBlockWithStride(nn.Module):
         self.conv2 = _conv3x3(out_channels, out_channels)
         self.gdn = GDN(out_channels)
         self.skip = nn.Conv2d(in_channels, out_channels, 1)
+
+    def start_at_zero(self) -> None:
+        """Make the block answer zero, with gradients that soon change that."""
+        _zero(self.conv2, self.skip)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.gdn(self.conv2(F.leaky_relu(self.conv1(x))))
@@ -74,6 +88,10 @@ class ResidualBlockUpsample(nn.Module):
         self.conv = _conv3x3(out_channels, out_channels)
         self.igdn = GDN(out_channels, inverse=True)
         self.skip = _subpixel3x3(in_channels, out_channels)
+
+    def start_at_zero(self) -> None:
+        """Make the block answer zero, with gradients that soon change that."""
+        _zero(self.conv, self.skip[0])
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.igdn(self.conv(F.leaky_relu(self.subpixel(x)))) + self.skip(x)

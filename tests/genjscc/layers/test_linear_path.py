@@ -13,6 +13,7 @@ from transmitter.encoder import Encoder, encode
 
 STEPS = (8, 32)
 SNR = torch.full((4,), 30.0)
+CONDITION = torch.zeros(2, 2)
 
 
 def smooth_images(count: int, size: int, seed: int) -> torch.Tensor:
@@ -54,44 +55,40 @@ def test_the_lowest_rate_has_the_power_of_a_codeword_on_average() -> None:
     assert z_tilde.square().mean() == pytest.approx(0.5, rel=0.25)
 
 
-def test_the_network_starts_at_zero_and_gets_a_gradient_through_its_gate() -> None:
-    encoder, _ = pair_with_transform()
-    blocks = encoder.blocks
-    assert isinstance(blocks, BesideLinearPath)
-    images, condition = smooth_images(2, 32, 4), torch.zeros(2, 2)
-    assert torch.equal(blocks(images, condition), blocks.linear(images, condition))
-    blocks(images, condition).square().sum().backward()
-    assert blocks.gate.grad is not None
-    assert blocks.gate.grad.abs().sum() > 0
+def test_networks_start_close_to_their_linear_paths_and_every_block_learns() -> None:
+    encoder, decoder = pair_with_transform()
+    images = smooth_images(2, 64, 4)
+    for blocks, x in ((encoder.blocks, images), (decoder.blocks, torch.rand(2, 32, 4, 4))):
+        assert isinstance(blocks, BesideLinearPath)
+        y, linear = blocks(x, CONDITION), blocks.linear(x, CONDITION)
+        assert (y - linear).square().mean() < 0.02 * linear.square().mean()
+        y.square().sum().backward()
+    for block in (encoder.blocks.network[10], decoder.blocks.network[12]):
+        assert block.skip is not None
+        assert all(float(p.grad.abs().sum()) > 0 for p in block.skip.parameters())
+    assert decoder.blocks.network[1].conv2.weight.grad.abs().sum() > 0
 
 
 def test_the_path_can_be_trained_alone() -> None:
     encoder, _ = pair_with_transform()
     blocks = encoder.blocks
-    torch.nn.init.ones_(blocks.gate)
-    images, condition = smooth_images(2, 32, 4), torch.zeros(2, 2)
-    together = blocks(images, condition)
+    assert isinstance(blocks, BesideLinearPath)
+    images = smooth_images(2, 32, 4)
+    together = blocks(images, CONDITION)
     blocks.linear_alone = True
-    assert torch.equal(blocks(images, condition), blocks.linear(images, condition))
-    assert not torch.equal(blocks(images, condition), together)
+    assert torch.equal(blocks(images, CONDITION), blocks.linear(images, CONDITION))
+    assert not torch.equal(blocks(images, CONDITION), together)
 
 
-def test_a_decoders_linear_path_may_use_the_blocks_at_its_resolution() -> None:
+def test_a_decoders_linear_path_follows_the_blocks_at_its_resolution() -> None:
     _, decoder = pair_with_transform()
     blocks = decoder.blocks
     assert isinstance(blocks, BesideLinearPath)
-    y, condition = (
-        torch.rand(1, 32, 2, 2, generator=torch.Generator().manual_seed(1)),
-        SNR[:1, None],
-    )
-    condition = condition.expand(1, 2)
-    untouched = blocks(y, condition)
-    assert torch.equal(untouched, blocks.linear(y, condition))
-    torch.nn.init.ones_(blocks.mix)
+    y = torch.rand(2, 32, 2, 2, generator=torch.Generator().manual_seed(1))
     first = blocks.network[1](blocks.network[0](y))
-    torch.testing.assert_close(blocks(y, condition), blocks.linear(first, condition))
-    blocks(y, condition).sum().backward()
-    assert blocks.network[1].conv2.weight.grad is not None
+    assert not torch.equal(first, y)
+    # The rest of the network starts at zero.
+    torch.testing.assert_close(blocks(y, CONDITION), blocks.linear(first, CONDITION))
 
 
 def test_what_is_received_is_clamped_only_outside_of_training() -> None:
