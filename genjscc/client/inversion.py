@@ -14,7 +14,7 @@ from genjscc.limits import Limits
 from genjscc.v1 import inversion_pb2
 from genjscc.wire.images import rgb_from_message
 
-_LIMITS = Limits(max_pixels=2**31)
+_LIMITS = Limits(max_pixels=2**31, max_side=2**31)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ ImageInput = str | Path | bytes | NDArray[Any] | Image.Image | TensorLike
 _M = TypeVar("_M")
 
 # A client trusts its services about sizes; the message length bounds them anyway.
-_LIMITS = Limits(max_pixels=2**31, max_symbols=2**31)
+_LIMITS = Limits(max_pixels=2**31, max_symbols=2**31, max_side=2**31)
 
 
 @dataclass(frozen=True)

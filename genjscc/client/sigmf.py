@@ -26,7 +26,7 @@ _NAMESPACE = "genjscc"
 _VERSION = "1.0.0"
 _SAMPLE_BYTES = 8
 _FIELDS = tuple(field.name for field in codeword_pb2.CodewordHeader.DESCRIPTOR.fields)
-_LIMITS = Limits(max_pixels=2**31, max_symbols=2**31)
+_LIMITS = Limits(max_pixels=2**31, max_symbols=2**31, max_side=2**31)
 
 
 def save_sigmf(codeword: Codeword, path: str | Path, *, description: str = "") -> None:

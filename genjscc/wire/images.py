@@ -15,6 +15,8 @@ from genjscc.limits import Limits
 from genjscc.v1 import tensor_pb2
 
 FORMATS = ("PNG", "JPEG", "WEBP")
+# A progressive JPEG of ordinary programs has about ten.
+_MOST_SCANS, _START_OF_SCAN = 100, b"\xff\xda"
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 
@@ -62,6 +64,21 @@ def _check_size(height: int, width: int, limits: Limits, field: str) -> None:
             f"got {width}x{height} = {height * width} pixels; at most {limits.max_pixels} "
             "are accepted, scale it down first",
         )
+    if max(height, width) > limits.max_side:
+        raise InvalidInputError(
+            field,
+            f"got {width}x{height} pixels; must be at most {limits.max_side} each way",
+        )
+
+
+def _check_scans(data: bytes, format_: str | None, field: str) -> None:
+    # Each scan of a progressive JPEG passes over all pixels, whatever it adds to them. Within
+    # coded data no marker occurs; in metadata there may be that of a thumbnail.
+    scans = data.count(_START_OF_SCAN) if format_ == "JPEG" else 0
+    if scans > _MOST_SCANS:
+        raise InvalidInputError(
+            field, f"got {scans} scans of a JPEG; must be at most {_MOST_SCANS}"
+        )
 
 
 def _from_raw(raw: tensor_pb2.RawImage, limits: Limits, field: str) -> NDArray[np.uint8]:
@@ -107,6 +124,7 @@ def decode_file(data: bytes, *, limits: Limits, field: str) -> NDArray[np.uint8]
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             _check_size(height, width, limits, field)
+            _check_scans(data, image.format, field)
             return rgb_from_pil(image)
     except InvalidInputError:
         raise
