@@ -97,9 +97,12 @@ def rician_gains(unit_noise: Array, k_factor: float) -> Array:
 
 
 def spread_gains(gains: Array, k: int, block_length: int) -> Array:
-    """Repeat each block's gain over its symbols: [B, ceil(k/block_length)] -> [B, k]."""
+    """Repeat each block's gain over its symbols: [B, ceil(k/block_length)] -> [B, k].
+
+    A block may be longer than k; the intermediate array is at most twice as long as the result.
+    """
     xp = _namespace(gains)
-    return xp.repeat(gains, block_length, axis=-1)[..., :k]
+    return xp.repeat(gains, min(block_length, k), axis=-1)[..., :k]
 
 
 def zero_force(received: Array, spread: Array) -> Array:

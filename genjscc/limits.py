@@ -16,16 +16,20 @@ class Limits:
     """What one request may hold.
 
     Attributes:
-        max_pixels: rows times columns of an image. A network of width 64 takes 0.3 to
-            0.4 kB of memory per pixel in float32, so the default asks for about 1.5 GB.
+        max_pixels: rows times columns of an image, padded. A network of width 64 takes 0.3 to
+            0.4 kB of memory per pixel in float32, so the default asks for about 0.8 GB.
         max_symbols: complex symbols of a codeword.
         max_encoded_bytes: of an image file.
+        max_side: rows, or columns. One row of pixels is padded to sixteen.
     """
 
-    max_pixels: int = 4 * 1024 * 1024
+    max_pixels: int = 2 * 1024 * 1024
     max_symbols: int = 4 * 1024 * 1024
     max_encoded_bytes: int = 48 * 1024 * 1024
+    max_side: int = 8192
 
 
-PHOTO_LIMITS = Limits(max_pixels=64 * 1024 * 1024, max_encoded_bytes=256 * 1024 * 1024)
-"""Of pictures that a program opens for itself, to scale them down: a phone's, not a bomb's"""
+PHOTO_LIMITS = Limits(
+    max_pixels=64 * 1024 * 1024, max_encoded_bytes=256 * 1024 * 1024, max_side=65_535
+)
+"""Limits of pictures that a program opens itself to scale them down: a photo, not a bomb"""

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from genjscc.bundles.config import BundleConfig, GenerativePart
-from genjscc.bundles.store import DECODER, GENERATOR, fill, read_generator_config
+from genjscc.bundles.store import DECODER, GENERATOR, build, read_generator_config
 from genjscc.errors import BundleError
 from receiver.deepjscc import Decoder
 from receiver.generative import GenerativeDecoder, LatentDecoder
@@ -72,24 +72,28 @@ def load_decoder(
 
 def load_deepjscc(root: Path, config: BundleConfig) -> Decoder:
     """As `load_decoder`, for the scheme deepjscc."""
-    decoder = Decoder(
-        config.width,
-        config.symbol_channels,
-        config.channel_steps,
-        af=config.af,
-        linear_path=config.linear_path,
-    )
-    return fill(decoder, root / config.name / DECODER, config)
+
+    def make() -> Decoder:
+        return Decoder(
+            config.width,
+            config.symbol_channels,
+            config.channel_steps,
+            af=config.af,
+            linear_path=config.linear_path,
+        )
+
+    return build(make, root / config.name / DECODER, config)
 
 
 def load_latents(root: Path, config: BundleConfig) -> LatentDecoder:
     """The trained part of a GenerativeJSCC decoder, which is what the bundle holds."""
-    part = _generative_part(root, config)
-    if not isinstance(config.width, int):
-        raise BundleError(f"{root / config.name}: width: got {config.width}; must be one number")
-    try:
-        latents = LatentDecoder(
-            config.width,
+    part, width = _generative_part(root, config), config.width
+    if not isinstance(width, int):
+        raise BundleError(f"{root / config.name}: width: got {width}; must be one number")
+
+    def make() -> LatentDecoder:
+        return LatentDecoder(
+            width,
             config.symbol_channels,
             config.channel_steps,
             size=config.image_size,
@@ -101,9 +105,11 @@ def load_latents(root: Path, config: BundleConfig) -> LatentDecoder:
             noise=part.noise,
             af=config.af,
         )
+
+    try:
+        return build(make, root / config.name / DECODER, config)
     except ValueError as error:
         raise BundleError(f"{root / config.name}: {error}") from error
-    return fill(latents, root / config.name / DECODER, config)
 
 
 def load_generative(root: Path, config: BundleConfig, generators: Generators) -> GenerativeDecoder:

@@ -224,6 +224,7 @@ class ReceiverEngine:
                 if isinstance(model.network, Decoder):  # inversions need its gradients
                     self._reconstruct[model.name] = model.network.frozen()
         self.catalogue.warm_up(lambda model: self.run([self._any_job(model)]))
+        self._inversions.warm_up(self._receive)
 
     def _any_job(self, model: LoadedModel[nn.Module]) -> DecodeJob:
         size = model.smallest_size
@@ -285,8 +286,9 @@ class ReceiverServicer(receiver_pb2_grpc.ReceiverServiceServicer):
 def receiver_service(settings: ReceiverSettings) -> Service:
     """The receiver, ready to be served."""
 
-    def load(_: Metrics) -> ReceiverEngine:
+    def load(metrics: Metrics) -> ReceiverEngine:
         engine = ReceiverEngine(settings)
+        metrics.left_out_bundles.set(len(engine.catalogue.left_out))
         engine.warm_up()
         return engine
 

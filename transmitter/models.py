@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from genjscc.bundles.config import BundleConfig
-from genjscc.bundles.store import ENCODER, fill
+from genjscc.bundles.store import ENCODER, build
 from transmitter.encoder import Encoder
 
 
@@ -16,11 +16,14 @@ def load_encoder(root: Path, config: BundleConfig) -> Encoder:
     Raises:
         BundleError: the file is missing, altered or of another network.
     """
-    encoder = Encoder(
-        config.width,
-        config.symbol_channels,
-        config.channel_steps,
-        af=config.af,
-        linear_path=config.linear_path,
-    )
-    return fill(encoder, root / config.name / ENCODER, config)
+
+    def make() -> Encoder:
+        return Encoder(
+            config.width,
+            config.symbol_channels,
+            config.channel_steps,
+            af=config.af,
+            linear_path=config.linear_path,
+        )
+
+    return build(make, root / config.name / ENCODER, config)

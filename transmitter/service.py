@@ -170,8 +170,9 @@ class TransmitterServicer(transmitter_pb2_grpc.TransmitterServiceServicer):
 def transmitter_service(settings: TransmitterSettings) -> Service:
     """The transmitter, ready to be served."""
 
-    def load(_: Metrics) -> TransmitterEngine:
+    def load(metrics: Metrics) -> TransmitterEngine:
         engine = TransmitterEngine(settings)
+        metrics.left_out_bundles.set(len(engine.catalogue.left_out))
         engine.warm_up()
         return engine
 

@@ -43,7 +43,8 @@ TIMEOUT_S = 30.0
 def connect(role: str, security: Security) -> grpc.Channel:
     address = default_address(role)
     security.check(role, address)
-    target, options = grpc_target(address, field=role), channel_options(retries=False)
+    target = grpc_target(address, field=role)
+    options = channel_options(retries=False, proxy=security.uses_proxy(address))
     credentials = security.credentials()
     if credentials is None:
         return grpc.insecure_channel(target, options=options)

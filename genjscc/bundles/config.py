@@ -21,6 +21,11 @@ from genjscc.layers.bottleneck import SOURCE_SAMPLES_PER_SYMBOL
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 Channels = Annotated[int, Field(ge=2, le=4096, multiple_of=2)]
+# What nobody has built yet is a mistake, or somebody who wants memory for nothing.
+LARGEST_SIDE = 4096
+Decibel = Annotated[float, Field(ge=-1000, le=1000)]
+Text = Annotated[str, Field(max_length=10_000)]
+Files = Annotated[dict[Annotated[str, Field(max_length=100)], Sha256], Field(max_length=16)]
 BundleName = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
@@ -32,11 +37,13 @@ class GeneratorConfig(BaseModel):
     format: Literal[1] = Field(1, description="version of this layout")
     name: BundleName = Field(description="the folder's name")
     scheme: Literal["stylegan2"] = Field(description="tells it from a pair")
-    image_size: int = Field(ge=8, description="side of its images in pixels")
-    widths: tuple[int, ...] = Field(description="channels at 4, 8, 16, ... pixels")
-    style_dim: int = Field(ge=1, description="size of z and w")
-    mapping_layers: int = Field(ge=1, description="layers from z to w")
-    files: dict[str, Sha256] = Field(description="SHA-256 of each weight file")
+    image_size: int = Field(ge=8, le=LARGEST_SIDE, description="side of its images in pixels")
+    widths: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        max_length=11, description="channels at 4, 8, 16, ... pixels"
+    )
+    style_dim: int = Field(ge=1, le=4096, description="size of z and w")
+    mapping_layers: int = Field(ge=1, le=64, description="layers from z to w")
+    files: Files = Field(description="SHA-256 of each weight file")
 
 
 class GenerativePart(BaseModel):
@@ -46,9 +53,11 @@ class GenerativePart(BaseModel):
 
     generator: BundleName = Field(description="the generator's bundle, in the same folder")
     generator_sha256: Sha256 = Field(description="of its weight file")
-    style_dim: int = Field(ge=8, multiple_of=8, description="size of the generator's w")
+    style_dim: int = Field(ge=8, le=4096, multiple_of=8, description="size of the generator's w")
     latent: Literal["w", "w+"] = Field(description="one style for all layers, or one for each")
-    latent_layers: int = Field(ge=1, description="linear layers from the initial latent to L")
+    latent_layers: int = Field(
+        ge=1, le=64, description="linear layers from the initial latent to L"
+    )
     latent_grid: Literal[1, 2, 4] = Field(description="cells, each way, that P_l sees; paper: 1")
     latent_part: int = Field(
         0, ge=0, le=4096, description="numbers that each P_l makes; 0: style_dim / 8, as the paper"
@@ -77,11 +86,13 @@ class BundleConfig(BaseModel):
     af: bool = Field(True, description="whether the networks have AF modules")
     linear_path: bool = Field(False, description="whether a linear code runs beside the networks")
     generative: GenerativePart | None = Field(None, description="for the scheme generative alone")
-    domain: str = Field(description="what it was trained on")
-    image_size: int = Field(ge=16, description="side of the training images in pixels")
-    snr_db: tuple[float, float] = Field(description="range of the training SNRs in dB")
-    licence: str = Field(description="terms of the weights")
-    files: dict[str, Sha256] = Field(description="SHA-256 of each weight file")
+    domain: Text = Field(description="what it was trained on")
+    image_size: int = Field(
+        ge=16, le=LARGEST_SIDE, description="side of the training images in pixels"
+    )
+    snr_db: tuple[Decibel, Decibel] = Field(description="range of the training SNRs in dB")
+    licence: Text = Field(description="terms of the weights")
+    files: Files = Field(description="SHA-256 of each weight file")
 
     @field_validator("channel_steps")
     @classmethod

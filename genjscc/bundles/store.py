@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +32,7 @@ GENERATOR, CODES = "generator.safetensors", "codes.safetensors"
 _M = TypeVar("_M", bound=nn.Module)
 _C = TypeVar("_C", BundleConfig, GeneratorConfig)
 
+_LONGEST_CONFIG, _LONGEST_WEIGHTS = 1024 * 1024, 4 * 1024**3
 _HINT = "restore the folder from where it came, or name another one with --bundles"
 
 
@@ -50,9 +53,7 @@ def read_generator_config(folder: Path) -> GeneratorConfig:
 def _read_declaration(folder: Path, kind: type[_C]) -> _C:
     path = folder / CONFIG
     try:
-        config = kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise BundleError(f"{path}: {error.strerror}; {_HINT}") from error
+        config = kind.model_validate_json(_read(path, _LONGEST_CONFIG))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -60,6 +61,19 @@ def _read_declaration(folder: Path, kind: type[_C]) -> _C:
     if config.name != folder.name:
         raise BundleError(f"{path}: name is {config.name!r}, the folder's is {folder.name!r}")
     return config
+
+
+def _read(path: Path, most: int) -> bytes:
+    """A file's bytes. Raises BundleError: it is no ordinary file, too long, or cannot be read."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for somebody to write
+            raise BundleError(f"{path}: is no ordinary file; {_HINT}")
+        if status.st_size > most:
+            raise BundleError(f"{path}: got {status.st_size} bytes; must be at most {most}")
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}; {_HINT}") from error
 
 
 def checked_name(name: str) -> str:
@@ -71,8 +85,14 @@ def checked_name(name: str) -> str:
     return name
 
 
-def find_bundles(root: Path) -> dict[str, BundleConfig]:
+def find_bundles(
+    root: Path, leave_out: Callable[[str, BundleError], None] | None = None
+) -> dict[str, BundleConfig]:
     """All pairs directly below a folder, by name; generators lie there until a pair names them.
+
+    Args:
+        root: the folder.
+        leave_out: told the names of broken ones, and why; None: one is enough to raise.
 
     Raises:
         BundleError: there is none, or one is broken.
@@ -81,7 +101,15 @@ def find_bundles(root: Path) -> dict[str, BundleConfig]:
     folders = [folder for folder in folders if not _is_generator(folder)]
     if not folders:
         raise BundleError(f"no bundle (a folder with {CONFIG}) in {root}; name one with --bundles")
-    return {folder.name: read_config(folder) for folder in folders}
+    found: dict[str, BundleConfig] = {}
+    for folder in folders:
+        try:
+            found[folder.name] = read_config(folder)
+        except BundleError as error:
+            if leave_out is None:
+                raise
+            leave_out(folder.name, error)
+    return found
 
 
 def find_generators(root: Path) -> list[str]:
@@ -93,8 +121,8 @@ def find_generators(root: Path) -> list[str]:
 
 def _is_generator(folder: Path) -> bool:
     try:
-        declared = json.loads((folder / CONFIG).read_bytes())
-    except (OSError, ValueError):
+        declared = json.loads(_read(folder / CONFIG, _LONGEST_CONFIG))
+    except (BundleError, ValueError, RecursionError):
         return False
     return isinstance(declared, dict) and declared.get("scheme") == "stylegan2"
 
@@ -111,10 +139,7 @@ def read_weights(path: Path, config: BundleConfig | GeneratorConfig) -> dict[str
     Raises:
         BundleError: the file is missing, altered, not safetensors or holds NaN or infinity.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: {error.strerror}; {_HINT}") from error
+    data = _read(path, _LONGEST_WEIGHTS)
     declared, found = config.files.get(path.name), hashlib.sha256(data).hexdigest()
     if declared != found:
         raise BundleError(f"{path}: SHA-256 is {found}, {CONFIG} says {declared}; {_HINT}")
@@ -127,14 +152,34 @@ def read_weights(path: Path, config: BundleConfig | GeneratorConfig) -> dict[str
     return state
 
 
-def fill(module: _M, path: Path, config: BundleConfig) -> _M:
-    """The module with the weights of a bundle's file, verified: float32, ready for inference.
+def build(make: Callable[[], _M], path: Path, config: BundleConfig) -> _M:
+    """The module that a declaration asks for, filled, if its weights are as large as that.
+
+    Args:
+        make: makes the module; called once for its sizes alone, without memory for numbers.
+        path: of the weights.
+        config: the bundle's declaration.
 
     Raises:
         BundleError: as `read_weights`, or the weights are of another network.
     """
+    weights = read_weights(path, config)
+    with torch.device("meta"):
+        asked = make().state_dict()
+    for name, tensor in asked.items():
+        found = weights.get(name)
+        if found is None or found.shape != tensor.shape:
+            there = "nothing" if found is None else f"{list(found.shape)}"
+            raise BundleError(
+                f"{path}: size mismatch: {CONFIG} asks for {name} {list(tensor.shape)}, got "
+                f"{there}; {_HINT}"
+            )
+    return _filled(make(), weights, path)
+
+
+def _filled(module: _M, weights: dict[str, Tensor], path: Path) -> _M:
     try:
-        module.load_state_dict(read_weights(path, config))
+        module.load_state_dict(weights)
     except RuntimeError as error:
         first_line = str(error).strip().splitlines()[0]
         raise BundleError(f"{path}: {first_line}; {_HINT}") from error

@@ -9,6 +9,7 @@ for services without TLS.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -38,10 +39,11 @@ def problem(address: str) -> str | None:
 
 def _connection(address: str, security: Security) -> grpc.Channel:
     target, credentials = grpc_target(address, field="address"), security.credentials()
+    options: list[tuple[str, Any]] = [("grpc.enable_http_proxy", int(security.uses_proxy(address)))]
     if credentials is None:
-        return grpc.insecure_channel(target)
-    name = security.server_name
-    options = [("grpc.ssl_target_name_override", name)] if name else []
+        return grpc.insecure_channel(target, options)
+    if security.server_name:
+        options.append(("grpc.ssl_target_name_override", security.server_name))
     return grpc.secure_channel(target, credentials, options)
 
 

@@ -61,7 +61,7 @@ _log = logging.getLogger(__name__)
 
 # A client trusts its services about sizes; the message length bounds them anyway. Pictures have
 # limits: an encoded one may hold anything.
-_LIMITS = Limits(max_pixels=2**31, max_symbols=2**31)
+_LIMITS = Limits(max_pixels=2**31, max_symbols=2**31, max_side=2**31)
 
 
 @dataclass(frozen=True)

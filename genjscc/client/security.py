@@ -31,6 +31,8 @@ class Security:
         token: that the services want.
         token_in_clear: send the token without TLS to other machines too. Whoever sees the
             traffic can then use it: for networks that encrypt by themselves.
+        proxy: go through the proxy that http_proxy, https_proxy or grpc_proxy names; never to
+            this machine, and never with a token that is not encrypted.
     """
 
     tls: bool = False
@@ -40,6 +42,7 @@ class Security:
     server_name: str = ""
     token: str = field(default="", repr=False)
     token_in_clear: bool = False
+    proxy: bool = False
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -64,7 +67,7 @@ class Security:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Security:
         """What GENJSCC_TLS, _TLS_CA, _TLS_CLIENT_CERTIFICATE, _TLS_CLIENT_KEY, _TLS_SERVER_NAME,
-        _TOKEN, _TOKEN_FILE (its first line) and _TOKEN_IN_CLEAR say.
+        _TOKEN, _TOKEN_FILE (its first line), _TOKEN_IN_CLEAR and _USE_PROXY say.
 
         Raises:
             InvalidInputError: they contradict each other, or a file cannot be read.
@@ -90,6 +93,7 @@ class Security:
             server_name=text("TLS_SERVER_NAME"),
             token=token,
             token_in_clear=text("TOKEN_IN_CLEAR").lower() in _TRUE,
+            proxy=text("USE_PROXY").lower() in _TRUE,
         )
 
     @property
@@ -111,9 +115,22 @@ class Security:
         """What each call carries."""
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
+    def uses_proxy(self, address: str) -> bool:
+        """Whether connections to an address may go through a proxy."""
+        hosts = hosts_of(address)
+        return self.proxy and bool(hosts) and not any(is_loopback(host) for host in hosts)
+
     def check(self, role: str, address: str) -> None:
         """Raises InvalidInputError where the token would travel in clear to another machine."""
-        if not self.token or self.encrypted or self.token_in_clear:
+        if not self.token or self.encrypted:
+            return
+        if self.uses_proxy(address):
+            raise InvalidInputError(
+                "token",
+                f"would travel unencrypted through a proxy to the {role} at {address}; use TLS, "
+                "or leave GENJSCC_USE_PROXY out",
+            )
+        if self.token_in_clear:
             return
         for host in hosts_of(address):
             if not is_loopback(host):

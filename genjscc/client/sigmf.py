@@ -46,7 +46,7 @@ _DATATYPES: dict[str, np.dtype[Any]] = {
     "cu8": np.dtype("u1"),
 }
 _FIELDS = tuple(field.name for field in codeword_pb2.CodewordHeader.DESCRIPTOR.fields)
-_LIMITS = Limits(max_pixels=2**31, max_symbols=2**31)
+_LIMITS = Limits(max_pixels=2**31, max_symbols=2**31, max_side=2**31)
 
 
 def save_sigmf(codeword: Codeword, path: str | Path, *, description: str = "") -> None:

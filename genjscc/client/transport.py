@@ -62,6 +62,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError, role: str, address: str) -> GenJ
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.INTERNAL and details == _WRITE_FAILED:
         return UnavailableError(f"{role} at {address}: the connection was lost")
+    if code is grpc.StatusCode.CANCELLED:
+        # A caller that gives up learns it by asyncio's own exception.
+        return UnavailableError(f"{role} at {address}: the service dropped the call ({details})")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return OverloadedError(details, retry_after_s=_retry_after_s(error))
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
@@ -119,9 +122,9 @@ class Transport:
         _used_in[:] = [os.getpid()]
         self.addresses = addresses
         self._security = security
-        options, credentials = channel_options(retries=retries), security.credentials()
+        credentials = security.credentials()
         self._channels = {
-            role: _open(role, address, security, credentials, options)
+            role: _open(role, address, security, credentials, retries=retries)
             for role, address in addresses.items()
         }
         self.transmitter = transmitter_pb2_grpc.TransmitterServiceStub(
@@ -208,10 +211,12 @@ def _open(
     address: str,
     security: Security,
     credentials: grpc.ChannelCredentials | None,
-    options: list[tuple[str, Any]],
+    *,
+    retries: bool,
 ) -> grpc.aio.Channel:
     security.check(role, address)
     target = grpc_target(address, field=role)
+    options = channel_options(retries=retries, proxy=security.uses_proxy(address))
     if target != address:
         # gRPC would take the whole list for the name of the host.
         options = [*options, ("grpc.default_authority", address.partition(",")[0].strip())]

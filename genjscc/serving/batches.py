@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from genjscc.errors import DeadlineError
-from genjscc.serving.context import deadline, has_passed
+from genjscc.serving.context import deadline, is_due
 from genjscc.serving.engine import Job, Result
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.queue import BatchQueue
@@ -77,7 +77,7 @@ class BatchRunner(Generic[Job, Result]):
                 left = self._queue.discard(waiting)
             if left:
                 # gRPC cancels a call at its deadline as well.
-                self._drop("deadline" if has_passed(deadline.get()) else "cancelled")
+                self._drop("deadline" if is_due(deadline.get()) else "cancelled")
             raise
 
     def result_here(self, job: Job) -> Result:

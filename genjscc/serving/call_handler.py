@@ -12,24 +12,33 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from genjscc.errors import AccessError, DeadlineError, GenJSCCError, InvalidInputError
+from genjscc.errors import (
+    AccessError,
+    DeadlineError,
+    GenJSCCError,
+    InvalidInputError,
+    OverloadedError,
+)
 from genjscc.serving.admission import Place
-from genjscc.serving.context import deadline, request_id
+from genjscc.serving.context import deadline, is_due, request_id
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.security import TokenGuard
 from genjscc.serving.status import abort, status_of
 from genjscc.serving.tracing import Span
+from genjscc.wire.outline import check_outline
 
 REQUEST_ID = "x-request-id"
 _MAX_REQUEST_ID = 64
 _PREFIX = "/genjscc."
-_RECEIVE_S = 60.0
+# What is shorter costs little, whatever it holds.
+_PARSED_UNSEEN = 64 * 1024
 # What happens all the time is for the metrics to tell.
 _QUIET = frozenset({"OK", "RESOURCE_EXHAUSTED"})
 
@@ -93,7 +102,8 @@ class _Call:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
             # The latter where a stream's answer could not be handed over any more.
-            self._code = "CANCELLED"
+            # gRPC cancels a call at its deadline as well.
+            self._code = "DEADLINE_EXCEEDED" if is_due(deadline.get()) else "CANCELLED"
         seconds = time.perf_counter() - self._started
         self._method.in_flight.dec()
         self._method.count(self._code)
@@ -116,19 +126,25 @@ class CallHandler(_Handler):
     Args:
         metrics: of the service.
         guard: knows the tokens.
-        enter: gives a call its place, or raises GenJSCCError; told whether it streams.
+        enter: gives a call its place, or raises GenJSCCError; told whether it streams, and from
+            which peer it comes.
         span: begins the span of a call; None: there are none.
+        arrival_s: how long the content of a single call may take to arrive.
+        silence_s: how long a stream may be open without an item in work.
     """
 
     def __init__(
         self,
         metrics: Metrics,
         guard: TokenGuard,
-        enter: Callable[[bool], Place],
+        enter: Callable[[bool, str], Place],
         span: Span | None,
+        *,
+        arrival_s: float,
+        silence_s: float,
     ) -> None:
         self._metrics, self._guard, self._enter = metrics, guard, enter
-        self._span = span
+        self._span, self._arrival_s, self._silence_s = span, arrival_s, silence_s
         self._services: list[grpc.GenericRpcHandler[Any, Any]] = []
         self._methods: dict[str, _Method] = {}
         self._handlers: dict[str, Any] = {}
@@ -199,8 +215,9 @@ class CallHandler(_Handler):
         async def wrapped(_: Any, context: _Context) -> Any:
             with _Call(method, context, self._span) as call:
                 try:
-                    with self._enter(False):
-                        return await serve(parse(await _single(context)), context)
+                    with self._enter(False, context.peer()) as place:
+                        content = await self._content(context, place)
+                        return await serve(parse(content), context)
                 except Exception as error:  # noqa: BLE001 (whatever it is becomes a status)
                     await call.fail(context, error)
 
@@ -215,10 +232,11 @@ class CallHandler(_Handler):
         async def wrapped(_: Any, context: _Context) -> AsyncIterator[Any]:
             with _Call(method, context, self._span) as call:
                 try:
-                    with self._enter(False):
-                        request = parse(await _single(context))
+                    with self._enter(False, context.peer()) as place:
+                        request = parse(await self._content(context, place))
                         async for response in serve(request, context):
-                            yield response
+                            with _handing_over(place):
+                                yield response
                 except Exception as error:  # noqa: BLE001 (whatever it is becomes a status)
                     await call.fail(context, error)
 
@@ -233,41 +251,136 @@ class CallHandler(_Handler):
         async def wrapped(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[Any]:
             with _Call(method, context, self._span) as call:
                 try:
-                    with self._enter(True):
+                    with self._enter(True, context.peer()) as place:
                         # Tells the caller that it is let in, before it sends anything.
                         await context.send_initial_metadata(())
-                        messages = (parse(request) async for request in requests)
-                        async for response in serve(messages, context):
-                            yield response
+                        items = _Items(requests, parse, place, self._silence_s)
+                        async for response in serve(items.arriving(), context):
+                            with _handing_over(place):
+                                yield response
+                            items.answered()
                 except Exception as error:  # noqa: BLE001 (whatever it is becomes a status)
                     await call.fail(context, error)
 
         return wrapped
 
+    async def _content(self, context: _Context, place: Place) -> bytes:
+        """The one request of a call.
 
-async def _single(context: _Context) -> bytes:
-    """The one request of a call.
+        Raises:
+            InvalidInputError: there is none.
+            GenJSCCError: it takes too long; a place is not for those who only hold it.
+        """
+        async with _patience(place, self._arrival_s, "request: did not arrive"):
+            request: Any = await context.read()
+        if request is grpc.aio.EOF:  # type: ignore[attr-defined]
+            raise InvalidInputError("request", "is missing")
+        received: bytes = request
+        return received
+
+
+@asynccontextmanager
+async def _patience(place: Place, longest_s: float, what: str) -> AsyncIterator[None]:
+    """The service waits for a caller inside.
 
     Raises:
-        InvalidInputError: there is none.
-        DeadlineError: it takes too long; a place is not for those who only hold it.
+        DeadlineError: for too long.
+        OverloadedError: another one needed the place.
     """
+    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(_RECEIVE_S):
-            request: Any = await context.read()
+        async with asyncio.timeout(longest_s) as limit:
+            place.wait(lambda: limit.reschedule(loop.time()))
+            yield
     except TimeoutError:
-        raise DeadlineError(f"request: did not arrive within {_RECEIVE_S:g} s") from None
-    if request is grpc.aio.EOF:  # type: ignore[attr-defined]
-        raise InvalidInputError("request", "is missing")
-    received: bytes = request
-    return received
+        if place.evicted:
+            raise OverloadedError(
+                f"{what} in time, and others needed the place; try again later", retry_after_s=1.0
+            ) from None
+        raise DeadlineError(f"{what} within {longest_s:g} s") from None
+    finally:
+        place.work()
+
+
+@contextmanager
+def _handing_over(place: Place) -> Iterator[None]:
+    """The caller is to take a message inside; where it does not, its call can be ended."""
+    task = asyncio.current_task()
+    place.wait(lambda: task is not None and task.cancel())
+    try:
+        yield
+    finally:
+        place.work()
+
+
+class _Items:
+    """The items of a stream as they arrive. A silent stream is one that nothing is in work of.
+
+    Args:
+        requests: the messages.
+        parse: a message's bytes.
+        place: of the stream.
+        silence_s: how long it may be silent.
+    """
+
+    def __init__(
+        self,
+        requests: AsyncIterator[bytes],
+        parse: Callable[[bytes], Any],
+        place: Place,
+        silence_s: float,
+    ) -> None:
+        self._requests, self._parse = requests, parse
+        self._place, self._silence_s = place, silence_s
+        self._in_work = 0
+        self._limit: asyncio.Timeout | None = None
+
+    def answered(self) -> None:
+        """One more of them has been answered."""
+        self._in_work -= 1
+        self._watch()
+
+    async def arriving(self) -> AsyncIterator[Any]:
+        """Raises OverloadedError where the stream was silent for too long, or had to make room."""
+        try:
+            while True:
+                request = await self._next()
+                if request is None:
+                    return
+                self._in_work += 1
+                yield self._parse(request)
+        except TimeoutError:
+            # Its caller may open another one, at once or when it has something to say.
+            raise OverloadedError("the stream was silent, and its place was given away") from None
+
+    async def _next(self) -> bytes | None:
+        try:
+            async with asyncio.timeout(None) as self._limit:
+                self._watch()
+                return await anext(self._requests, None)
+        finally:
+            self._limit = None
+            if not self._in_work:
+                self._place.work()
+
+    def _watch(self) -> None:
+        """Begins to wait for the caller where nothing else is to be done."""
+        limit = self._limit
+        if limit is None or self._in_work:
+            return
+        loop = asyncio.get_running_loop()
+        limit.reschedule(loop.time() + self._silence_s)
+        self._place.wait(lambda: limit.reschedule(loop.time()))
 
 
 def _codecs(method: _Method, handler: Any) -> tuple[Callable[[bytes], Any], Callable[[Any], bytes]]:
     """Bytes to message and back, counted."""
+    kind = handler.request_deserializer.__self__.DESCRIPTOR
 
     def parse(data: bytes) -> Any:
         method.received.inc(len(data))
+        if len(data) > _PARSED_UNSEEN:
+            check_outline(data, kind)
         try:
             return handler.request_deserializer(data)
         except DecodeError as error:  # gRPC's own answer: UNKNOWN and the name of a class

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +26,8 @@ from genjscc.wire.ratios import format_ratio, parse_ratio
 from genjscc.wire.schemes import SCHEMES
 
 N = TypeVar("N", bound=nn.Module)
+
+log = logging.getLogger("genjscc")
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,10 @@ class LoadedModel(Generic[N]):
 
 
 class Catalogue(Generic[N]):
-    """All bundles below the settings' folder, loaded to its device.
+    """All bundles below the settings' folder, loaded to its device. Broken ones are left out.
 
     Raises:
-        BundleError: no bundle, a broken one, or a default that is not there.
+        BundleError: no good bundle, a pair that is there twice, or a default that is not there.
     """
 
     def __init__(self, settings: ModelSettings, load: Callable[[Path, BundleConfig], N]) -> None:
@@ -103,24 +106,44 @@ class Catalogue(Generic[N]):
             reason = str(error).splitlines()[0]
             raise InvalidInputError("device", f"got {settings.device!r}: {reason}") from error
         self._arithmetic = arithmetic(settings.dtype, self.device.type)
-        self._models = {
-            name: LoadedModel(config, self._placed(load(settings.bundles, config)))
-            for name, config in find_bundles(settings.bundles).items()
-        }
-        self._default = settings.default_model or next(iter(self._models))
-        if self._default not in self._models:
-            raise BundleError(
-                f"default model {self._default!r} is not in {settings.bundles}; "
-                f"there: {', '.join(self._models)}"
-            )
+        self.left_out: dict[str, BundleError] = {}
+        """bundles that are broken, and why"""
+        self._models: dict[str, LoadedModel[N]] = {}
         self._by_pair: dict[str, LoadedModel[N]] = {}
-        for model in self._models.values():
-            twin = self._by_pair.setdefault(model.config.pair_id, model)
-            if twin is not model:
-                raise BundleError(
-                    f"bundles {twin.name!r} and {model.name!r} in {settings.bundles} hold the same "
-                    "pair; remove one"
-                )
+        for name, config in find_bundles(settings.bundles, self.leave_out).items():
+            try:
+                network = load(settings.bundles, config)
+            except BundleError as error:
+                self.leave_out(name, error)
+            else:
+                self._add(LoadedModel(config, self._placed(network)), settings.bundles)
+        self._default = self._checked_default(settings)
+
+    def leave_out(self, name: str, error: BundleError) -> None:
+        """Report a bundle that is not served; the others are."""
+        self.left_out[name] = error
+        log.error("bundle left out", extra={"bundle": name, "reason": str(error)})
+
+    def _add(self, model: LoadedModel[N], folder: Path) -> None:
+        twin = self._by_pair.setdefault(model.config.pair_id, model)
+        if twin is not model:
+            raise BundleError(
+                f"bundles {twin.name!r} and {model.name!r} in {folder} hold the same pair; "
+                "remove one"
+            )
+        self._models[model.name] = model
+
+    def _checked_default(self, settings: ModelSettings) -> str:
+        name, there = settings.default_model, ", ".join(self._models)
+        if name in self.left_out:
+            raise BundleError(f"default model {name!r} is broken: {self.left_out[name]}")
+        if not self._models:
+            raise next(iter(self.left_out.values()))
+        if name and name not in self._models:
+            raise BundleError(
+                f"default model {name!r} is not in {settings.bundles}; there: {there}"
+            )
+        return name or next(iter(self._models))
 
     def _placed(self, network: N) -> N:
         # Convolutions compute channel by channel fastest where a pixel's channels lie together;

@@ -13,6 +13,15 @@ deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 """time.monotonic() at which the caller stops waiting; None: it waits for ever."""
 
 
+# What a caller's own clock is ahead: its time began before its call had arrived.
+_AHEAD_S = 0.1
+
+
+def is_due(moment: float | None) -> bool:
+    """Whether a call that was given up then was given up because of its deadline."""
+    return moment is not None and time.monotonic() >= moment - _AHEAD_S
+
+
 def has_passed(moment: float | None) -> bool:
     """Whether a deadline is over."""
     return moment is not None and time.monotonic() >= moment

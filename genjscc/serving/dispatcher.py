@@ -21,6 +21,7 @@ from collections.abc import (
 )
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from genjscc.errors import OverloadedError, UnavailableError, UnsupportedError
@@ -40,7 +41,30 @@ T = TypeVar("T")
 Out = TypeVar("Out")
 
 _POOL_THREADS = 2
+# Of one stream: items in work, and answers that its caller has not taken.
+_MOST_STREAM_BYTES = 16 * 1024 * 1024
 _DRAINING = "the service is shutting down; another one may answer"
+
+
+class _Held:
+    """Bytes that a stream holds in the service."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._few = asyncio.Event()
+        self._few.set()
+
+    def change(self, by: int) -> None:
+        """So many more, or fewer."""
+        self._bytes += by
+        if self._bytes < _MOST_STREAM_BYTES:
+            self._few.set()
+        else:
+            self._few.clear()
+
+    async def few(self) -> None:
+        """Until there is room for another item, however long that is."""
+        await self._few.wait()
 
 
 class Dispatcher(Generic[Request, Job, Result, Response]):
@@ -61,6 +85,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             calls=settings.queue_size,
             items=settings.stream_queue_size,
             streams=settings.max_streams,
+            evicted=metrics.rejected.labels("idle").inc,
         )
         self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="messages")
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
@@ -95,8 +120,12 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             raise UnavailableError("the service is still loading its models; try again later")
         return self._engine
 
-    def enter(self, streaming: bool) -> Place:
+    def enter(self, streaming: bool, peer: str = "") -> Place:
         """The place of a call that has just come; its content has not been read.
+
+        Args:
+            streaming: whether it is a stream.
+            peer: at the other end of its connection.
 
         Raises:
             OverloadedError: there is none.
@@ -105,7 +134,9 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         if self._draining:
             raise UnavailableError(_DRAINING)
         try:
-            return self._admission.enter_stream() if streaming else self._admission.enter_call()
+            if streaming:
+                return self._admission.enter_stream(peer)
+            return self._admission.enter_call(peer)
         except OverloadedError:
             self._metrics.rejected.labels("streams" if streaming else "queue").inc()
             raise
@@ -180,13 +211,18 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         items: AsyncIterable[In],
         answer_at_once: Callable[[In], Out | None],
         answer_item: Callable[[In], Coroutine[Any, Any, Out]],
+        size_of: Callable[[Any], int] = lambda _: 0,
     ) -> AsyncIterator[Out]:
         """Answers in the order of the items, up to `stream_window` of them in work at a time.
+
+        No item is begun while those in work, and answers that nobody has taken, hold too many
+        bytes.
 
         Args:
             items: of the stream.
             answer_at_once: answers an item of which all work is quick; None for others.
             answer_item: the work on another item, which begins when it has been let in.
+            size_of: bytes of an item or an answer.
 
         Raises:
             UnavailableError: the service shuts down; what was begun has been answered before.
@@ -195,12 +231,19 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         window = asyncio.Semaphore(self.stream_window)
         answers: asyncio.Queue[Out | asyncio.Task[Out] | None] = asyncio.Queue()
         begun: set[asyncio.Task[Out]] = set()
+        held = _Held()
+
+        def swap(item: In, answer: asyncio.Task[Out]) -> None:
+            good = not answer.cancelled() and answer.exception() is None
+            held.change(-size_of(item) + (size_of(answer.result()) if good else 0))
 
         async def begin(item: In) -> asyncio.Task[Out]:
             place = await self._admission.enter_item()
             answer = asyncio.create_task(answer_item(item))
             # Not for its own code to do: a task that is cancelled early never runs.
-            answer.add_done_callback(lambda _: place.__exit__())
+            answer.add_done_callback(place.__exit__)
+            held.change(size_of(item))
+            answer.add_done_callback(partial(swap, item))
             begun.add(answer)
             return answer
 
@@ -208,7 +251,10 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             try:
                 async for item in items:
                     await window.acquire()
+                    await held.few()
                     answer = answer_at_once(item)
+                    if answer is not None:
+                        held.change(size_of(answer))
                     answers.put_nowait(await begin(item) if answer is None else answer)
             except asyncio.CancelledError:
                 if not self._draining:
@@ -222,10 +268,12 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         try:
             while (answer := await answers.get()) is not None:
                 if isinstance(answer, asyncio.Task):
-                    yield await answer
+                    done = await answer
                     begun.discard(answer)
                 else:
-                    yield answer
+                    done = answer
+                yield done
+                held.change(-size_of(done))
                 window.release()
             await reader
         finally:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The standard health service, made fit for draining."""
+"""The standard health service, made fit for draining and for callers who ask for too much."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import grpc
 from grpc_health.v1 import health, health_pb2
 
 if TYPE_CHECKING:  # the stubs do not know the asyncio half
@@ -15,6 +17,9 @@ else:
 
 
 _LAST_WORD_S = 0.2
+_LONGEST_NAME = 256
+MOST_WATCHES = 16
+"""Of one connection. Load balancers and the SDK need one each."""
 
 
 class Health(_HealthServicer):  # type: ignore[misc]
@@ -23,8 +28,29 @@ class Health(_HealthServicer):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._closing = asyncio.Event()
+        self._watches: Counter[str] = Counter()
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:  # noqa: N802
+        if len(request.service) > _LONGEST_NAME:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"service: got {len(request.service)} characters; must be at most {_LONGEST_NAME}",
+            )
+        peer = context.peer()
+        if self._watches[peer] >= MOST_WATCHES:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"got {MOST_WATCHES + 1} watches on one connection; must be at most {MOST_WATCHES}",
+            )
+        self._watches[peer] += 1
+        try:
+            await self._watch(request, context)
+        finally:
+            self._watches[peer] -= 1
+            if not self._watches[peer]:
+                del self._watches[peer]
+
+    async def _watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
         watching = asyncio.ensure_future(super().Watch(request, context))
         closing = asyncio.ensure_future(self._closing.wait())
         try:

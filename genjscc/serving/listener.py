@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gRPC server on its address, and a new one where grpcio's ends by itself.
 
-grpcio's asyncio server stops accepting for good when one caller sends a method name that is not
-UTF-8: the loop that takes the calls does not survive the decoding. No such caller may end a
-service, so the loop's end is watched, and a new server takes over the address. What the old one
-had accepted goes on in it; new calls find nobody for about half a second, which the SDK's
-retries bridge.
+grpcio's asyncio server stops accepting for good when its loop that takes the calls meets an
+error. The one that callers could cause is prevented (`genjscc.serving.foreign_names`). For others
+the loop's end is watched, and a new server takes over the address. What the old one had accepted
+goes on in it; new calls find nobody for about half a second, which the SDK's retries bridge.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ import logging
 from collections.abc import Callable
 
 import grpc
+
+from genjscc.serving.foreign_names import tolerate_foreign_names
 
 log = logging.getLogger("genjscc")
 _LOOK_S = 0.25
@@ -41,6 +42,7 @@ class Listener:
         restarted: Callable[[], None],
         grace_s: float,
     ) -> None:
+        tolerate_foreign_names()
         self._make, self._credentials, self._restarted = make, credentials, restarted
         self._host, _, port = address.rpartition(":")
         self._grace_s = grace_s

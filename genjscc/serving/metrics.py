@@ -16,6 +16,10 @@ from prometheus_client import (
 )
 
 _SECONDS = (
+    0.00005,
+    0.0001,
+    0.00025,
+    0.0005,
     0.001,
     0.0025,
     0.005,
@@ -98,7 +102,8 @@ class Metrics:
         )
         self.rejected = Counter(
             "genjscc_rejected_requests",
-            "Calls refused before their content was read, by reason: queue, streams, token.",
+            "Calls refused before their content was read, by reason: queue, streams, token; idle: "
+            "calls that held a place, let the service wait, and lost it to others.",
             ["reason"],
             registry=self.registry,
         )
@@ -163,6 +168,25 @@ class Metrics:
             "genjscc_inversion_batch_size",
             "Receiver only: inversions that made a step together.",
             buckets=_SIZES,
+            registry=self.registry,
+        )
+        self.lost_log_lines = Gauge(
+            "genjscc_lost_log_lines",
+            "Lines that are not in the log, by reason: alike (too many of a kind), unread (what "
+            "reads the log stands still).",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.certificate_end = Gauge(
+            "genjscc_certificate_not_after_timestamp_seconds",
+            "Unix time at which the first of the service's TLS certificates ends; absent without "
+            "TLS.",
+            ["file"],
+            registry=self.registry,
+        )
+        self.left_out_bundles = Gauge(
+            "genjscc_left_out_bundles",
+            "Bundles in the folder of models that are broken and not served.",
             registry=self.registry,
         )
         self.listener_restarts = Counter(

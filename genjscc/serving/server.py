@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,17 +23,19 @@ from prometheus_client import start_http_server
 from genjscc.addresses import is_loopback, joined
 from genjscc.errors import GenJSCCError
 from genjscc.serving.call_handler import CallHandler
+from genjscc.serving.certificates import end_of
 from genjscc.serving.cores import keep_for_device
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.engine import Engine
 from genjscc.serving.health import Health
 from genjscc.serving.listener import Listener
-from genjscc.serving.logs import set_up_logging
+from genjscc.serving.logs import Log, set_up_logging
 from genjscc.serving.memory import give_back_regularly, keep_large_blocks
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.reflection import enable_reflection
 from genjscc.serving.security import TokenGuard, accepted_tokens, server_credentials
 from genjscc.serving.settings import ModelSettings, ServiceSettings
+from genjscc.serving.temporary import have_temporary_folder
 from genjscc.serving.tracing import make_tracer
 
 log = logging.getLogger("genjscc")
@@ -40,7 +43,21 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 # A peer that is gone without a word is noticed after the two together.
 _KEEPALIVE_MS, _KEEPALIVE_TIMEOUT_MS = 60_000, 20_000
-_SHORTEST_PING_MS = 5_000
+_SHORTEST_PING_MS = 1_000
+_DAY_S = 86_400.0
+_SOON_S = 14 * _DAY_S
+_BOUNDS = (
+    # Of one connection: calls that are opened and reset at once cost others nothing then.
+    ("grpc.max_concurrent_streams", 256),
+    # Only together with that: a burst of calls waits to be accepted, instead of being dropped.
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 100_000),
+    # None but "identity": a message of kilobytes must not become one of megabytes.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.server_max_unrequested_time_in_server", 600),
+    ("grpc.http.overload_protection", 0),
+)
 
 
 @dataclass(frozen=True)
@@ -61,11 +78,23 @@ class Service:
 
 
 class Server:
-    """One running service on this event loop. `start`, then `stop`."""
+    """One running service on this event loop. `start`, then `stop`.
 
-    def __init__(self, service: Service, settings: ServiceSettings) -> None:
+    Args:
+        service: what it serves.
+        settings: of its process.
+        written: the process's log, for its metrics.
+    """
+
+    def __init__(
+        self, service: Service, settings: ServiceSettings, written: Log | None = None
+    ) -> None:
         self._service, self._settings = service, settings
         self.metrics = Metrics(service.role, version("genjscc"))
+        if written is not None:
+            lost = self.metrics.lost_log_lines
+            lost.labels("alike").set_function(lambda: written.alike.lost)
+            lost.labels("unread").set_function(lambda: written.outlet.lost)
         self.dispatcher: Dispatcher[Any, Any, Any, Any] = Dispatcher(
             lambda: service.load(self.metrics), settings, self.metrics
         )
@@ -84,8 +113,16 @@ class Server:
         """
         settings = self._settings
         credentials, tokens = server_credentials(settings), accepted_tokens(settings)
+        self._look_at_certificates()
         span = make_tracer(self._service.role, enabled=settings.tracing)
-        calls = CallHandler(self.metrics, TokenGuard(tokens), self.dispatcher.enter, span)
+        calls = CallHandler(
+            self.metrics,
+            TokenGuard(tokens),
+            self.dispatcher.enter,
+            span,
+            arrival_s=settings.arrival_s,
+            silence_s=settings.stream_silence_s,
+        )
         self._add_services(calls)
         await self._report(_NOT_SERVING)
         address = joined(settings.host, settings.port)
@@ -118,6 +155,19 @@ class Server:
         self._giving_back = asyncio.create_task(give_back_regularly())
         await self._report(_SERVING)
 
+    def _look_at_certificates(self) -> None:
+        for path in (self._settings.tls_certificate, self._settings.tls_client_ca):
+            end = None if path is None else end_of(path)
+            if end is None:
+                continue
+            self.metrics.certificate_end.labels(str(path)).set(end)
+            left_s = end - time.time()
+            if left_s < _SOON_S:
+                log.warning(
+                    "certificate has ended" if left_s <= 0 else "certificate ends soon",
+                    extra={"file": str(path), "days_left": round(left_s / _DAY_S, 1)},
+                )
+
     def _add_services(self, calls: CallHandler) -> None:
         # To generated code a server is what services can be added to.
         server, service = cast("grpc.aio.Server", calls), self._service
@@ -139,6 +189,7 @@ class Server:
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+                *_BOUNDS,
             ],
         )
 
@@ -207,11 +258,14 @@ def _read_parent(stop: Callable[[], object]) -> None:
 
 def run_process(service: Service, settings: ServiceSettings) -> None:
     """The whole life of a service's process."""
-    set_up_logging(service.role, settings.log_level)
+    # gRPC's core would write lines of its own for what callers send, and wait for their reader.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    written = set_up_logging(service.role, settings.log_level)
     keep_large_blocks()
+    have_temporary_folder()
     try:
         if isinstance(settings, ModelSettings):
             keep_for_device(settings.device_cores)
-        asyncio.run(Server(service, settings).run())
+        asyncio.run(Server(service, settings, written).run())
     except GenJSCCError as error:
         sys.exit(f"error: {error}")

@@ -80,6 +80,12 @@ class ServiceSettings(BaseSettings):
         64, ge=1, description="items of one stream that are in work or not yet taken by its caller"
     )
     max_streams: int = Field(64, ge=1, description="open streams; more are refused")
+    arrival_s: float = Field(
+        60.0, gt=0, description="how long the content of a single call may take to arrive"
+    )
+    stream_silence_s: float = Field(
+        600.0, gt=0, description="how long a stream may be open without an item in work"
+    )
     tracing: bool = Field(
         False, description="send OpenTelemetry spans as the OTEL_ variables say (OTLP)"
     )
@@ -102,7 +108,7 @@ class ModelSettings(ServiceSettings):
     default_model: str = Field(
         "", description="model of requests that name none; empty: the first by name"
     )
-    max_pixels: int = Field(4 * 1024 * 1024, ge=1, description="rows times columns of an image")
+    max_pixels: int = Field(2 * 1024 * 1024, ge=1, description="rows times columns of an image")
     device: str = Field("cpu", description="PyTorch device, such as cpu, cuda or cuda:1")
     dtype: Literal["float32", "bfloat16", "auto"] = Field(
         "float32",
@@ -174,6 +180,13 @@ def read_settings(kind: type[_S], program: str, arguments: list[str] | None = No
     given = sys.argv[1:] if arguments is None else arguments
     for remark in misspelt_variables():
         sys.stderr.write(f"warning: {remark}\n")
+    if any(one == "--token" or one.startswith("--token=") for one in given):
+        # Without the value: this text goes to a log.
+        sys.stderr.write(
+            "error: --token: is not taken, since every listing of processes would show it; "
+            "must be given as GENJSCC_TOKEN or in the file of --token-file\n"
+        )
+        sys.exit(2)
     try:
         return kind(_cli_settings_source=source(args=given))
     except ValidationError as error:

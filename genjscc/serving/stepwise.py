@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from genjscc.errors import DeadlineError
-from genjscc.serving.context import deadline, has_passed
+from genjscc.serving.context import deadline, has_passed, is_due
 from genjscc.serving.metrics import Metrics
 
 J_contra = TypeVar("J_contra", contravariant=True)
@@ -128,7 +128,7 @@ class Iterations(Generic[J]):
                     return
         finally:
             # gRPC cancels a call at its deadline as well.
-            if outcome == "cancelled" and has_passed(entry.until):
+            if outcome == "cancelled" and is_due(entry.until):
                 outcome = "deadline"
             self._metrics.inversions.labels(outcome).inc()
             self._remove(entry)

@@ -55,4 +55,9 @@ def answer_stream(
         except Exception as error:  # noqa: BLE001 (as above)
             return answer_of_error(item, error)
 
-    return dispatcher.answer_stream(requests, answer_at_once, answer_item)
+    return dispatcher.answer_stream(requests, answer_at_once, answer_item, _size_of)
+
+
+def _size_of(message: Any) -> int:
+    size: int = message.ByteSize()
+    return size

@@ -49,7 +49,7 @@ from genjscc.web.quality import Judge, Quality
 from genjscc.wire.images import decode_file
 
 MOST_FILE_BYTES = 32 * 1024 * 1024
-_LIMITS = Limits(max_pixels=64_000_000, max_encoded_bytes=MOST_FILE_BYTES)
+_LIMITS = Limits(max_pixels=64_000_000, max_side=2**15, max_encoded_bytes=MOST_FILE_BYTES)
 _LARGEST_SIDE = 1024
 _ENLARGED = (1, 2, 4)
 _CHANNELS = {

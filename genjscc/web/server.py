@@ -19,6 +19,7 @@ from nicegui import context, ui
 from genjscc.addresses import bare_host, is_loopback, joined
 from genjscc.client.aio import AsyncLink
 from genjscc.errors import InvalidInputError
+from genjscc.serving.memory import give_back_regularly
 from genjscc.web.page import MOST_FILE_BYTES, Bench, Links
 
 _STYLE = Path(__file__).with_name("style.css")
@@ -67,11 +68,15 @@ class Guard:
 
     def _refusal(self, headers: dict[str, str]) -> int:
         """A status of HTTP; 0: welcome."""
-        host = headers.get("host", "")
-        if self._only_here and urlsplit(f"//{host}").hostname not in _HERE:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        try:
+            name = urlsplit(f"//{host}").hostname
+            page = None if origin is None else urlsplit(origin).netloc
+        except ValueError:  # such as half an IPv6 address
+            return 400
+        if self._only_here and name not in _HERE:
             return 421
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if page is not None and page != host:
             return 403
         if "transfer-encoding" in headers:
             return 411
@@ -153,4 +158,13 @@ def serve(listening: socket.socket, addresses: dict[str, str]) -> None:
         server_header=False,
         timeout_graceful_shutdown=_END_S,
     )
-    asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
+    asyncio.run(_serve(uvicorn.Server(config), listening))
+
+
+async def _serve(server: uvicorn.Server, listening: socket.socket) -> None:
+    # What visitors leave behind is free, and would stay with the process.
+    giving_back = asyncio.create_task(give_back_regularly())
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        giving_back.cancel()

@@ -115,10 +115,11 @@ def codeword_from_message(
             f"{name}.pair_id", f"got {len(header.pair_id)} characters; must be 1 to {_MAX_NAME}"
         )
     height, width = header.image_height, header.image_width
-    if not 0 < height * width <= limits.max_pixels:
+    if not 0 < height * width <= limits.max_pixels or max(height, width) > limits.max_side:
         raise InvalidInputError(
             f"{name}.image_height",
-            f"got {width}x{height} pixels; must be 1 to {limits.max_pixels} in all",
+            f"got {width}x{height} pixels; must be 1 to {limits.max_pixels} in all, at most "
+            f"{limits.max_side} each way",
         )
     snr_db = None
     if header.HasField("snr_db"):
@@ -146,4 +147,5 @@ def gains_from_message(
             f"{field}.gains",
             f"got {len(gains)}; {k} symbols in blocks of {message.block_length} have {expected}",
         )
-    return gains, message.block_length
+    # A block may be longer than the codeword, which then ends before it.
+    return gains, min(message.block_length, k)

@@ -46,6 +46,8 @@ _KINDS = {
     b"<svg": "an SVG file",
 }
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
+# A progressive JPEG of ordinary programs has about ten.
+_MOST_SCANS, _START_OF_SCAN = 100, b"\xff\xda"
 
 
 def rgb_to_message(
@@ -91,6 +93,21 @@ def _check_size(height: int, width: int, limits: Limits, field: str) -> None:
             field,
             f"got {width}x{height} = {height * width} pixels; at most {limits.max_pixels} "
             "are accepted, scale it down first",
+        )
+    if max(height, width) > limits.max_side:
+        raise InvalidInputError(
+            field,
+            f"got {width}x{height} pixels; must be at most {limits.max_side} each way",
+        )
+
+
+def _check_scans(data: bytes, format_: str | None, field: str) -> None:
+    # Each scan of a progressive JPEG passes over all pixels, whatever it adds to them. Within
+    # coded data no marker occurs; in metadata there may be that of a thumbnail.
+    scans = data.count(_START_OF_SCAN) if format_ == "JPEG" else 0
+    if scans > _MOST_SCANS:
+        raise InvalidInputError(
+            field, f"got {scans} scans of a JPEG; must be at most {_MOST_SCANS}"
         )
 
 
@@ -235,6 +252,7 @@ def decode_file(data: bytes, *, limits: Limits, field: str) -> NDArray[np.uint8]
         with Image.open(io.BytesIO(data), formats=formats) as image:
             width, height = image.size
             _check_size(height, width, limits, field)
+            _check_scans(data, image.format, field)
             return rgb_from_pil(image)
     except InvalidInputError as error:
         raise InvalidInputError(field, str(error).partition(": ")[2]) from error

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import threading
+import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,26 +17,27 @@ from genjscc.bundles.store import find_generators, read_generator_config
 from genjscc.errors import (
     BundleError,
     InvalidInputError,
-    MissingExtraError,
     ModelNotFoundError,
-    UnsupportedError,
     quoted,
 )
+from genjscc.layers.bottleneck import num_symbols
 from genjscc.layers.precision import arithmetic
-from genjscc.quality.fast_backward import with_fast_backward
-from genjscc.quality.perceptual import FeatureDistance, PerceptualName, perceptual
+from genjscc.pixels import padded_size
+from genjscc.quality.perceptual import FeatureDistance
 from genjscc.serving.catalogue import Catalogue, LoadedModel
 from genjscc.serving.settings import ReceiverSettings
-from genjscc.v1 import inversion_pb2, tensor_pb2
+from genjscc.v1 import inversion_pb2, model_pb2, tensor_pb2
 from genjscc.wire.images import rgb_to_message
 from genjscc.wire.numbers import checked_seed
 from receiver.forward import ForwardOperator
 from receiver.inverse.config import InverseConfig, inverse_config
+from receiver.inverse.distances import Distances
 from receiver.inverse.initialiser import LatentStart, load_start
 from receiver.inverse.optimiser import Inversion, Losses, Problem, step
 from receiver.inverse.variables import checked_start
 from receiver.jobs import DecodeJob, DecodeResult, Plan, pixels_of
 from receiver.models import Generators
+from receiver.stylegan2.generator import Generator
 from transmitter.models import load_encoder
 
 Receive = Callable[[Sequence[DecodeJob]], Sequence[Tensor]]
@@ -50,6 +52,7 @@ DIVERGED = (
     "has diverged; a smaller learning_rate or feature_rate may help",
 )
 _SEPARATE = ("preset", "generator", "seed")
+log = logging.getLogger("genjscc")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +81,10 @@ class Course:
 class Inversions:
     """Inversion of DeepJSCC pairs through the generators in the same folder.
 
-    Everything but the perceptual networks is loaded at startup.
+    All of it but the perceptual networks is loaded at startup. Broken generators are left out.
 
     Raises:
-        BundleError: the default generator is missing, or a bundle is broken.
+        BundleError: the default generator is missing or broken.
     """
 
     def __init__(
@@ -95,28 +98,37 @@ class Inversions:
                 f"generator {settings.inversion_generator!r} of inversions is not in "
                 f"{settings.bundles}; there: {there}"
             )
-        self._generators = {name: generators.load(name).to(device) for name in names}
+        self._generators: dict[str, Generator] = {}
         self._starts: dict[str, LatentStart] = {}
         for name in names:
             folder = settings.bundles / name
-            start = load_start(folder, read_generator_config(folder))
+            try:
+                generator = generators.load(name).to(device)
+                start = load_start(folder, read_generator_config(folder))
+            except BundleError as error:
+                if name == settings.inversion_generator:
+                    raise
+                catalogue.leave_out(name, error)
+                continue
+            self._generators[name] = generator
             if start is not None:
                 self._starts[name] = start.to(device)
-        self._forwards = {
-            model.name: ForwardOperator(
-                load_encoder(settings.bundles, model.config).to(device), model.network
-            )
-            for model in catalogue
-            if self.offered(model)
-        }
-        # Requests are checked on several threads, and steps run on another.
-        self._lock = threading.Lock()
-        self._distances: dict[str, FeatureDistance] = {}
+        self._forwards: dict[str, ForwardOperator] = {}
+        for model in catalogue:
+            if not self._generators or model.config.scheme != "deepjscc":
+                continue
+            try:
+                encoder = load_encoder(settings.bundles, model.config).to(device)
+            except BundleError as error:  # its symbols can be decoded all the same
+                log.error("not inverted", extra={"bundle": model.name, "reason": str(error)})
+            else:
+                self._forwards[model.name] = ForwardOperator(encoder, model.network)
+        self._distances = Distances(device)
         self._problems: dict[Hashable, Problem] = {}
 
     def offered(self, model: LoadedModel[nn.Module]) -> bool:
         """Return whether a model's images can be inverted here."""
-        return bool(self._generators) and model.config.scheme == "deepjscc"
+        return model.name in self._forwards
 
     def plan(
         self,
@@ -174,15 +186,38 @@ class Inversions:
     def _distance(self, config: InverseConfig) -> FeatureDistance | None:
         if not (config.perceptual_weight or config.image_perceptual_weight):
             return None
-        name: PerceptualName = config.perceptual
-        with self._lock:
-            if name not in self._distances:
-                try:
-                    distance = perceptual(name)
-                except MissingExtraError as error:
-                    raise UnsupportedError(f"inversion.perceptual: {error}") from error
-                self._distances[name] = with_fast_backward(distance).to(self._catalogue.device)
-            return self._distances[name]
+        return self._distances.get(config.perceptual)
+
+    def warm_up(self, receive: Receive) -> None:
+        """Loads the perceptual networks and makes a step through each generator.
+
+        For a process that serves: afterwards no request waits for what is loaded late.
+        """
+        if not self._generators:
+            return
+        self._distances.load_all()
+        for name, generator in self._generators.items():
+            model = next((m for m in self._catalogue if self._fits(m, generator.size)), None)
+            if model is not None:
+                self._step_once(model, name, generator.size, receive)
+
+    def _fits(self, model: LoadedModel[nn.Module], side: int) -> bool:
+        return self.offered(model) and padded_size((side, side)) == (side, side)
+
+    def _step_once(
+        self, model: LoadedModel[nn.Module], generator: str, side: int, receive: Receive
+    ) -> None:
+        channels = model.config.symbol_channels
+        symbols = np.ones(num_symbols(channels, (side, side)), np.complex64)
+        options = inversion_pb2.InversionOptions(preset="paper", generator=generator, steps=[1])
+        try:
+            plan = self.plan(options, channels, (side, side))
+            scheme = model_pb2.SCHEME_INVERSE_JSCC
+            raw = tensor_pb2.IMAGE_FORMAT_RAW
+            job = DecodeJob(model.name, scheme, 0.0, (side, side), symbols, raw, plan)
+            self.run([job], receive)
+        except Exception as error:  # noqa: BLE001 (such as a package that is not installed)
+            log.warning("no inversion to begin with", extra={"reason": str(error)})
 
     def _problem(self, job: DecodeJob, plan: Plan) -> Problem:
         key = inversion_key(job)

@@ -80,7 +80,12 @@ def load_generator(path: Path) -> Generator:
 def load_bundle(folder: Path) -> Generator:
     """Load and verify the generator of a bundle folder, as `load_generator` returns it."""
     config = read_generator_config(folder)
-    generator = Generator.from_state_dict(read_weights(folder / GENERATOR, config))
+    weights = read_weights(folder / GENERATOR, config)
+    # Each map of noise has twice the side of the one before: their number is a size.
+    maps, expected = sum(name.startswith("noises.") for name in weights), 2 * len(config.widths) - 1
+    if maps > expected:
+        raise BundleError(f"{folder}: {CONFIG} asks for {expected} maps of noise, got {maps}")
+    generator = Generator.from_state_dict(weights)
     for key, found in _sizes(generator).items():
         declared = getattr(config, key)
         if declared != found:

@@ -20,7 +20,7 @@ from typing import Any, Self
 import grpc
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-START_S, STOP_S = 90.0, 30.0
+START_S, STOP_S = 300.0, 60.0
 OPTIONS = [
     ("grpc.max_receive_message_length", 128 * 1024 * 1024),
     ("grpc.max_send_message_length", 128 * 1024 * 1024),

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -211,6 +213,11 @@ def test_weights_of_another_network_are_refused(root: Path) -> None:
         ({"channel_steps": [2, 2, 8]}, "channel_steps"),
         ({"channel_steps": [2, 4]}, "channel_steps"),
         ({"snr_db": [5.0, -5.0]}, "snr_db"),
+        ({"image_size": 2**40}, "image_size"),
+        ({"width": 2**40}, "width"),
+        ({"symbol_channels": 2**40}, "symbol_channels"),
+        ({"domain": "x" * 20_000}, "domain"),
+        ({"snr_db": [-1e300, 1e300]}, "snr_db"),
     ],
 )
 def test_wrong_declarations_are_refused_by_field(root: Path, change: Any, told: str) -> None:
@@ -221,11 +228,30 @@ def test_wrong_declarations_are_refused_by_field(root: Path, change: Any, told: 
     assert str(root / NAME / CONFIG) in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe\x00", b"null"])
+DEEP = b"[" * 200_000 + b"]" * 200_000
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe\x00", b"null", DEEP, b" " * 2**21])
 def test_configurations_that_are_no_json_objects_are_refused(root: Path, data: bytes) -> None:
     (root / NAME / CONFIG).write_bytes(data)
     with pytest.raises(BundleError, match=r"config\.json"):
         find_bundles(root)
+
+
+def test_a_pipe_in_place_of_a_file_is_refused_at_once(root: Path) -> None:
+    for name in (ENCODER, CONFIG):
+        (root / NAME / name).unlink()
+        os.mkfifo(root / NAME / name)
+        with pytest.raises(BundleError, match=f"{name}: is no ordinary file"):
+            load_encoder(root, find_bundles(root)[NAME])
+
+
+def test_a_width_that_the_weights_do_not_have_costs_nothing(root: Path) -> None:
+    alter_config(root, width=4096)
+    started = time.process_time()
+    with pytest.raises(BundleError, match="size mismatch"):
+        load_encoder(root, find_bundles(root)[NAME])
+    assert time.process_time() - started < 2  # to make it takes fourteen
 
 
 def test_an_empty_or_missing_folder_has_no_bundle(tmp_path: Path) -> None:

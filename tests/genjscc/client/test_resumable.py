@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
 from genjscc.client import resumable
@@ -26,10 +31,13 @@ from genjscc.errors import (
 )
 from genjscc.serving.server import Server
 from genjscc.serving.settings import ServiceSettings
-from genjscc.v1 import channel_pb2, channel_pb2_grpc
+from genjscc.v1 import channel_pb2, channel_pb2_grpc, codeword_pb2
+from genjscc.wire.tensors import complex_to_message
 from tests.helpers.fake_engines import FakeEngine, answer_of, fake_service, request_for
+from tests.helpers.real_services import ServiceProcess
+from tests.helpers.tcp_proxy import tcp_proxy
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 
 class Ends:
@@ -61,11 +69,11 @@ def message(index: int, text: str = "") -> channel_pb2.TransmitStreamRequest:
 
 @asynccontextmanager
 async def streaming(
-    *ports: int, timeout_s: float = 20.0
+    *ports: int, timeout_s: float = 20.0, ends: Ends | None = None
 ) -> AsyncIterator[tuple[ResumableStream[Any], Ends]]:
     """A running stream to whoever listens on the ports."""
     target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
-    ends = Ends()
+    ends = ends or Ends()
     async with grpc.aio.insecure_channel(target, options=channel_options()) as connection:
 
         async def connected() -> None:
@@ -245,3 +253,94 @@ async def test_a_service_that_does_not_keep_to_the_protocol(
     else:
         assert [type(error) for error in ends.errors()] == [RemoteError] * 5
         assert "answered item 1000, which is not open" in str(ends.all[0])
+
+
+async def test_a_replica_behind_a_connection_that_falls_silent_is_replaced() -> None:
+    rooms = [FakeEngine(), FakeEngine()]
+    async with (
+        serving(rooms[0]) as first,
+        serving(rooms[1]) as second,
+        tcp_proxy(first.port) as one,
+        tcp_proxy(second.port) as other,
+        streaming(one.port, other.port, timeout_s=60.0) as (stream, ends),
+    ):
+        for index in range(8):
+            stream.submit(index, message(index))
+        await ends.reach(8)
+        carrier = one if rooms[0].batches else other
+        carrier.silent = True
+        for index in range(8, 72):
+            stream.submit(index, message(index))
+        started = time.monotonic()
+        await ends.reach(72)
+        assert time.monotonic() - started < 40  # 60 s and 64 errors without pings
+        assert ends.errors() == []
+
+
+async def test_single_calls_in_a_row_outlive_a_replica_that_falls_silent() -> None:
+    async with (
+        serving(FakeEngine()) as first,
+        serving(FakeEngine()) as second,
+        tcp_proxy(first.port) as one,
+    ):
+        target = f"ipv4:127.0.0.1:{one.port},127.0.0.1:{second.port}"
+        async with grpc.aio.insecure_channel(target, options=channel_options()) as connection:
+            stub = channel_pb2_grpc.ChannelServiceStub(connection)
+            for index in range(20):
+                await stub.Transmit(request_for(f"x{index}"), timeout=30, wait_for_ready=True)
+            one.silent = True
+            started = time.monotonic()
+            while time.monotonic() - started < 25:
+                await stub.Transmit(request_for("y"), timeout=20)
+                await asyncio.sleep(0.05)
+
+
+def test_a_replica_that_is_stopped_for_good_is_replaced(tmp_path: Path) -> None:
+    with (
+        ServiceProcess("channel", log=tmp_path / "one") as one,
+        ServiceProcess("channel", log=tmp_path / "other") as other,
+    ):
+        try:
+            asyncio.run(outlive_a_stop(one, other))
+        finally:
+            for replica in (one, other):
+                replica.process.send_signal(signal.SIGCONT)
+
+
+async def outlive_a_stop(one: ServiceProcess, other: ServiceProcess) -> None:
+    ends = Seeds()
+    ports = [int(replica.address.rpartition(":")[2]) for replica in (one, other)]
+    async with streaming(*ports, timeout_s=60.0, ends=ends) as (stream, _):
+        for index in range(20):
+            stream.submit(index, codeword(index))
+        await ends.reach(20)
+        carrier = max((one, other), key=items_of)
+        carrier.process.send_signal(signal.SIGSTOP)
+        for index in range(20, 84):
+            stream.submit(index, codeword(index))
+        await ends.reach(84)
+        assert ends.errors() == []
+        assert ends.all == {index: str(index) for index in range(84)}
+
+
+class Seeds(Ends):
+    """Notes the seeds of real answers."""
+
+    def answered(self, index: int, response: Any) -> None:
+        assert index not in self.all
+        self.all[index] = str(response.seed)
+
+
+def codeword(index: int) -> channel_pb2.TransmitStreamRequest:
+    symbols = complex_to_message(np.ones(16, np.complex64))
+    request = channel_pb2.TransmitRequest(
+        codeword=codeword_pb2.Codeword(symbols=symbols), snr_db=0.0, seed=index
+    )
+    return channel_pb2.TransmitStreamRequest(item_id=index, request=request)
+
+
+def items_of(service: ServiceProcess) -> int:
+    with urllib.request.urlopen(service.metrics_url, timeout=30) as page:
+        lines = page.read().decode().splitlines()
+    counts = [line for line in lines if line.startswith("genjscc_stream_items_total{")]
+    return sum(int(float(line.split()[-1])) for line in counts)

@@ -20,6 +20,13 @@ CASES: list[tuple[grpc.StatusCode, str, type[GenJSCCError], str]] = [
         UnavailableError,
         "channel at h:1: the connection was lost",
     ),
+    # A caller that gives up is told so by asyncio; this one has waited.
+    (
+        grpc.StatusCode.CANCELLED,
+        "CANCELLED",
+        UnavailableError,
+        "channel at h:1: the service dropped the call (CANCELLED)",
+    ),
     (grpc.StatusCode.INTERNAL, "internal error; id 7", RemoteError, "internal error; id 7"),
     (grpc.StatusCode.DATA_LOSS, "odd", RemoteError, "odd"),
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from genjscc.bundles.store import CONFIG
+from genjscc.bundles.store import CONFIG, ENCODER
 from genjscc.errors import BundleError, InvalidInputError, ModelNotFoundError
 from genjscc.serving.catalogue import Catalogue
 from genjscc.serving.settings import TransmitterSettings
@@ -43,6 +43,34 @@ def test_a_pair_that_is_there_twice_is_refused(own_bundles: Path) -> None:
     config = own_bundles / "copy" / CONFIG
     config.write_text(config.read_text().replace(f'"{MULTI}"', '"copy"'))
     with pytest.raises(BundleError, match=rf"'copy' and '{MULTI}'"):
+        catalogue(own_bundles)
+
+
+@pytest.mark.parametrize("damage", ["config", "weights", "width"])
+def test_a_broken_bundle_is_left_out_and_the_others_are_served(
+    own_bundles: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = own_bundles / MULTI
+    config = folder / CONFIG
+    if damage == "config":
+        config.write_bytes(b"[" * 200_000)
+    elif damage == "weights":
+        (folder / ENCODER).write_bytes(b"nothing")
+    else:
+        config.write_text(config.read_text().replace('"width": 8', '"width": 4096'))
+    models = catalogue(own_bundles)
+    assert [model.name for model in models] == [SINGLE]
+    assert list(models.left_out) == [MULTI]
+    (line,) = [r for r in caplog.records if r.message == "bundle left out"]
+    assert line.bundle == MULTI  # type: ignore[attr-defined]
+    with pytest.raises(BundleError, match=f"default model '{MULTI}' is broken"):
+        catalogue(own_bundles, default_model=MULTI)
+
+
+def test_nothing_is_served_without_a_good_bundle(own_bundles: Path) -> None:
+    for name in (MULTI, SINGLE):
+        (own_bundles / name / ENCODER).write_bytes(b"nothing")
+    with pytest.raises(BundleError, match="SHA-256"):
         catalogue(own_bundles)
 
 

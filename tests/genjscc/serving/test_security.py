@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from genjscc.serving.server import Server
 from genjscc.serving.settings import ChannelSettings, ServiceSettings, read_settings
 from genjscc.v1 import channel_pb2, channel_pb2_grpc
 from tests.helpers.fake_engines import FakeEngine, answer_of, fake_service, request_for, until
+from tests.helpers.tcp_proxy import tcp_proxy
 
 pytestmark = pytest.mark.timeout(60)
 TOKEN = "a-token-of-the-test"
@@ -296,6 +298,64 @@ def test_settings_come_from_the_environment(
     assert "--tls-certificate" in help_text
     # A flag would be there for all to read in the list of processes.
     assert "--token " not in help_text
+
+
+@pytest.mark.parametrize("flags", [["--token", "geheim"], ["--token=geheim"]])
+def test_a_token_is_not_taken_as_a_flag(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        read_settings(ChannelSettings, "channel", flags)
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert "GENJSCC_TOKEN" in told
+    assert "--token-file" in told
+    assert "geheim" not in told
+
+
+@pytest.mark.parametrize(
+    ("days", "told"), [(-1, "certificate has ended"), (3, "ends soon"), (90, "")]
+)
+async def test_a_certificates_end_is_told_and_measured(
+    days: int, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
+    begin = end - timedelta(days=100)
+    issued = trustme.CA().issue_cert("127.0.0.1", not_before=begin, not_after=end)
+    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
+    issued.cert_chain_pems[0].write_to_path(certificate)
+    issued.private_key_pem.write_to_path(key)
+    async with serving(tls_certificate=certificate, tls_key=key) as server:
+        measured = server.metrics.certificate_end.labels(str(certificate))._value.get()
+    assert measured == end.timestamp()
+    warnings = [r.message for r in caplog.records if r.message.startswith("certificate")]
+    assert len(warnings) == bool(told)
+    assert not told or told in warnings[0]
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
+async def test_the_sdk_takes_no_proxy_that_it_was_not_told_of(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    async with serving(token=TOKEN) as server, tcp_proxy(server.port) as proxy:
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.port}")
+        for asked in (False, True):  # never to this machine
+            await transmit(server, Security(token=TOKEN, proxy=asked))
+        assert proxy.connections == 0
+
+
+def test_a_token_goes_through_a_proxy_with_tls_alone() -> None:
+    there = "link.example.org:50051"
+    for given in ({"token_in_clear": True}, {}):
+        with pytest.raises(InvalidInputError, match="token: would travel unencrypted"):
+            Security(token=TOKEN, proxy=True, **given).check("channel", there)
+    Security(token=TOKEN, proxy=True, tls=True).check("channel", there)
+    assert Security(proxy=True).uses_proxy(there)
+    assert not Security().uses_proxy(there)
+    assert not Security(proxy=True).uses_proxy("127.0.0.1:1,10.0.0.1:1")
+    assert Security.from_environment({"GENJSCC_USE_PROXY": "1"}).proxy
 
 
 def test_services_listen_on_this_machine_only_unless_told() -> None:

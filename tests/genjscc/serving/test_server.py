@@ -27,7 +27,6 @@ from genjscc.errors import (
     UnavailableError,
     error_from_status,
 )
-from genjscc.serving import call_handler
 from genjscc.serving.context import request_id
 from genjscc.serving.logs import JsonFormatter
 from genjscc.serving.server import Server
@@ -100,7 +99,7 @@ async def test_known_errors_keep_their_status_and_text() -> None:
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert caught.value.details() == f"text: got '{text}'"
         counted = {"method": "Transmit", "code": "INVALID_ARGUMENT"}
-        assert value(server, "genjscc_requests_total", **counted) == 2
+        await until(lambda: value(server, "genjscc_requests_total", **counted) == 2)
 
 
 @pytest.mark.parametrize("text", ["crash", "crash-early", "end", "lose"])
@@ -282,8 +281,8 @@ async def test_overload_has_its_own_status() -> None:
         await asyncio.gather(first, *waiting)
 
 
-async def test_a_call_without_a_request_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with running(FakeEngine(), queue_size=1) as (server, stub):
+async def test_a_call_without_a_request_is_told_so() -> None:
+    async with running(FakeEngine(), queue_size=1, arrival_s=0.2) as (server, stub):
         target = f"127.0.0.1:{server.port}"
         async with grpc.aio.insecure_channel(target) as connection:
             # Nothing but a client that does not know the method's kind does that.
@@ -292,7 +291,6 @@ async def test_a_call_without_a_request_is_told_so(monkeypatch: pytest.MonkeyPat
                 await method(iter([]))
             assert caught.value.details() == "request: is missing"
             # One that only holds a place loses it.
-            monkeypatch.setattr(call_handler, "_RECEIVE_S", 0.2)
             holding = method()
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await holding

@@ -166,6 +166,9 @@ async def test_foreign_pages_names_and_long_bodies_stay_out() -> None:
     assert await guarded(here | {"origin": "http://evil.example"}, "websocket") == 1008
     assert await guarded(here | {"origin": "null"}) == 403
     assert await guarded({"host": "evil.example"}) == 421
+    for half in ("[::1", "[", "127.0.0.1:8080]["):
+        assert await guarded({"host": half}) == 400
+        assert await guarded(here | {"origin": f"http://{half}"}) == 400
     assert await guarded({"host": "lab.example"}, only_here=False) == 200
     assert await guarded(here | {"content-length": str(2**26)}) == 413
     assert await guarded(here | {"transfer-encoding": "chunked"}) == 411

@@ -27,7 +27,7 @@ from genjscc.serving.settings import ReceiverSettings
 from genjscc.v1 import inversion_pb2, model_pb2, receiver_pb2, tensor_pb2
 from genjscc.wire.codewords import Codeword, codeword_to_message
 from genjscc.wire.images import rgb_from_message
-from receiver.inverse import serving
+from receiver.inverse import distances
 from receiver.inverse.config import InverseConfig
 from receiver.inverse.initialiser import START, LatentStart
 from receiver.inverse.serving import overrides_from
@@ -247,7 +247,8 @@ def test_a_start_network_is_used_where_there_is_one(folder: Path, tmp_path: Path
     assert np.abs(pixels(found["learned"]) - pixels(found["mean"])).max() > 0
     (root / GENERATOR / START).write_bytes(b"something else")
     with pytest.raises(BundleError, match=r"start\.safetensors: SHA-256"):
-        ReceiverEngine(ReceiverSettings(bundles=root))
+        ReceiverEngine(ReceiverSettings(bundles=root, inversion_generator=GENERATOR))
+    assert GENERATOR in ReceiverEngine(ReceiverSettings(bundles=root)).catalogue.left_out
 
 
 def test_the_services_preset_is_used_where_none_is_asked_for(folder: Path) -> None:
@@ -270,11 +271,11 @@ def test_the_services_preset_is_used_where_none_is_asked_for(folder: Path) -> No
 
 def test_a_missing_package_is_said(engine: ReceiverEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
-        raise MissingExtraError("LPIPS needs lpips: pip install 'genjscc[train]'")
+        raise MissingExtraError("ST-LPIPS needs stlpips-pytorch: pip install 'genjscc[inverse]'")
 
-    monkeypatch.setattr(serving, "perceptual", missing)
-    request = request_for(engine, perceptual="lpips-squeeze", perceptual_weight=1.0)
-    with pytest.raises(UnsupportedError, match=r"inversion\.perceptual: LPIPS needs lpips"):
+    monkeypatch.setattr(distances, "perceptual", missing)
+    request = request_for(engine, perceptual="st-lpips-alex", perceptual_weight=1.0)
+    with pytest.raises(UnsupportedError, match=r"inversion\.perceptual: ST-LPIPS needs"):
         engine.prepare(request)
 
 
