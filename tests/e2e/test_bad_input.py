@@ -115,7 +115,12 @@ TRANSMITTER: dict[str, tuple[Callable[[], Any], Code, str]] = {
         "image.raw.rgb: got 1 bytes; 2x2 RGB pixels are 12",
     ),
     "unknown model": (lambda: encode(model="x"), Code.NOT_FOUND, "model: got 'x'; loaded here"),
-    "endless name": (lambda: encode(model="x" * 10**6), Code.NOT_FOUND, "model: got 'xxx"),
+    "long name": (lambda: encode(model="x" * 10**4), Code.NOT_FOUND, "model: got 'xxx"),
+    "endless name": (
+        lambda: encode(model="x" * 10**6),
+        Code.INVALID_ARGUMENT,
+        "request: got 1000000 bytes in 'model'; must be at most 65536",
+    ),
     "unknown rate": (lambda: encode(bandwidth_ratio="1/5"), Code.NOT_FOUND, "'1/5'"),
     "rate of a billion digits": (
         lambda: encode(bandwidth_ratio="1e999999999"),

@@ -148,7 +148,9 @@ def test_sigterm_lets_the_call_in_flight_end(channel: ServiceProcess) -> None:
             # Without content: megabytes that nobody reads any more make TCP reset the connection,
             # and the answer under way is lost with it.
             stub.Transmit(channel_pb2.TransmitRequest(), timeout=30)
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        # The latter from gRPC's core, where it closes just then; the SDK takes both for the former.
+        refused = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        assert caught.value.code() in refused
         assert accepted.result().seed == 1
     assert channel.wait() == 0
     assert channel.entries()[-1]["message"] == "stopped"

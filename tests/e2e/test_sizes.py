@@ -135,8 +135,8 @@ def test_messages_that_grow_when_they_are_parsed(kind: str, services: Services) 
             call(data, timeout=60)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert caught.value.details().startswith("request: got ")
-    # The message itself, twice while it changes hands.
-    assert peak(pid) - before < 2.5 * LONG
+    # The message itself, and copies of it while it changes hands.
+    assert peak(pid) - before < 4.5 * LONG
 
 
 @pytest.mark.parametrize(
