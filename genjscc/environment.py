@@ -16,7 +16,7 @@ _OTHERS = frozenset(
         *("TRANSMITTER", "CHANNEL", "RECEIVER"),
         *("TLS", "TLS_CA", "TLS_CLIENT_CERTIFICATE", "TLS_CLIENT_KEY", "TLS_SERVER_NAME"),
         *("TOKEN", "TOKEN_FILE", "TOKEN_IN_CLEAR"),
-        *("TAG", "LOAD_SIZES", "LOAD_RATES", "ENGINE_STATE"),
+        *("USE_PROXY", "TAG", "LOAD_SIZES", "LOAD_RATES", "ENGINE_STATE"),
     )
 )
 # Kubernetes and Docker links set these for services whose names begin like that.

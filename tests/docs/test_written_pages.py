@@ -156,6 +156,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_is_run_as_it_is_written(page: Path, clone: Clone) -> None:
+    # Pictures of an earlier page would have those of this one numbered.
+    shutil.rmtree(clone.folder / "received", ignore_errors=True)
     printed, programs = "", []
     with ExitStack() as background:
         for block in blocks(page):

@@ -86,7 +86,12 @@ async def transmit(address: str, *, count: int = 1, retries: bool = True) -> lis
         await transport.close()
 
 
-REPEATED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
+# CANCELLED that the caller did not ask for comes from a server that dropped the call unread.
+REPEATED = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,
+}
 
 
 @pytest.mark.parametrize("code", [c for c in grpc.StatusCode if c is not grpc.StatusCode.OK])

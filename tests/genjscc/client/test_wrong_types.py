@@ -212,6 +212,7 @@ CONSTRUCTORS: dict[type, dict[str, list[Any]]] = {
         "server_name": [None, 5],
         "token": [None, 5, b"secret"],
         "token_in_clear": [None, 1, "yes"],
+        "proxy": [None, 1, "yes"],
     },
 }
 

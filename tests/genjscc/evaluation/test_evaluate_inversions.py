@@ -53,13 +53,15 @@ def test_each_models_inversion_is_compared_with_its_own_decoder(
     shown = " ".join(capsys.readouterr().out.split())
     assert f"minus {MULTI} (deepjscc), {SINGLE} (deepjscc), each from its own model" in shown
     with pytest.raises(InvalidInputError, match="decodes by deepjscc"):
-        evaluate(photos, results, scheme=["inverse"], against="own", **cells, **common)
+        evaluate(
+            photos, tmp_path / "refused.json", scheme=["inverse"], against="own", **cells, **common
+        )
 
 
 def test_a_sheet_has_a_column_for_each_scheme(bundles: Path, photos: Path, tmp_path: Path) -> None:
     widths = []
     for scheme in (["inverse"], ["deepjscc", "inverse"]):
-        sheet = tmp_path / "sheet.png"
+        sheet = tmp_path / f"{len(scheme)}.png"
         compare(
             sheet,
             [SINGLE],

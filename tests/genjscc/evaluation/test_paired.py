@@ -91,11 +91,11 @@ def test_evaluate_writes_them_beside_the_records(
     )
     assert f"minus {MULTI} (deepjscc)" in capsys.readouterr().out.replace("\n", " ")
     with pytest.raises(ModelNotFoundError, match="'gone'"):
-        evaluate(photos, tmp_path / "r.json", against="gone", **common)
+        evaluate(photos, tmp_path / "gone.json", against="gone", **common)
     with pytest.raises(InvalidInputError, match="decodes by deepjscc"):
-        evaluate(photos, tmp_path / "r.json", against=MULTI, scheme=["generative"], **common)
+        evaluate(photos, tmp_path / "gone.json", against=MULTI, scheme=["generative"], **common)
     with pytest.raises(UnsupportedError, match="offers SCHEME_DEEP_JSCC"):
-        evaluate(photos, tmp_path / "r.json", model=[MULTI], scheme=["generative"], **common)
+        evaluate(photos, tmp_path / "gone.json", model=[MULTI], scheme=["generative"], **common)
 
 
 def test_the_sheet_has_a_column_for_each_model_and_snr(
@@ -103,7 +103,7 @@ def test_the_sheet_has_a_column_for_each_model_and_snr(
 ) -> None:
     sizes = []
     for snrs in ("0", "-5,0"):
-        sheet = tmp_path / "sheets" / "sheet.png"
+        sheet = tmp_path / "sheets" / f"{snrs}.png"
         models = [MULTI, GENERATIVE]
         compare(sheet, models, rate="1/768", snr_db=snrs, data=photos, num=2, bundles=root)
         with Image.open(sheet) as picture:
@@ -112,4 +112,4 @@ def test_the_sheet_has_a_column_for_each_model_and_snr(
     assert sizes[1][0] - sizes[0][0] == 2 * tile + gap + group_gap
     assert sizes[1][1] == sizes[0][1] > 2 * tile
     with pytest.raises(InvalidInputError, match="goes without --photo"):
-        compare(sheet, models, photo=[photos / "a"], data=photos, bundles=root)
+        compare(tmp_path / "no.png", models, photo=[photos / "a"], data=photos, bundles=root)

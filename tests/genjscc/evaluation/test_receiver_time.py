@@ -96,5 +96,5 @@ def test_the_command_writes_what_the_report_reads(
     assert outcome.exit_code == 0
     assert "1 records of 1 files" in outcome.output
     text = (page / "report.md").read_text()
-    assert "receiver's computing time" in (next((page / "figures").glob("time_*"))).read_text()
+    assert "compute time" in (next((page / "figures").glob("time_*"))).read_text()
     assert file.records[0].processor in text

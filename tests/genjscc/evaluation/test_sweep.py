@@ -227,20 +227,20 @@ def test_the_command_writes_what_it_shows(bundles: Path, photos: Path, tmp_path:
 def test_the_command_does_rayleigh_fading_as_well(
     bundles: Path, photos: Path, tmp_path: Path
 ) -> None:
-    target = tmp_path / "faded.json"
-    usual = [str(photos), str(target), "--bundles", str(bundles), "--size", "32"]
+    usual = ["--bundles", str(bundles), "--size", "32"]
     usual += ["--snr-db=20", "--perceptual", "none", "--no-frechet", "--num", "4"]
     app, runner = typer.Typer(), CliRunner()
     register(app)
     psnrs = {}
     for noise in ("awgn", "rayleigh"):
-        done = runner.invoke(app, [*usual, "--noise", noise])
+        target = tmp_path / f"{noise}.json"
+        done = runner.invoke(app, [str(photos), str(target), *usual, "--noise", noise])
         assert done.exit_code == 0, done.output
         (record, *_) = read_result_file(target).records
         psnrs[record.channel] = record.psnr_db.mean
     assert psnrs["awgn"] != psnrs["fading"]
     for wrong in (["--noise", "rician"], ["--noise", "rayleigh", "--linear", str(photos)]):
-        refused = runner.invoke(app, [*usual, *wrong])
+        refused = runner.invoke(app, [str(photos), str(tmp_path / "no.json"), *usual, *wrong])
         assert refused.exit_code != 0
         assert isinstance(refused.exception, InvalidInputError)
         assert "--noise" in str(refused.exception)

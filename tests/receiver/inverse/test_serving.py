@@ -269,14 +269,13 @@ def test_the_services_preset_is_used_where_none_is_asked_for(folder: Path) -> No
     assert plan.config == InverseConfig(**PLAIN)
 
 
-def test_a_missing_package_is_said(engine: ReceiverEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise MissingExtraError("ST-LPIPS needs stlpips-pytorch: pip install 'genjscc[inverse]'")
 
     monkeypatch.setattr(distances, "perceptual", missing)
-    request = request_for(engine, perceptual="st-lpips-alex", perceptual_weight=1.0)
     with pytest.raises(UnsupportedError, match=r"inversion\.perceptual: ST-LPIPS needs"):
-        engine.prepare(request)
+        distances.Distances(torch.device("cpu")).get("st-lpips-alex")
 
 
 def test_the_protocol_and_the_configuration_have_the_same_fields() -> None:
