@@ -55,7 +55,7 @@ class Security:
             )
 
     def _check_types(self) -> None:
-        for name in ("tls", "token_in_clear"):
+        for name in ("tls", "token_in_clear", "proxy"):
             checked_kind(getattr(self, name), bool, name)
         for name in ("server_name", "token"):
             checked_kind(getattr(self, name), str, name)
