@@ -27,6 +27,7 @@ class Stream(IntEnum):
     INVERSION_MAPS = 2
     INVERSION_CHANNEL = 3
     PLUGIN = 4
+    PHASE_NOISE = 5
 
 
 def unit_complex_gaussian(

@@ -24,7 +24,8 @@ from genjscc.errors import InvalidInputError
 Array = Any
 
 
-def _namespace(array: Array) -> Any:
+def namespace_of(array: Array) -> Any:
+    """Return the array API namespace of an array: NumPy's or PyTorch's."""
     # `array_namespace` gives the same result but takes ten times as long.
     return array_api_compat.numpy if type(array) is np.ndarray else array_namespace(array)
 
@@ -37,12 +38,12 @@ def noise_power(snr_db: Array, power: float = 1.0) -> Array:
 def _widened(symbols: Array) -> Array:
     # A sum over 10^4 symbols in float32 would cost the sixth digit, and the square of a large but
     # valid float32 would overflow.
-    xp = _namespace(symbols)
+    xp = namespace_of(symbols)
     return xp.astype(symbols, xp.complex128)
 
 
 def _energy(wide: Array) -> Array:
-    xp = _namespace(wide)
+    xp = namespace_of(wide)
     return xp.real(xp.vecdot(wide, wide))
 
 
@@ -59,7 +60,7 @@ def normalize_power(z_tilde: Array, power: float = 1.0) -> Array:
     Raises:
         InvalidInputError: a row is all zero, so no scale can give it power P.
     """
-    xp = _namespace(z_tilde)
+    xp = namespace_of(z_tilde)
     # Scaled in double precision: neither the factor nor the product overflows or underflows for
     # any float32 input, the smallest and the largest included.
     wide = _widened(z_tilde)
@@ -82,7 +83,7 @@ def awgn(z: Array, snr_db: Array, unit_noise: Array, power: float = 1.0) -> Arra
             dimension.
         power: P.
     """
-    xp = _namespace(z)
+    xp = namespace_of(z)
     sigma = xp.sqrt(noise_power(snr_db, power))[..., None]
     return z + xp.astype(sigma, xp.real(z).dtype) * unit_noise
 
@@ -101,7 +102,7 @@ def spread_gains(gains: Array, k: int, block_length: int) -> Array:
 
     A block may be longer than k; the intermediate array is at most twice as long as the result.
     """
-    xp = _namespace(gains)
+    xp = namespace_of(gains)
     return xp.repeat(gains, min(block_length, k), axis=-1)[..., :k]
 
 
@@ -111,7 +112,7 @@ def zero_force(received: Array, spread: Array) -> Array:
     Raises:
         InvalidInputError: a gain is zero.
     """
-    xp = _namespace(received)
+    xp = namespace_of(received)
     if bool(xp.any(spread == 0)):
         raise InvalidInputError("gains", "a gain is 0; zero forcing cannot divide by it")
     return received / spread
@@ -127,7 +128,7 @@ def measured_snr_db(signal: Array, received: Array) -> Array:
 
     `signal` s is the noiseless reception: z, or h z under fading.
     """
-    xp = _namespace(signal)
+    xp = namespace_of(signal)
     noise_energy = energy(received - signal)
     noiseless = noise_energy == 0
     ratio = energy(signal) / xp.where(noiseless, 1.0, noise_energy)
