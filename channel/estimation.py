@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.ofdm import Layout, Ofdm
+from channel.ofdm import Layout, Radio
 from channel.physics import Array, namespace_of
 from channel.tdl import constant, steering_matrix, time_correlation
 
@@ -49,7 +49,7 @@ def at_pilots(received: Array, layout: Layout) -> Array:
     return received / constant(layout.pilots, received, "complex128")
 
 
-def least_squares(raw: Array, layout: Layout, options: Ofdm, noise: Array) -> Estimate:
+def least_squares(raw: Array, layout: Layout, options: Radio, noise: Array) -> Estimate:
     """Interpolate raw estimates linearly, across frequency and then across time.
 
     Args:
@@ -73,13 +73,14 @@ def least_squares(raw: Array, layout: Layout, options: Ofdm, noise: Array) -> Es
     return Estimate(before + weight * (after - before), share * error, share)
 
 
-def lmmse(raw: Array, layout: Layout, options: Ofdm, noise: Array) -> Estimate:
+def lmmse(raw: Array, layout: Layout, options: Radio, noise: Array) -> Estimate:
     """Estimate the gains with the least mean squared error, window by window.
 
     The gains at the pilots of a window have the covariance R_t x R_f, with R_t = V diag(lambda) V^H
     over time and R_f = F_p^T D F_p* over frequency: path powers D, steering matrix F_p at the
     pilots. In the basis V the times separate, and the estimate at time t and frequency f is
     sum_j (r_t V)_j f^T (D^-1 + lambda_j F_p* F_p^T/sigma^2)^-1 F_p* y_j/sigma^2.
+    With a line of sight in motion, this is an approximation: it and the scatter change differently.
 
     Args:
         raw: estimates at the pilots [B, Np, P].
@@ -118,7 +119,7 @@ class _WindowFilter:
 
 
 def _window_filter(
-    pilot_times: NDArray[np.intp], layout: Layout, options: Ofdm, noise: Array
+    pilot_times: NDArray[np.intp], layout: Layout, options: Radio, noise: Array
 ) -> _WindowFilter:
     xp = namespace_of(noise)
     values, vectors = _time_basis(options, layout.times_s[pilot_times])
@@ -145,7 +146,7 @@ def _filtered(
     times: NDArray[np.intp],
     pilots: slice,
     layout: Layout,
-    options: Ofdm,
+    options: Radio,
     window: _WindowFilter,
 ) -> tuple[Array, Array]:
     """Return the estimates at some times and the variances of their errors, [B, times, S] each."""
@@ -167,7 +168,7 @@ def _filtered(
     return xp.matmul(amplitudes, constant(steering, raw, "complex128")), error
 
 
-def noise_variance(raw: Array, layout: Layout, options: Ofdm) -> Array:
+def noise_variance(raw: Array, layout: Layout, options: Radio) -> Array:
     """Estimate the noise variance from the pilots, by maximum likelihood. Shape: [B].
 
     The pilots of a window are Gaussian with the covariance R_t x R_f + sigma^2 I. In the basis of
@@ -187,22 +188,31 @@ def noise_variance(raw: Array, layout: Layout, options: Ofdm) -> Array:
     turned = xp.matmul(raw, constant(basis.conj(), raw, "complex128"))
     candidates = 10.0 ** (_SEARCH_DB / 10.0)
     likelihood: Array = 0.0
-    rest_energy = xp.sum(xp.sum(xp.abs(raw) ** 2, axis=2) - xp.sum(xp.abs(turned) ** 2, axis=2), axis=1)
+    rest_energy = _energies(raw) - _energies(turned)
     for _, pilots in _windows(layout):
         times = layout.times_s[layout.pilot_times[pilots]]
         values, vectors = _time_basis(options, times)
         rows = xp.matmul(constant(vectors.conj().T, raw, "complex128"), turned[:, pilots, :])
-        energies = xp.reshape(xp.abs(rows) ** 2, (raw.shape[0], -1))
+        # One product per row: a row's digits do not depend on the batch.
+        energies = xp.reshape(xp.abs(rows) ** 2, (raw.shape[0], 1, -1))
         variances = (values[:, None] * spectrum).ravel()
         totals = variances + candidates[:, None]
-        likelihood = likelihood - xp.matmul(
-            energies, constant(1.0 / totals.T, energies)
-        ) - constant(np.log(totals).sum(1), energies)
+        likelihood = (
+            likelihood
+            - xp.matmul(energies, constant(1.0 / totals.T, energies))[:, 0, :]
+            - constant(np.log(totals).sum(1), energies)
+        )
     count = raw.shape[1] * (raw.shape[2] - spectrum.size)
     rest = xp.where(rest_energy > 0, rest_energy, 0.0)
     likelihood = likelihood - rest[:, None] * constant(1.0 / candidates, rest)
     likelihood = likelihood - constant(count * np.log(candidates), rest)
     return _peak(likelihood)
+
+
+def _energies(rows: Array) -> Array:
+    """Return the energy of each codeword's numbers. Shapes: [B, T, P] -> [B]."""
+    xp = namespace_of(rows)
+    return xp.sum(xp.sum(xp.abs(rows) ** 2, axis=2), axis=1)
 
 
 def _peak(likelihood: Array) -> Array:
@@ -245,7 +255,7 @@ def interpolation(known: NDArray[np.intp], count: int) -> NDArray[np.float64]:
 def _neighbours(
     layout: Layout,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """Return the pilot times around each OFDM symbol, and the share of the later one. Shapes: [N]."""
+    """Return the pilot times around each OFDM symbol and the share of the later one, [N] each."""
     known, times = layout.pilot_times, np.arange(layout.num_symbols)
     low = np.clip(np.searchsorted(known, times, side="right") - 1, 0, known.size - 1)
     high = np.minimum(low + 1, known.size - 1)
@@ -265,7 +275,7 @@ def _windows(layout: Layout) -> list[tuple[NDArray[np.intp], slice]]:
     return windows
 
 
-def _correlation(options: Ofdm, lags_s: NDArray[np.float64]) -> NDArray[np.complex128]:
+def _correlation(options: Radio, lags_s: NDArray[np.float64]) -> NDArray[np.complex128]:
     """Return the correlation of the gains over time lags, with that of the phase noise."""
     moving = time_correlation(lags_s, options.paths, options.doppler_hz)
     decay = np.exp(-math.pi * options.phase_noise_hz * np.abs(lags_s))
@@ -273,20 +283,20 @@ def _correlation(options: Ofdm, lags_s: NDArray[np.float64]) -> NDArray[np.compl
 
 
 def _time_basis(
-    options: Ofdm, times_s: NDArray[np.float64]
+    options: Radio, times_s: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
     """Return eigenvalues [T] and eigenvectors [T, T] of the correlation between times."""
     values, vectors = np.linalg.eigh(_correlation(options, times_s[:, None] - times_s))
     return np.maximum(values, 0.0), vectors
 
 
-def _powers(options: Ofdm) -> NDArray[np.float64]:
+def _powers(options: Radio) -> NDArray[np.float64]:
     paths = options.paths
     return paths.total_powers if paths else np.ones(1)
 
 
 def _steering(
-    options: Ofdm, layout: Layout
+    options: Radio, layout: Layout
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
     """Return the steering matrices at all subcarriers [L, S] and at the pilots [L, P]."""
     steering = steering_matrix(options.delays_s, options.frequencies_hz)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OFDM: the resource grid of a codeword, and the options of a transmission over it.
+"""OFDM: checks of a transmission's options, and the resource grid of a codeword.
 
 The grid has N OFDM symbols of S subcarriers. Pilots occupy some of the elements, the codeword's
 symbols fill the others in order of time, then frequency, and the rest of the last OFDM symbol
@@ -11,8 +11,7 @@ total energy.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,60 +19,17 @@ from numpy.typing import NDArray
 from channel.physics import Array, namespace_of
 from channel.tdl import PROFILES, Profile, constant, max_doppler_hz
 from genjscc.errors import InvalidInputError, quoted
+from genjscc.wire.ofdm import OFDM_CHOICES, Ofdm
 
 MIN_FFT_SIZE, MAX_FFT_SIZE = 8, 4096
 _MAX_ELEMENTS = 4 * 1024 * 1024
 # Above it, interference between subcarriers, which the model leaves out, would exceed -24 dB.
 _MAX_DOPPLER = 0.05
 
-ProfileName = Literal["none", "tdl-a", "tdl-b", "tdl-c", "tdl-d", "tdl-e"]
-Pilots = Literal["comb", "block", "none"]
-Estimation = Literal["perfect", "ls", "lmmse"]
-Equalization = Literal["mmse", "zero_forcing"]
-
 
 @dataclass(frozen=True)
-class Ofdm:
-    """Options of a transmission over OFDM.
-
-    Attributes:
-        profile: delay profile; "none": noise alone.
-        delay_spread_ns: RMS delay spread in ns.
-        carrier_frequency_hz: carrier frequency in Hz.
-        speed_mps: speed of the receiver in m/s; 0: the channel does not change.
-        fft_size: samples of an OFDM symbol without its prefix.
-        subcarriers: subcarriers in use, around the carrier; 0: all.
-        subcarrier_spacing_hz: distance of the subcarriers in Hz.
-        cyclic_prefix: samples of the prefix.
-        pilots: "comb": every `pilot_spacing`-th subcarrier and the last one, at all times;
-            "block": all subcarriers of every `pilot_spacing`-th OFDM symbol; "none".
-        pilot_spacing: distance of the pilots, in subcarriers or in OFDM symbols.
-        estimation: "perfect": the gains are known; "ls": least squares at the pilots, linear
-            interpolation between them; "lmmse": by the statistics of the channel.
-        equalization: "mmse" or "zero_forcing".
-        clipping_db: saturation of the power amplifier over the mean power, in dB; None: linear.
-        cfo: carrier frequency offset as a fraction of the subcarrier spacing.
-        phase_noise_hz: linewidth of the oscillator (Wiener phase noise) in Hz.
-        iq_gain_db, iq_phase_deg: imbalance of the transmitter's mixer in dB and degrees.
-    """
-
-    profile: ProfileName = "none"
-    delay_spread_ns: float = 100.0
-    carrier_frequency_hz: float = 3.5e9
-    speed_mps: float = 0.0
-    fft_size: int = 64
-    subcarriers: int = 0
-    subcarrier_spacing_hz: float = 30e3
-    cyclic_prefix: int = 8
-    pilots: Pilots = "comb"
-    pilot_spacing: int = 4
-    estimation: Estimation = "lmmse"
-    equalization: Equalization = "mmse"
-    clipping_db: float | None = None
-    cfo: float = 0.0
-    phase_noise_hz: float = 0.0
-    iq_gain_db: float = 0.0
-    iq_phase_deg: float = 0.0
+class Radio(Ofdm):
+    """Checked options of a transmission, with the quantities that follow from them."""
 
     @property
     def used(self) -> int:
@@ -89,7 +45,8 @@ class Ofdm:
     def delays_s(self) -> NDArray[np.float64]:
         """Path delays in seconds. Shape: [L]."""
         paths = self.paths
-        return np.array(paths.delays if paths else [0.0]) * self.delay_spread_ns * 1e-9
+        scale = self.delay_spread_ns * 1e-9
+        return np.array(paths.delays if paths else [0.0]) * scale
 
     @property
     def doppler_hz(self) -> float:
@@ -111,7 +68,7 @@ class Ofdm:
     @property
     def frequencies_hz(self) -> NDArray[np.float64]:
         """Frequencies of the subcarriers in use, relative to the carrier. Shape: [S]."""
-        numbers = np.arange(self.used) - self.used // 2
+        numbers = np.arange(self.used, dtype=np.float64) - self.used // 2
         return numbers * self.subcarrier_spacing_hz
 
     @property
@@ -127,13 +84,14 @@ class Ofdm:
         )
 
 
-def checked_ofdm(options: Ofdm, k: int, *, field: str = "ofdm") -> Ofdm:
+def checked_radio(given: Ofdm, k: int, *, field: str = "ofdm") -> Radio:
     """Check the options for a codeword of k symbols.
 
     Raises:
         InvalidInputError: a value is out of range, or the values do not fit each other.
     """
-    _check_choices(options, field)
+    _check_choices(given, field)
+    options = Radio(**asdict(given))
     ranges = {
         "delay_spread_ns": (0.0, 1e5),
         "carrier_frequency_hz": (1e6, 1e12),
@@ -180,13 +138,7 @@ def checked_ofdm(options: Ofdm, k: int, *, field: str = "ofdm") -> Ofdm:
 
 
 def _check_choices(options: Ofdm, field: str) -> None:
-    choices: dict[str, tuple[str, ...]] = {
-        "profile": ("none", *PROFILES),
-        "pilots": ("comb", "block", "none"),
-        "estimation": ("perfect", "ls", "lmmse"),
-        "equalization": ("mmse", "zero_forcing"),
-    }
-    for name, known in choices.items():
+    for name, known in OFDM_CHOICES.items():
         value = getattr(options, name)
         if value not in known:
             raise InvalidInputError(
@@ -194,7 +146,7 @@ def _check_choices(options: Ofdm, field: str) -> None:
             )
 
 
-def _check_pilots(options: Ofdm, field: str) -> None:
+def _check_pilots(options: Radio, field: str) -> None:
     if options.subcarriers == 1:
         raise InvalidInputError(f"{field}.subcarriers", "got 1; must be 0 (all) or at least 2")
     if options.pilots == "none":
@@ -219,13 +171,13 @@ def _check_pilots(options: Ofdm, field: str) -> None:
         )
 
 
-def _comb(options: Ofdm) -> NDArray[np.intp]:
+def _comb(options: Radio) -> NDArray[np.intp]:
     """Return the pilot subcarriers of a comb: the last one too, so that none is extrapolated."""
     comb = np.arange(0, options.used, options.pilot_spacing)
     return np.union1d(comb, options.used - 1).astype(np.intp)
 
 
-def _num_ofdm_symbols(options: Ofdm, k: int) -> tuple[int, int]:
+def _num_ofdm_symbols(options: Radio, k: int) -> tuple[int, int]:
     """Return the OFDM symbols of a codeword, and how many of them are all pilots."""
     if options.pilots == "comb":
         return -(-k // (options.used - _comb(options).size)), 0
@@ -265,7 +217,7 @@ class Layout:
         return self.pilot_times.size * self.pilot_carriers.size
 
 
-def layout_of(options: Ofdm, k: int) -> Layout:
+def layout_of(options: Radio, k: int) -> Layout:
     """Return the layout of a codeword of k symbols."""
     symbols, used = _num_ofdm_symbols(options, k)[0], options.used
     times = np.arange(symbols)
@@ -287,7 +239,7 @@ def layout_of(options: Ofdm, k: int) -> Layout:
         carriers,
         pilots,
         np.flatnonzero(free)[:k],
-        times * options.symbol_s,
+        times.astype(np.float64) * options.symbol_s,
         math.ceil(samples * used / options.fft_size),
     )
 

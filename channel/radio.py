@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from channel.estimation import (
 )
 from channel.impairments import clip, oscillator, papr_db, unbalance
 from channel.noise import Stream, unit_noise_rows
-from channel.ofdm import Layout, Ofdm, data_of, fill_grid, layout_of, pilots_of
+from channel.ofdm import Layout, Radio, data_of, fill_grid, layout_of, pilots_of
 from channel.physics import Array, measured_snr_db, namespace_of, noise_power
 from channel.tdl import constant, frequency_response, num_draws, path_gains, unit
 
@@ -39,8 +39,7 @@ _LEAST_NOISE = 1e-7
 _LEAST_POWER = 1e-12
 
 
-@dataclass(frozen=True, eq=False)
-class Draws:
+class Draws(NamedTuple):
     """Random numbers of a batch: draws of CN(0, 1).
 
     Attributes:
@@ -54,8 +53,7 @@ class Draws:
     phase: Array | None
 
 
-@dataclass(frozen=True, eq=False)
-class Arrival:
+class Arrival(NamedTuple):
     """What arrives of a batch, and its measurements.
 
     Attributes:
@@ -73,7 +71,7 @@ class Arrival:
     papr_db: Array
 
 
-def draw_shapes(options: Ofdm, k: int) -> dict[str, tuple[int, ...]]:
+def draw_shapes(options: Radio, k: int) -> dict[str, tuple[int, ...]]:
     """Return the shapes of one codeword's draws by name; draws that are not needed are missing."""
     symbols = layout_of(options, k).num_symbols
     shapes: dict[str, tuple[int, ...]] = {"noise": (symbols, options.used)}
@@ -84,7 +82,7 @@ def draw_shapes(options: Ofdm, k: int) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def draw(options: Ofdm, k: int, seeds: Sequence[int]) -> Draws:
+def draw(options: Radio, k: int, seeds: Sequence[int]) -> Draws:
     """Draw the random numbers of codewords of k symbols from their seeds."""
     shapes = draw_shapes(options, k)
 
@@ -98,14 +96,14 @@ def draw(options: Ofdm, k: int, seeds: Sequence[int]) -> Draws:
     return Draws(noise, rows("fading", Stream.FADING), rows("phase", Stream.PHASE_NOISE))
 
 
-def transmit(z: Array, snr_db: Array, draws: Draws, options: Ofdm) -> Arrival:
+def transmit(z: Array, snr_db: Array, draws: Draws, options: Radio) -> Arrival:
     """Send codewords over OFDM and equalise what arrives.
 
     Args:
         z: symbols [B, k] of average power 1.
         snr_db: average SNR of each codeword in dB [B].
         draws: random numbers.
-        options: checked options (`checked_ofdm`).
+        options: checked options (`checked_radio`).
     """
     xp = namespace_of(z)
     layout = layout_of(options, z.shape[1])
@@ -136,7 +134,7 @@ def transmit(z: Array, snr_db: Array, draws: Draws, options: Ofdm) -> Arrival:
 
 
 def _through_the_air(
-    z: Array, draws: Draws, options: Ofdm, layout: Layout
+    z: Array, draws: Draws, options: Radio, layout: Layout
 ) -> tuple[Array, Array, Array]:
     """Return the noiseless reception [B, N, S], the gains [B, N or 1, S] and the PAPR [B].
 
@@ -162,10 +160,8 @@ def _through_the_air(
         mean_power = options.used / options.fft_size
         distorted = clip(distorted, (mean_power * 10.0 ** (options.clipping_db / 10.0)) ** 0.5)
     papr = papr_db(distorted)
-    numbers = np.fft.fftfreq(options.fft_size, 1.0 / options.fft_size)
-    response = _multipath(
-        draws, options, layout, numbers * options.subcarrier_spacing_hz, grid
-    )
+    numbers = np.fft.fftfreq(options.fft_size, 1.0 / options.fft_size).astype(np.float64)
+    response = _multipath(draws, options, layout, numbers * options.subcarrier_spacing_hz, grid)
     arriving = xp.fft.fft(distorted, norm="ortho") * response
     gains = xp.take(response, bins, axis=2)
     gains = gains * _scale(sent, distorted)[:, None, None]
@@ -178,7 +174,7 @@ def _through_the_air(
 
 def _multipath(
     draws: Draws,
-    options: Ofdm,
+    options: Radio,
     layout: Layout,
     frequencies_hz: NDArray[np.float64],
     like: Array,
@@ -200,7 +196,7 @@ def _scale(sent: Array, distorted: Array) -> Array:
     return xp.vecdot(flat, other) / xp.vecdot(flat, flat)
 
 
-def _oscillator(draws: Draws, options: Ofdm, layout: Layout, like: Array) -> Array:
+def _oscillator(draws: Draws, options: Radio, layout: Layout, like: Array) -> Array:
     total = options.fft_size + options.cyclic_prefix
     starts = np.arange(layout.num_symbols) * total + options.cyclic_prefix
     return oscillator(
@@ -227,9 +223,7 @@ def _residual_variance(received: Array, gains: Array, layout: Layout) -> Array:
     return xp.where(variance > _LEAST_NOISE, variance, _LEAST_NOISE)
 
 
-def _estimate(
-    received: Array, layout: Layout, options: Ofdm
-) -> tuple[Array, Estimate, Array]:
+def _estimate(received: Array, layout: Layout, options: Radio) -> tuple[Array, Estimate, Array]:
     """Return the received grid without drift, the estimated gains and the noise variance [B]."""
     xp = namespace_of(received)
     raw = at_pilots(pilots_of(received, layout), layout)

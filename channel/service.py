@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from channel.backends import Backend, make_backend
 from channel.noise import Stream, unit_noise_rows
+from channel.ofdm import Radio, checked_radio, layout_of
 from channel.physics import (
     awgn,
     measured_power,
@@ -33,6 +34,7 @@ from channel.plugins import (
     make_plugin,
     run_plugin,
 )
+from channel.radio import Draws, draw, transmit
 from genjscc.errors import InvalidInputError, quoted
 from genjscc.limits import MAX_SEED, Limits
 from genjscc.serving.dispatcher import Dispatcher
@@ -43,6 +45,7 @@ from genjscc.serving.streams import answer_stream
 from genjscc.v1 import channel_pb2, channel_pb2_grpc, codeword_pb2
 from genjscc.wire.codewords import symbols_from_message
 from genjscc.wire.numbers import checked_seed, checked_snr_db
+from genjscc.wire.ofdm import ofdm_from_message
 from genjscc.wire.tensors import write_complex
 
 _MAX_K_FACTOR = 1e6
@@ -51,7 +54,10 @@ _QUICK_BYTES = 32 * 1024
 
 @dataclass(frozen=True)
 class Kind:
-    """The channel of a request; `block_length` is 0 without fading, `plugin` empty without one."""
+    """The channel of a request; `block_length` is 0 without fading, `plugin` empty without one.
+
+    `radio` is None without OFDM.
+    """
 
     noise: bool = True
     k_factor: float = 0.0
@@ -59,6 +65,7 @@ class Kind:
     equalization: Literal["zero_forcing", "none"] = "zero_forcing"
     plugin: str = ""
     parameters: Parameters = ()
+    radio: Radio | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +81,17 @@ class TransmitJob:
 
 @dataclass(frozen=True, eq=False)
 class TransmitResult:
-    """Received symbols [k], the gains [blocks] under fading, and measured power and SNR."""
+    """Received symbols [k], the gains [blocks] under fading, and measured power and SNR.
+
+    `ofdm` is the report of a transmission over OFDM.
+    """
 
     received: NDArray[np.complex64]
     gains: NDArray[np.complex64] | None
     power: float
     snr_db: float
     seconds: float
+    ofdm: channel_pb2.OfdmReport | None = None
 
 
 def _kind_from_message(
@@ -91,6 +102,8 @@ def _kind_from_message(
         return Kind(noise=False)
     if which == "plugin":
         return _kind_from_plugin(model.plugin, plugins)
+    if which == "ofdm":
+        return Kind(radio=checked_radio(ofdm_from_message(model.ofdm), k, field="model.ofdm"))
     if which != "fading":
         return Kind()
     fading = model.fading
@@ -145,7 +158,7 @@ class ChannelEngine:
             self._plugins[name] = make_plugin(name, function)
 
     def is_quick(self, request: channel_pb2.TransmitRequest) -> bool:
-        if request.model.HasField("plugin"):  # its duration is unknown
+        if request.model.WhichOneof("kind") in ("plugin", "ofdm"):  # may take long
             return False
         return len(request.codeword.symbols.data) <= _QUICK_BYTES
 
@@ -169,6 +182,8 @@ class ChannelEngine:
         return len(job.symbols), job.kind
 
     def run(self, jobs: Sequence[TransmitJob]) -> list[TransmitResult]:
+        if jobs[0].kind.radio is not None:
+            return self._run_radio(jobs, jobs[0].kind.radio)
         started = time.perf_counter()
         put, kind, k = self._backend.put, jobs[0].kind, len(jobs[0].symbols)
         seeds = [job.seed for job in jobs]
@@ -198,6 +213,32 @@ class ChannelEngine:
             for i in range(len(jobs))
         ]
 
+    def _run_radio(self, jobs: Sequence[TransmitJob], radio: Radio) -> list[TransmitResult]:
+        started = time.perf_counter()
+        put, get, k = self._backend.put, self._backend.get, len(jobs[0].symbols)
+        layout = layout_of(radio, k)
+        z = normalize_power(put(_rows([job.symbols for job in jobs])))
+        numbers = draw(radio, k, [job.seed for job in jobs])
+        draws = Draws(*(rows if rows is None else put(rows) for rows in numbers))
+        snr_db = put(np.array([job.snr_db for job in jobs]))
+        arrival = transmit(z, snr_db, draws, radio)
+        columns = [get(measured_power(z)), *(get(column) for column in arrival)]
+        seconds = time.perf_counter() - started
+        results = []
+        for power, received, snr, equalized, estimated, papr in zip(*columns, strict=True):
+            report = channel_pb2.OfdmReport(
+                channel_uses=layout.channel_uses,
+                ofdm_symbols=layout.num_symbols,
+                pilots=layout.num_pilots,
+                equalized_snr_db=equalized,
+                estimated_snr_db=estimated,
+                papr_db=papr,
+            )
+            results.append(
+                TransmitResult(received, None, float(power), float(snr), seconds, report)
+            )
+        return results
+
     def _run_plugin(
         self, jobs: Sequence[TransmitJob], z: NDArray[np.generic]
     ) -> NDArray[np.complex64]:
@@ -212,13 +253,14 @@ class ChannelEngine:
         )
 
     def finish(self, job: TransmitJob, result: TransmitResult) -> channel_pb2.TransmitResponse:
-        if job.kind.noise and not job.kind.plugin:
+        if job.kind.noise and not job.kind.plugin and job.kind.radio is None:
             self._observe_snr_db(job.snr_db, result.snr_db)
         response = channel_pb2.TransmitResponse(
             seed=job.seed,
             measured_power=result.power,
             measured_snr_db=result.snr_db,
             compute_seconds=result.seconds,
+            ofdm=result.ofdm,
         )
         response.received.header.CopyFrom(job.header)
         write_complex(result.received, response.received.symbols)

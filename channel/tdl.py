@@ -143,9 +143,7 @@ def path_gains(
     moving = doppler_hz > 0
     if moving:
         step = 2.0 * math.pi / SINUSOIDS
-        angles = phases[:, :paths, None] / SINUSOIDS + constant(
-            step * np.arange(SINUSOIDS), phases
-        )
+        angles = phases[:, :paths, None] / SINUSOIDS + constant(step * np.arange(SINUSOIDS), phases)
         times = constant(2.0 * math.pi * doppler_hz * times_s, phases)
         shifts = xp.cos(angles)
         gains: Array = 0.0

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from genjscc.client.sigmf import load_sigmf, save_sigmf
     from genjscc.errors import GenJSCCError
     from genjscc.wire.codewords import Codeword
+    from genjscc.wire.ofdm import Ofdm
 
 _HOMES = {
     "AsyncLink": "genjscc.client.aio",
@@ -51,6 +52,7 @@ _HOMES = {
     "LocalLink": "genjscc.client.local",
     "ModelInfo": "genjscc.client.options",
     "Noiseless": "genjscc.client.options",
+    "Ofdm": "genjscc.wire.ofdm",
     "Options": "genjscc.client.options",
     "PluginChannel": "genjscc.client.options",
     "Reception": "genjscc.client.options",
@@ -74,6 +76,7 @@ __all__ = [
     "LocalLink",
     "ModelInfo",
     "Noiseless",
+    "Ofdm",
     "Options",
     "PluginChannel",
     "Reception",

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from channel.blind import blind_snr_db
 from channel.physics import spread_gains, zero_force
 from genjscc.bundles.config import BundleConfig
 from genjscc.errors import InvalidInputError, UnsupportedError, WrongPairError
@@ -133,16 +134,19 @@ class ReceiverEngine:
                 f"got k = {codeword.k}; {request.received.header.bandwidth_ratio} of a "
                 f"{width}x{height} image is k = {expected}",
             )
-        symbols = codeword.symbols
+        symbols, spread = codeword.symbols, None
         if request.HasField("state"):
             gains, length = gains_from_message(request.state, k=codeword.k, limits=self._limits)
+            spread = spread_gains(gains, codeword.k, length)
             with np.errstate(over="ignore", invalid="ignore"):
-                symbols = zero_force(symbols, spread_gains(gains, codeword.k, length))
+                symbols = zero_force(symbols, spread)
             if not np.isfinite(symbols).all():
                 raise InvalidInputError(
                     "state.gains", "one is too close to 0 to divide received.symbols by it"
                 )
-        if request.HasField("snr_db"):
+        if request.estimate_snr:
+            snr_db = blind_snr_db(codeword.symbols, spread)
+        elif request.HasField("snr_db"):
             snr_db = checked_snr_db(request.snr_db)
         elif codeword.snr_db is not None:
             snr_db = codeword.snr_db
@@ -212,6 +216,7 @@ class ReceiverEngine:
             scheme=job.scheme,
             compute_seconds=result.seconds,
             inversion=result.summary,
+            snr_db=job.snr_db,
         )
 
     def warm_up(self) -> None:

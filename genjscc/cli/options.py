@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from genjscc.client.options import Awgn, Fading, Noiseless
+from genjscc.client.options import CHANNELS, Awgn, Fading, Noiseless
+from genjscc.errors import InvalidInputError
+from genjscc.wire.ofdm import Ofdm
 
 # Services.
 Transmitter = Annotated[
@@ -57,12 +60,72 @@ class ChannelName(StrEnum):
     RAYLEIGH = "rayleigh"
     RICIAN = "rician"
     NOISELESS = "noiseless"
+    OFDM = "ofdm"
+    TDL_A = "tdl-a"
+    TDL_B = "tdl-b"
+    TDL_C = "tdl-c"
+    TDL_D = "tdl-d"
+    TDL_E = "tdl-e"
 
 
-def channel_of(name: ChannelName, k_factor: float, block_length: int) -> Awgn | Fading | Noiseless:
-    """The channel that the options describe."""
-    if name is ChannelName.NOISELESS:
-        return Noiseless()
-    if name is ChannelName.AWGN:
-        return Awgn()
-    return Fading(k_factor if name is ChannelName.RICIAN else 0.0, block_length)
+class SnrName(StrEnum):
+    """Ways in which the decoder learns the SNR."""
+
+    KNOWN = "known"
+    ESTIMATED = "estimated"
+
+
+OfdmPairs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ofdm",
+        help="FIELD=VALUE for ofdm and tdl, as delay_spread_ns=300, speed_mps=10 or "
+        "estimation=ls; repeat for more.",
+    ),
+]
+SnrKnown = Annotated[
+    SnrName,
+    typer.Option("--snr", help="estimated: the decoder is told an SNR estimated at the receiver."),
+]
+
+
+def channel_of(
+    name: ChannelName, k_factor: float, block_length: int, ofdm: list[str] | None = None
+) -> Awgn | Fading | Noiseless | Ofdm:
+    """The channel that the options describe.
+
+    Raises:
+        InvalidInputError: a FIELD=VALUE pair is malformed, or not for this channel.
+    """
+    channel = CHANNELS[name.value]
+    if isinstance(channel, Ofdm):
+        return replace(channel, **ofdm_values(ofdm or []))
+    if ofdm:
+        raise InvalidInputError("--ofdm", f"got {ofdm[0]!r}; {name.value} is not over OFDM")
+    if isinstance(channel, Fading):
+        return Fading(k_factor if name is ChannelName.RICIAN else 0.0, block_length)
+    if isinstance(channel, Awgn | Noiseless):
+        return channel
+    raise InvalidInputError("--noise", f"got {name.value}; not a known channel")
+
+
+def ofdm_values(pairs: list[str]) -> dict[str, Any]:
+    """Fields of `Ofdm` by name, from FIELD=VALUE pairs.
+
+    Raises:
+        InvalidInputError: not of that form, no such field, or no number in a field of numbers.
+    """
+    known = {field.name: field.default for field in fields(Ofdm) if field.name != "profile"}
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InvalidInputError("--ofdm", f"got {pair!r}; must be FIELD=VALUE")
+        if name not in known:
+            raise InvalidInputError("--ofdm", f"got {name!r}; there are {', '.join(known)}")
+        kind: Any = float if known[name] is None else type(known[name])
+        try:
+            values[name] = kind(text)
+        except ValueError as error:
+            raise InvalidInputError(f"--ofdm {name}", f"got {text!r}; {error}") from error
+    return values

@@ -18,6 +18,9 @@ def record_of(reception: Reception, snr_db: float) -> dict[str, object]:
         "seed": reception.seed,
         "seconds": dict(reception.seconds),
         "inversion": reception.inversion,
+        "decoder_snr_db": reception.decoder_snr_db,
+        "channel_uses": reception.transmission.channel_uses,
+        "ofdm": reception.transmission.ofdm,
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from fractions import Fraction
 from numbers import Rational
 from pathlib import Path
@@ -34,6 +34,7 @@ from genjscc.client.options import (
 from genjscc.errors import InvalidInputError, checked_kind, quoted
 from genjscc.wire.codewords import Codeword
 from genjscc.wire.numbers import checked_seed, checked_snr_db
+from genjscc.wire.ofdm import OFDM_CHOICES, Ofdm
 from genjscc.wire.ratios import format_ratio, parse_ratio
 from genjscc.wire.schemes import SCHEMES
 
@@ -60,6 +61,7 @@ def checked_options(options: Options) -> Options:
         channel=checked_channel(options.channel),
         told_snr_db=_told(options.told_snr_db),
         inversion=checked_kind(options.inversion, (Inversion, type(None)), "inversion"),
+        snr=_snr(options.snr),
     )
 
 
@@ -76,7 +78,9 @@ def checked_channel(channel: Channel | str) -> Channel:
                 "channel", f"got {quoted(channel)}; must be one of {known}, or a channel's object"
             )
         return CHANNELS[channel]
-    checked_kind(channel, (Awgn, Fading, Noiseless, PluginChannel), "channel")
+    checked_kind(channel, (Awgn, Fading, Noiseless, Ofdm, PluginChannel), "channel")
+    if isinstance(channel, Ofdm):
+        return _checked_ofdm(channel)
     if isinstance(channel, Fading):
         return replace(
             channel,
@@ -92,6 +96,20 @@ def checked_channel(channel: Channel | str) -> Channel:
         checked_kind(channel.name, str, "channel.name")
         checked_kind(channel.parameters, Mapping, "channel.parameters")
     return channel
+
+
+def _checked_ofdm(options: Ofdm) -> Ofdm:
+    """Return the options with values of their types; the channel service checks the ranges."""
+    values: dict[str, Any] = {}
+    for field in fields(options):
+        value, name = getattr(options, field.name), f"channel.{field.name}"
+        if field.name in OFDM_CHOICES:
+            values[field.name] = _one_of(value, tuple(OFDM_CHOICES[field.name]), name)
+        elif isinstance(field.default, int):
+            values[field.name] = checked_count(value, name)
+        elif value is not None or field.default is not None:
+            values[field.name] = _plain_number(value, name)
+    return Ofdm(**values)
 
 
 def checked_count(value: Any, field: str, *, least: int = 0, most: int = 2**31 - 1) -> int:
@@ -222,6 +240,14 @@ def _seed(value: Any) -> int | None:
 
 def _text(value: Any, field: str) -> str | None:
     return None if value is None else checked_kind(value, str, field)
+
+
+def _snr(value: Any) -> Any:
+    if not isinstance(value, str) or value not in ("known", "estimated"):
+        raise InvalidInputError(
+            "snr", f"got {quoted(value)}; must be known or estimated; the SNR itself is snr_db"
+        )
+    return value
 
 
 def _scheme(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, TypedDict, cast
 
 from genjscc.client.checks import checked_options
 from genjscc.client.inversion import Inversion
-from genjscc.client.options import Channel, Options, SchemeName
+from genjscc.client.options import Channel, Options, SchemeName, SnrKnowledge
 from genjscc.errors import InvalidInputError
 from genjscc.wire.numbers import checked_seed
 
@@ -27,6 +27,7 @@ class CommonKeywords(TypedDict, total=False):
     channel: Channel | str
     told_snr_db: float | None
     inversion: Inversion | None
+    snr: SnrKnowledge
 
 
 class SendKeywords(CommonKeywords, total=False):

@@ -18,6 +18,7 @@ from genjscc.display import card_html, constellation_svg, image_html, line, png
 from genjscc.errors import GenJSCCError, InvalidInputError, checked_kind, needs
 from genjscc.wire import schemes
 from genjscc.wire.codewords import Codeword
+from genjscc.wire.ofdm import Ofdm, OfdmReport
 from genjscc.wire.ratios import format_ratio
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class PluginChannel:
     parameters: Mapping[str, float] = field(default_factory=dict)
 
 
-Channel = Awgn | Fading | Noiseless | PluginChannel
+Channel = Awgn | Fading | Noiseless | Ofdm | PluginChannel
+SnrKnowledge = Literal["known", "estimated"]
 
 RICIAN_K_FACTOR = 4.0
 CHANNELS: Mapping[str, Channel] = {
@@ -75,6 +77,12 @@ CHANNELS: Mapping[str, Channel] = {
     "rayleigh": Fading(),
     "rician": Fading(RICIAN_K_FACTOR),
     "noiseless": Noiseless(),
+    "ofdm": Ofdm(),
+    "tdl-a": Ofdm("tdl-a"),
+    "tdl-b": Ofdm("tdl-b"),
+    "tdl-c": Ofdm("tdl-c"),
+    "tdl-d": Ofdm("tdl-d"),
+    "tdl-e": Ofdm("tdl-e"),
 }
 """Channels by the names that the command line has for them, too"""
 
@@ -91,9 +99,12 @@ class Options:
         scheme: how to decode; None: as the model was trained.
         seed: of noise and fading; None: the channel draws one and tells it.
         channel: the kind of channel, or its name: "awgn", "rayleigh", "rician" (line of sight
-            four times as strong as scatter) or "noiseless".
+            four times as strong as scatter), "noiseless", "ofdm", or "tdl-a" to "tdl-e" (OFDM over
+            multipath).
         told_snr_db: what encoder and decoder believe the SNR to be; None: the truth. What they
             were not trained for becomes the nearest that they were.
+        snr: "known", or "estimated": the decoder is told an SNR that is estimated at the receiver,
+            from the pilots of OFDM, or else from the power of the received symbols.
         inversion: for the scheme inverse: how to optimise; None: the receiver's default.
     """
 
@@ -105,6 +116,7 @@ class Options:
     channel: Channel | str = field(default_factory=Awgn)
     told_snr_db: float | None = None
     inversion: Inversion | None = None
+    snr: SnrKnowledge = "known"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -118,6 +130,7 @@ class Transmission:
         seed: that gives the same noise again.
         measured_power: average power of the symbols sent, linear.
         measured_snr_db: signal over noise at the receiver, in dB; inf without noise.
+        ofdm: cost and measurements of a transmission over OFDM.
     """
 
     received: Codeword
@@ -126,14 +139,30 @@ class Transmission:
     seed: int
     measured_power: float
     measured_snr_db: float
+    ofdm: OfdmReport | None = None
+
+    @property
+    def channel_uses(self) -> int:
+        """Complex channel uses: k, and over OFDM also pilots, cyclic prefix and padding."""
+        return self.received.k if self.ofdm is None else self.ofdm.channel_uses
+
+    @property
+    def used_ratio(self) -> Fraction:
+        """Bandwidth ratio of all channel uses; rho counts the codeword's symbols alone."""
+        return self.received.bandwidth_ratio * self.channel_uses / self.received.k
 
     def _facts(self) -> dict[str, object]:
-        return {
+        facts: dict[str, object] = {
             "k": self.received.k,
             "SNR": f"{self.measured_snr_db:.2f} dB",
             "power": f"{self.measured_power:.3f}",
             "seed": self.seed,
         }
+        if self.ofdm is not None:
+            facts["channel uses"] = self.ofdm.channel_uses
+            facts["SNR equalised"] = f"{self.ofdm.equalized_snr_db:.2f} dB"
+            facts["PAPR"] = f"{self.ofdm.papr_db:.1f} dB"
+        return facts
 
     def __repr__(self) -> str:
         return line("Transmission", self._facts())
@@ -154,6 +183,7 @@ class Reception:
         seconds: time of each hop as the caller saw it.
         compute_seconds: the part of it in network or channel.
         inversion: of the scheme inverse: how the image was found.
+        decoder_snr_db: SNR in dB that the decoder was told; None from an older receiver.
     """
 
     image: NDArray[np.uint8]
@@ -163,6 +193,7 @@ class Reception:
     seconds: Mapping[Hop, float]
     compute_seconds: Mapping[Hop, float]
     inversion: InversionReport | None = None
+    decoder_snr_db: float | None = None
 
     @property
     def measured_snr_db(self) -> float:

@@ -34,7 +34,7 @@ from genjscc.client.options import (
     Transmission,
 )
 from genjscc.errors import InvalidInputError
-from genjscc.limits import PHOTO_LIMITS, Limits
+from genjscc.limits import MAX_SNR_DB, MIN_SNR_DB, PHOTO_LIMITS, Limits
 from genjscc.photos import read_file
 from genjscc.v1 import channel_pb2, model_pb2, receiver_pb2, tensor_pb2, transmitter_pb2
 from genjscc.wire.codewords import (
@@ -51,6 +51,7 @@ from genjscc.wire.images import (
     rgb_to_message,
 )
 from genjscc.wire.numbers import checked_seed, checked_snr_db
+from genjscc.wire.ofdm import Ofdm, ofdm_report_from_message, ofdm_to_message
 from genjscc.wire.schemes import SCHEMES
 from genjscc.wire.tensors import complex_to_message
 
@@ -131,6 +132,8 @@ def transmit_request(codeword: Codeword, options: Options) -> channel_pb2.Transm
         request.model.fading.equalization = (
             channel_pb2.EQUALIZATION_NONE if at_receiver else channel_pb2.EQUALIZATION_ZERO_FORCING
         )
+    elif isinstance(channel, Ofdm):
+        request.model.ofdm.CopyFrom(ofdm_to_message(channel))
     elif isinstance(channel, PluginChannel):
         _set_plugin(request.model.plugin, channel)
     elif isinstance(channel, Awgn):
@@ -157,15 +160,19 @@ def decode_request(
     """The received symbols to the decoder of the options; a codeword is taken as received."""
     transmission = checked_received(transmission)
     if isinstance(transmission, Codeword):
-        received, gains, block_length = transmission, None, 0
+        received, gains, block_length, ofdm = transmission, None, 0, None
     else:
-        received, gains = transmission.received, transmission.gains
+        received, gains, ofdm = transmission.received, transmission.gains, transmission.ofdm
         block_length = transmission.block_length
     told = options.snr_db if options.told_snr_db is None else options.told_snr_db
+    estimated = options.snr == "estimated"
+    if estimated and ofdm is not None:  # the pilots know better than the power
+        told = min(max(ofdm.estimated_snr_db, MIN_SNR_DB), MAX_SNR_DB)
     request = receiver_pb2.DecodeRequest(
         received=codeword_to_message(received),
         snr_db=checked_snr_db(told),
         format=tensor_pb2.IMAGE_FORMAT_RAW,
+        estimate_snr=estimated and ofdm is None,
     )
     if options.scheme is not None:
         request.scheme = SCHEMES[options.scheme]
@@ -213,6 +220,7 @@ def read_transmission(response: channel_pb2.TransmitResponse, options: Options) 
         response.seed,
         response.measured_power,
         response.measured_snr_db,
+        ofdm_report_from_message(response.ofdm) if response.HasField("ofdm") else None,
     )
 
 
@@ -263,6 +271,7 @@ class Journey:
             self._seconds,
             self._compute,
             read_report(response.inversion) if response.HasField("inversion") else None,
+            response.snr_db if response.HasField("snr_db") else None,
         )
 
     def _leave(self, request: _M) -> _M:

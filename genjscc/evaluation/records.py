@@ -29,7 +29,15 @@ class Record(BaseModel):
     bandwidth_ratio: str = Field(description="bandwidth ratio, such as '1/48'")
     k: int | None = Field(description="complex symbols per image; None if sizes differ")
     channel: str = Field("awgn", description="channel model")
+    ofdm: dict[str, Any] | None = Field(None, description="options of the channel ofdm")
+    channel_uses: int | None = Field(
+        None, description="channel uses per image over OFDM, with pilots, prefix and padding"
+    )
     snr_db: float
+    snr: Literal["known", "estimated"] = Field(
+        "known", description="whether the decoder is told the SNR or the receiver's estimate"
+    )
+    decoder_snr_db: Mean | None = Field(None, description="the estimate")
     told_snr_db: float | None = Field(None, description="SNR assumed by the networks; None: snr_db")
     seed: int = Field(description="base noise seed; image i uses seed + i")
     inversion: dict[str, Any] | None = Field(

@@ -14,13 +14,22 @@ from torch import Tensor
 
 from channel.noise import unit_noise_rows
 from genjscc.client.inversion import Inversion
-from genjscc.client.options import Awgn, Channel, Failure, ModelInfo, Reception, SchemeName
+from genjscc.client.options import (
+    Awgn,
+    Channel,
+    Failure,
+    ModelInfo,
+    Reception,
+    SchemeName,
+    SnrKnowledge,
+)
 from genjscc.errors import InvalidInputError
 from genjscc.evaluation.linear import LinearCode, image_of, tiles_of, transmit_linear
 from genjscc.evaluation.records import Record
 from genjscc.quality.frechet import SetDistance
 from genjscc.quality.metrics import Metric, grid_metrics, ms_ssim, ms_ssim_scales, psnr
 from genjscc.quality.statistics import mean_of
+from genjscc.wire.ofdm import Ofdm
 
 Rgb = NDArray[np.uint8]
 _CHUNK = 32
@@ -155,6 +164,7 @@ def evaluate_cell(
     scheme: SchemeName,
     inversion: Inversion | None = None,
     channel: Channel | None = None,
+    snr: SnrKnowledge = "known",
     note: Callable[[Reception], None] = lambda _: None,
 ) -> tuple[Record, Measured]:
     """Send all images of a data set over a link and measure the receptions.
@@ -169,6 +179,7 @@ def evaluate_cell(
         scheme: decoding scheme.
         inversion: options of the scheme inverse.
         channel: channel model; None: AWGN.
+        snr: whether the decoder is told the SNR, or the receiver's estimate.
         note: called with each reception.
 
     Raises:
@@ -177,6 +188,8 @@ def evaluate_cell(
     kind = channel or Awgn()
     received: list[Rgb] = []
     symbols: set[int] = set()
+    uses: set[int] = set()
+    estimates: list[float] = []
     outcomes = link.send_many(
         dataset.images,
         snr_db=cell.snr_db,
@@ -187,12 +200,16 @@ def evaluate_cell(
         seed=seed,
         channel=kind,
         inversion=inversion,
+        snr=snr,
     )
     for outcome in outcomes:
         if isinstance(outcome, Failure):
             raise outcome.error
         received.append(outcome.image)
         symbols.add(outcome.codeword.k)
+        uses.add(outcome.transmission.channel_uses)
+        if snr == "estimated" and outcome.decoder_snr_db is not None:
+            estimates.append(outcome.decoder_snr_db)
         note(outcome)
     measured = meter.measure(dataset.images, received)
     asked = None if inversion is None else asdict(inversion)
@@ -208,7 +225,11 @@ def evaluate_cell(
         bandwidth_ratio=cell.bandwidth_ratio,
         k=symbols.pop() if len(symbols) == 1 else None,
         channel=type(kind).__name__.lower(),
+        ofdm=asdict(kind) if isinstance(kind, Ofdm) else None,
+        channel_uses=uses.pop() if isinstance(kind, Ofdm) and len(uses) == 1 else None,
         snr_db=cell.snr_db,
+        snr=snr,
+        decoder_snr_db=mean_of(estimates) if len(estimates) > 1 else None,
         told_snr_db=cell.told_snr_db,
         seed=seed,
         **measured.fields(),

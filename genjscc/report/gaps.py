@@ -81,6 +81,7 @@ def _cells(
             and entry.record.dataset == dataset
             and entry.record.channel == "awgn"
             and entry.record.told_snr_db is None
+            and entry.record.snr == "known"
         }
         absent = [(r, s) for r in ratios for s in snrs if (Fraction(r), s) not in present]
         if not absent:

@@ -21,6 +21,7 @@ SCHEME_NAMES = {
 }
 LEARNED = frozenset({"deepjscc", "inverse", "generative"})
 AWGN = "awgn"
+FADING = "fading"
 
 
 @dataclass(frozen=True, order=True)
@@ -75,7 +76,7 @@ def split_entries(sources: Sources, shipped: Iterable[str]) -> Shown:
     others: list[Entry] = []
     for entry in entries:
         record = entry.record
-        usual = record.channel == AWGN and record.told_snr_db is None
+        usual = record.channel == AWGN and record.told_snr_db is None and record.snr == "known"
         known = record.bundle is None or record.bundle in names
         (main if usual and known else others).append(entry)
     return Shown(main, others)

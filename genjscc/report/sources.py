@@ -112,6 +112,7 @@ def _subject(record: Record) -> tuple[object, ...]:
         *(record.scheme, record.bundle, record.pair_id, record.dataset, record.split, record.n),
         *(record.image_size, record.bandwidth_ratio, record.channel),
         *(record.snr_db, record.told_snr_db, record.seed, str(record.inversion)),
+        *(record.snr, str(record.ofdm)),
         *own,
     )
 

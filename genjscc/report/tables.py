@@ -115,7 +115,9 @@ def remaining(book: Book, shown: Shown) -> None:
     rest = [
         entry
         for entry in shown.others
-        if entry.record.channel == AWGN and entry.record.told_snr_db is None
+        if entry.record.channel == AWGN
+        and entry.record.told_snr_db is None
+        and entry.record.snr == "known"
     ]
     if not rest:
         return

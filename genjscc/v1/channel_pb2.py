@@ -26,7 +26,7 @@ from genjscc.v1 import codeword_pb2 as genjscc_dot_v1_dot_codeword__pb2
 from genjscc.v1 import tensor_pb2 as genjscc_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18genjscc/v1/channel.proto\x12\ngenjscc.v1\x1a\x19genjscc/v1/codeword.proto\x1a\x17genjscc/v1/tensor.proto\"\x9e\x01\n\x0fTransmitRequest\x12&\n\x08\x63odeword\x18\x01 \x01(\x0b\x32\x14.genjscc.v1.Codeword\x12\x13\n\x06snr_db\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04seed\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\'\n\x05model\x18\x04 \x01(\x0b\x32\x18.genjscc.v1.ChannelModelB\t\n\x07_snr_dbB\x07\n\x05_seed\"\xcc\x01\n\x0c\x43hannelModel\x12\'\n\x04\x61wgn\x18\x01 \x01(\x0b\x32\x17.genjscc.v1.AwgnChannelH\x00\x12+\n\x06\x66\x61\x64ing\x18\x02 \x01(\x0b\x32\x19.genjscc.v1.FadingChannelH\x00\x12\x31\n\tnoiseless\x18\x03 \x01(\x0b\x32\x1c.genjscc.v1.NoiselessChannelH\x00\x12+\n\x06plugin\x18\x04 \x01(\x0b\x32\x19.genjscc.v1.PluginChannelH\x00\x42\x06\n\x04kind\"\r\n\x0b\x41wgnChannel\"g\n\rFadingChannel\x12\x10\n\x08k_factor\x18\x01 \x01(\x01\x12\x14\n\x0c\x62lock_length\x18\x02 \x01(\r\x12.\n\x0c\x65qualization\x18\x03 \x01(\x0e\x32\x18.genjscc.v1.Equalization\"\x12\n\x10NoiselessChannel\"\x8f\x01\n\rPluginChannel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12=\n\nparameters\x18\x02 \x03(\x0b\x32).genjscc.v1.PluginChannel.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"N\n\x0c\x43hannelState\x12(\n\x05gains\x18\x01 \x01(\x0b\x32\x19.genjscc.v1.ComplexTensor\x12\x14\n\x0c\x62lock_length\x18\x02 \x01(\r\"\xbb\x01\n\x10TransmitResponse\x12&\n\x08received\x18\x01 \x01(\x0b\x32\x14.genjscc.v1.Codeword\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x16\n\x0emeasured_power\x18\x03 \x01(\x01\x12\x17\n\x0fmeasured_snr_db\x18\x04 \x01(\x01\x12\'\n\x05state\x18\x05 \x01(\x0b\x32\x18.genjscc.v1.ChannelState\x12\x17\n\x0f\x63ompute_seconds\x18\x06 \x01(\x01\"V\n\x15TransmitStreamRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12,\n\x07request\x18\x02 \x01(\x0b\x32\x1b.genjscc.v1.TransmitRequest\"\x8d\x01\n\x16TransmitStreamResponse\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12\x30\n\x08response\x18\x02 \x01(\x0b\x32\x1c.genjscc.v1.TransmitResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.genjscc.v1.ItemErrorH\x00\x42\x08\n\x06result*b\n\x0c\x45qualization\x12\x1c\n\x18\x45QUALIZATION_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45QUALIZATION_ZERO_FORCING\x10\x01\x12\x15\n\x11\x45QUALIZATION_NONE\x10\x02\x32\xb4\x01\n\x0e\x43hannelService\x12\x45\n\x08Transmit\x12\x1b.genjscc.v1.TransmitRequest\x1a\x1c.genjscc.v1.TransmitResponse\x12[\n\x0eTransmitStream\x12!.genjscc.v1.TransmitStreamRequest\x1a\".genjscc.v1.TransmitStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18genjscc/v1/channel.proto\x12\ngenjscc.v1\x1a\x19genjscc/v1/codeword.proto\x1a\x17genjscc/v1/tensor.proto\"\x9e\x01\n\x0fTransmitRequest\x12&\n\x08\x63odeword\x18\x01 \x01(\x0b\x32\x14.genjscc.v1.Codeword\x12\x13\n\x06snr_db\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04seed\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\'\n\x05model\x18\x04 \x01(\x0b\x32\x18.genjscc.v1.ChannelModelB\t\n\x07_snr_dbB\x07\n\x05_seed\"\xf5\x01\n\x0c\x43hannelModel\x12\'\n\x04\x61wgn\x18\x01 \x01(\x0b\x32\x17.genjscc.v1.AwgnChannelH\x00\x12+\n\x06\x66\x61\x64ing\x18\x02 \x01(\x0b\x32\x19.genjscc.v1.FadingChannelH\x00\x12\x31\n\tnoiseless\x18\x03 \x01(\x0b\x32\x1c.genjscc.v1.NoiselessChannelH\x00\x12+\n\x06plugin\x18\x04 \x01(\x0b\x32\x19.genjscc.v1.PluginChannelH\x00\x12\'\n\x04ofdm\x18\x05 \x01(\x0b\x32\x17.genjscc.v1.OfdmChannelH\x00\x42\x06\n\x04kind\"\r\n\x0b\x41wgnChannel\"g\n\rFadingChannel\x12\x10\n\x08k_factor\x18\x01 \x01(\x01\x12\x14\n\x0c\x62lock_length\x18\x02 \x01(\r\x12.\n\x0c\x65qualization\x18\x03 \x01(\x0e\x32\x18.genjscc.v1.Equalization\"\x12\n\x10NoiselessChannel\"\x8f\x01\n\rPluginChannel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12=\n\nparameters\x18\x02 \x03(\x0b\x32).genjscc.v1.PluginChannel.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xbe\x05\n\x0bOfdmChannel\x12)\n\x07profile\x18\x01 \x01(\x0e\x32\x18.genjscc.v1.DelayProfile\x12\x1c\n\x0f\x64\x65lay_spread_ns\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12!\n\x14\x63\x61rrier_frequency_hz\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x16\n\tspeed_mps\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x15\n\x08\x66\x66t_size\x18\x05 \x01(\rH\x03\x88\x01\x01\x12\x18\n\x0bsubcarriers\x18\x06 \x01(\rH\x04\x88\x01\x01\x12\"\n\x15subcarrier_spacing_hz\x18\x07 \x01(\x01H\x05\x88\x01\x01\x12\x1a\n\rcyclic_prefix\x18\x08 \x01(\rH\x06\x88\x01\x01\x12(\n\x06pilots\x18\t \x01(\x0e\x32\x18.genjscc.v1.PilotPattern\x12\x1a\n\rpilot_spacing\x18\n \x01(\rH\x07\x88\x01\x01\x12\x31\n\nestimation\x18\x0b \x01(\x0e\x32\x1d.genjscc.v1.ChannelEstimation\x12\x32\n\x0c\x65qualization\x18\x0c \x01(\x0e\x32\x1c.genjscc.v1.OfdmEqualization\x12\x18\n\x0b\x63lipping_db\x18\r \x01(\x01H\x08\x88\x01\x01\x12\x0b\n\x03\x63\x66o\x18\x0e \x01(\x01\x12\x16\n\x0ephase_noise_hz\x18\x0f \x01(\x01\x12\x12\n\niq_gain_db\x18\x10 \x01(\x01\x12\x14\n\x0ciq_phase_deg\x18\x11 \x01(\x01\x42\x12\n\x10_delay_spread_nsB\x17\n\x15_carrier_frequency_hzB\x0c\n\n_speed_mpsB\x0b\n\t_fft_sizeB\x0e\n\x0c_subcarriersB\x18\n\x16_subcarrier_spacing_hzB\x10\n\x0e_cyclic_prefixB\x10\n\x0e_pilot_spacingB\x0e\n\x0c_clipping_db\"\x8d\x01\n\nOfdmReport\x12\x14\n\x0c\x63hannel_uses\x18\x01 \x01(\x04\x12\x14\n\x0cofdm_symbols\x18\x02 \x01(\r\x12\x0e\n\x06pilots\x18\x03 \x01(\x04\x12\x18\n\x10\x65qualized_snr_db\x18\x04 \x01(\x01\x12\x18\n\x10\x65stimated_snr_db\x18\x05 \x01(\x01\x12\x0f\n\x07papr_db\x18\x06 \x01(\x01\"N\n\x0c\x43hannelState\x12(\n\x05gains\x18\x01 \x01(\x0b\x32\x19.genjscc.v1.ComplexTensor\x12\x14\n\x0c\x62lock_length\x18\x02 \x01(\r\"\xe1\x01\n\x10TransmitResponse\x12&\n\x08received\x18\x01 \x01(\x0b\x32\x14.genjscc.v1.Codeword\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x16\n\x0emeasured_power\x18\x03 \x01(\x01\x12\x17\n\x0fmeasured_snr_db\x18\x04 \x01(\x01\x12\'\n\x05state\x18\x05 \x01(\x0b\x32\x18.genjscc.v1.ChannelState\x12\x17\n\x0f\x63ompute_seconds\x18\x06 \x01(\x01\x12$\n\x04ofdm\x18\x07 \x01(\x0b\x32\x16.genjscc.v1.OfdmReport\"V\n\x15TransmitStreamRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12,\n\x07request\x18\x02 \x01(\x0b\x32\x1b.genjscc.v1.TransmitRequest\"\x8d\x01\n\x16TransmitStreamResponse\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12\x30\n\x08response\x18\x02 \x01(\x0b\x32\x1c.genjscc.v1.TransmitResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.genjscc.v1.ItemErrorH\x00\x42\x08\n\x06result*\xaa\x01\n\x0c\x44\x65layProfile\x12\x1d\n\x19\x44\x45LAY_PROFILE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x45LAY_PROFILE_TDL_A\x10\x01\x12\x17\n\x13\x44\x45LAY_PROFILE_TDL_B\x10\x02\x12\x17\n\x13\x44\x45LAY_PROFILE_TDL_C\x10\x03\x12\x17\n\x13\x44\x45LAY_PROFILE_TDL_D\x10\x04\x12\x17\n\x13\x44\x45LAY_PROFILE_TDL_E\x10\x05*v\n\x0cPilotPattern\x12\x1d\n\x19PILOT_PATTERN_UNSPECIFIED\x10\x00\x12\x16\n\x12PILOT_PATTERN_COMB\x10\x01\x12\x17\n\x13PILOT_PATTERN_BLOCK\x10\x02\x12\x16\n\x12PILOT_PATTERN_NONE\x10\x03*\x90\x01\n\x11\x43hannelEstimation\x12\"\n\x1e\x43HANNEL_ESTIMATION_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43HANNEL_ESTIMATION_PERFECT\x10\x01\x12\x19\n\x15\x43HANNEL_ESTIMATION_LS\x10\x02\x12\x1c\n\x18\x43HANNEL_ESTIMATION_LMMSE\x10\x03*u\n\x10OfdmEqualization\x12!\n\x1dOFDM_EQUALIZATION_UNSPECIFIED\x10\x00\x12\"\n\x1eOFDM_EQUALIZATION_ZERO_FORCING\x10\x01\x12\x1a\n\x16OFDM_EQUALIZATION_MMSE\x10\x02*b\n\x0c\x45qualization\x12\x1c\n\x18\x45QUALIZATION_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45QUALIZATION_ZERO_FORCING\x10\x01\x12\x15\n\x11\x45QUALIZATION_NONE\x10\x02\x32\xb4\x01\n\x0e\x43hannelService\x12\x45\n\x08Transmit\x12\x1b.genjscc.v1.TransmitRequest\x1a\x1c.genjscc.v1.TransmitResponse\x12[\n\x0eTransmitStream\x12!.genjscc.v1.TransmitStreamRequest\x1a\".genjscc.v1.TransmitStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,30 +35,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PLUGINCHANNEL_PARAMETERSENTRY']._loaded_options = None
   _globals['_PLUGINCHANNEL_PARAMETERSENTRY']._serialized_options = b'8\001'
-  _globals['_EQUALIZATION']._serialized_start=1248
-  _globals['_EQUALIZATION']._serialized_end=1346
+  _globals['_DELAYPROFILE']._serialized_start=2177
+  _globals['_DELAYPROFILE']._serialized_end=2347
+  _globals['_PILOTPATTERN']._serialized_start=2349
+  _globals['_PILOTPATTERN']._serialized_end=2467
+  _globals['_CHANNELESTIMATION']._serialized_start=2470
+  _globals['_CHANNELESTIMATION']._serialized_end=2614
+  _globals['_OFDMEQUALIZATION']._serialized_start=2616
+  _globals['_OFDMEQUALIZATION']._serialized_end=2733
+  _globals['_EQUALIZATION']._serialized_start=2735
+  _globals['_EQUALIZATION']._serialized_end=2833
   _globals['_TRANSMITREQUEST']._serialized_start=93
   _globals['_TRANSMITREQUEST']._serialized_end=251
   _globals['_CHANNELMODEL']._serialized_start=254
-  _globals['_CHANNELMODEL']._serialized_end=458
-  _globals['_AWGNCHANNEL']._serialized_start=460
-  _globals['_AWGNCHANNEL']._serialized_end=473
-  _globals['_FADINGCHANNEL']._serialized_start=475
-  _globals['_FADINGCHANNEL']._serialized_end=578
-  _globals['_NOISELESSCHANNEL']._serialized_start=580
-  _globals['_NOISELESSCHANNEL']._serialized_end=598
-  _globals['_PLUGINCHANNEL']._serialized_start=601
-  _globals['_PLUGINCHANNEL']._serialized_end=744
-  _globals['_PLUGINCHANNEL_PARAMETERSENTRY']._serialized_start=695
-  _globals['_PLUGINCHANNEL_PARAMETERSENTRY']._serialized_end=744
-  _globals['_CHANNELSTATE']._serialized_start=746
-  _globals['_CHANNELSTATE']._serialized_end=824
-  _globals['_TRANSMITRESPONSE']._serialized_start=827
-  _globals['_TRANSMITRESPONSE']._serialized_end=1014
-  _globals['_TRANSMITSTREAMREQUEST']._serialized_start=1016
-  _globals['_TRANSMITSTREAMREQUEST']._serialized_end=1102
-  _globals['_TRANSMITSTREAMRESPONSE']._serialized_start=1105
-  _globals['_TRANSMITSTREAMRESPONSE']._serialized_end=1246
-  _globals['_CHANNELSERVICE']._serialized_start=1349
-  _globals['_CHANNELSERVICE']._serialized_end=1529
+  _globals['_CHANNELMODEL']._serialized_end=499
+  _globals['_AWGNCHANNEL']._serialized_start=501
+  _globals['_AWGNCHANNEL']._serialized_end=514
+  _globals['_FADINGCHANNEL']._serialized_start=516
+  _globals['_FADINGCHANNEL']._serialized_end=619
+  _globals['_NOISELESSCHANNEL']._serialized_start=621
+  _globals['_NOISELESSCHANNEL']._serialized_end=639
+  _globals['_PLUGINCHANNEL']._serialized_start=642
+  _globals['_PLUGINCHANNEL']._serialized_end=785
+  _globals['_PLUGINCHANNEL_PARAMETERSENTRY']._serialized_start=736
+  _globals['_PLUGINCHANNEL_PARAMETERSENTRY']._serialized_end=785
+  _globals['_OFDMCHANNEL']._serialized_start=788
+  _globals['_OFDMCHANNEL']._serialized_end=1490
+  _globals['_OFDMREPORT']._serialized_start=1493
+  _globals['_OFDMREPORT']._serialized_end=1634
+  _globals['_CHANNELSTATE']._serialized_start=1636
+  _globals['_CHANNELSTATE']._serialized_end=1714
+  _globals['_TRANSMITRESPONSE']._serialized_start=1717
+  _globals['_TRANSMITRESPONSE']._serialized_end=1942
+  _globals['_TRANSMITSTREAMREQUEST']._serialized_start=1944
+  _globals['_TRANSMITSTREAMREQUEST']._serialized_end=2030
+  _globals['_TRANSMITSTREAMRESPONSE']._serialized_start=2033
+  _globals['_TRANSMITSTREAMRESPONSE']._serialized_end=2174
+  _globals['_CHANNELSERVICE']._serialized_start=2836
+  _globals['_CHANNELSERVICE']._serialized_end=3016
 # @@protoc_insertion_point(module_scope)

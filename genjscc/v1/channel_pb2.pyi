@@ -21,6 +21,122 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _DelayProfile:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DelayProfileEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DelayProfile.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DELAY_PROFILE_UNSPECIFIED: _DelayProfile.ValueType  # 0
+    """No multipath, noise alone."""
+    DELAY_PROFILE_TDL_A: _DelayProfile.ValueType  # 1
+    """TDL-A, without a line of sight."""
+    DELAY_PROFILE_TDL_B: _DelayProfile.ValueType  # 2
+    """TDL-B, without a line of sight."""
+    DELAY_PROFILE_TDL_C: _DelayProfile.ValueType  # 3
+    """TDL-C, without a line of sight."""
+    DELAY_PROFILE_TDL_D: _DelayProfile.ValueType  # 4
+    """TDL-D, with a line of sight."""
+    DELAY_PROFILE_TDL_E: _DelayProfile.ValueType  # 5
+    """TDL-E, with a line of sight."""
+
+class DelayProfile(_DelayProfile, metaclass=_DelayProfileEnumTypeWrapper):
+    """Delay profiles."""
+
+DELAY_PROFILE_UNSPECIFIED: DelayProfile.ValueType  # 0
+"""No multipath, noise alone."""
+DELAY_PROFILE_TDL_A: DelayProfile.ValueType  # 1
+"""TDL-A, without a line of sight."""
+DELAY_PROFILE_TDL_B: DelayProfile.ValueType  # 2
+"""TDL-B, without a line of sight."""
+DELAY_PROFILE_TDL_C: DelayProfile.ValueType  # 3
+"""TDL-C, without a line of sight."""
+DELAY_PROFILE_TDL_D: DelayProfile.ValueType  # 4
+"""TDL-D, with a line of sight."""
+DELAY_PROFILE_TDL_E: DelayProfile.ValueType  # 5
+"""TDL-E, with a line of sight."""
+Global___DelayProfile: _TypeAlias = DelayProfile  # noqa: Y015
+
+class _PilotPattern:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PilotPatternEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PilotPattern.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PILOT_PATTERN_UNSPECIFIED: _PilotPattern.ValueType  # 0
+    """Comb."""
+    PILOT_PATTERN_COMB: _PilotPattern.ValueType  # 1
+    """Some subcarriers at all times."""
+    PILOT_PATTERN_BLOCK: _PilotPattern.ValueType  # 2
+    """All subcarriers at some times."""
+    PILOT_PATTERN_NONE: _PilotPattern.ValueType  # 3
+    """No pilots; only with perfect knowledge of the channel."""
+
+class PilotPattern(_PilotPattern, metaclass=_PilotPatternEnumTypeWrapper):
+    """Arrangements of pilots."""
+
+PILOT_PATTERN_UNSPECIFIED: PilotPattern.ValueType  # 0
+"""Comb."""
+PILOT_PATTERN_COMB: PilotPattern.ValueType  # 1
+"""Some subcarriers at all times."""
+PILOT_PATTERN_BLOCK: PilotPattern.ValueType  # 2
+"""All subcarriers at some times."""
+PILOT_PATTERN_NONE: PilotPattern.ValueType  # 3
+"""No pilots; only with perfect knowledge of the channel."""
+Global___PilotPattern: _TypeAlias = PilotPattern  # noqa: Y015
+
+class _ChannelEstimation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChannelEstimationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChannelEstimation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANNEL_ESTIMATION_UNSPECIFIED: _ChannelEstimation.ValueType  # 0
+    """LMMSE."""
+    CHANNEL_ESTIMATION_PERFECT: _ChannelEstimation.ValueType  # 1
+    """The gains are known without error."""
+    CHANNEL_ESTIMATION_LS: _ChannelEstimation.ValueType  # 2
+    """Least squares at the pilots, linear interpolation between them."""
+    CHANNEL_ESTIMATION_LMMSE: _ChannelEstimation.ValueType  # 3
+    """Linear estimation with the least mean squared error, from the statistics of the channel."""
+
+class ChannelEstimation(_ChannelEstimation, metaclass=_ChannelEstimationEnumTypeWrapper):
+    """Ways to know the channel."""
+
+CHANNEL_ESTIMATION_UNSPECIFIED: ChannelEstimation.ValueType  # 0
+"""LMMSE."""
+CHANNEL_ESTIMATION_PERFECT: ChannelEstimation.ValueType  # 1
+"""The gains are known without error."""
+CHANNEL_ESTIMATION_LS: ChannelEstimation.ValueType  # 2
+"""Least squares at the pilots, linear interpolation between them."""
+CHANNEL_ESTIMATION_LMMSE: ChannelEstimation.ValueType  # 3
+"""Linear estimation with the least mean squared error, from the statistics of the channel."""
+Global___ChannelEstimation: _TypeAlias = ChannelEstimation  # noqa: Y015
+
+class _OfdmEqualization:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OfdmEqualizationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OfdmEqualization.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OFDM_EQUALIZATION_UNSPECIFIED: _OfdmEqualization.ValueType  # 0
+    """MMSE."""
+    OFDM_EQUALIZATION_ZERO_FORCING: _OfdmEqualization.ValueType  # 1
+    """Division by the gains."""
+    OFDM_EQUALIZATION_MMSE: _OfdmEqualization.ValueType  # 2
+    """Least mean squared error, scaled so that a codeword keeps its size."""
+
+class OfdmEqualization(_OfdmEqualization, metaclass=_OfdmEqualizationEnumTypeWrapper):
+    """Ways to undo the channel."""
+
+OFDM_EQUALIZATION_UNSPECIFIED: OfdmEqualization.ValueType  # 0
+"""MMSE."""
+OFDM_EQUALIZATION_ZERO_FORCING: OfdmEqualization.ValueType  # 1
+"""Division by the gains."""
+OFDM_EQUALIZATION_MMSE: OfdmEqualization.ValueType  # 2
+"""Least mean squared error, scaled so that a codeword keeps its size."""
+Global___OfdmEqualization: _TypeAlias = OfdmEqualization  # noqa: Y015
+
 class _Equalization:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -102,6 +218,7 @@ class ChannelModel(_message.Message):
     FADING_FIELD_NUMBER: _builtins.int
     NOISELESS_FIELD_NUMBER: _builtins.int
     PLUGIN_FIELD_NUMBER: _builtins.int
+    OFDM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def awgn(self) -> Global___AwgnChannel:
         """Additive white Gaussian noise alone."""
@@ -118,6 +235,10 @@ class ChannelModel(_message.Message):
     def plugin(self) -> Global___PluginChannel:
         """A channel that the service was given at its start."""
 
+    @_builtins.property
+    def ofdm(self) -> Global___OfdmChannel:
+        """OFDM: multipath, pilots, estimation and imperfect hardware."""
+
     def __init__(
         self,
         *,
@@ -125,12 +246,13 @@ class ChannelModel(_message.Message):
         fading: Global___FadingChannel | None = ...,
         noiseless: Global___NoiselessChannel | None = ...,
         plugin: Global___PluginChannel | None = ...,
+        ofdm: Global___OfdmChannel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["awgn", b"awgn", "fading", b"fading", "kind", b"kind", "noiseless", b"noiseless", "plugin", b"plugin"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["awgn", b"awgn", "fading", b"fading", "kind", b"kind", "noiseless", b"noiseless", "ofdm", b"ofdm", "plugin", b"plugin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awgn", b"awgn", "fading", b"fading", "kind", b"kind", "noiseless", b"noiseless", "plugin", b"plugin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awgn", b"awgn", "fading", b"fading", "kind", b"kind", "noiseless", b"noiseless", "ofdm", b"ofdm", "plugin", b"plugin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["awgn", "fading", "noiseless", "plugin"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["awgn", "fading", "noiseless", "plugin", "ofdm"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -249,6 +371,173 @@ class PluginChannel(_message.Message):
 Global___PluginChannel: _TypeAlias = PluginChannel  # noqa: Y015
 
 @_typing.final
+class OfdmChannel(_message.Message):
+    """OFDM over a tapped delay line of 3GPP TR 38.901, with a receiver that estimates and equalizes.
+    A field that is not set has the value in brackets.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILE_FIELD_NUMBER: _builtins.int
+    DELAY_SPREAD_NS_FIELD_NUMBER: _builtins.int
+    CARRIER_FREQUENCY_HZ_FIELD_NUMBER: _builtins.int
+    SPEED_MPS_FIELD_NUMBER: _builtins.int
+    FFT_SIZE_FIELD_NUMBER: _builtins.int
+    SUBCARRIERS_FIELD_NUMBER: _builtins.int
+    SUBCARRIER_SPACING_HZ_FIELD_NUMBER: _builtins.int
+    CYCLIC_PREFIX_FIELD_NUMBER: _builtins.int
+    PILOTS_FIELD_NUMBER: _builtins.int
+    PILOT_SPACING_FIELD_NUMBER: _builtins.int
+    ESTIMATION_FIELD_NUMBER: _builtins.int
+    EQUALIZATION_FIELD_NUMBER: _builtins.int
+    CLIPPING_DB_FIELD_NUMBER: _builtins.int
+    CFO_FIELD_NUMBER: _builtins.int
+    PHASE_NOISE_HZ_FIELD_NUMBER: _builtins.int
+    IQ_GAIN_DB_FIELD_NUMBER: _builtins.int
+    IQ_PHASE_DEG_FIELD_NUMBER: _builtins.int
+    profile: Global___DelayProfile.ValueType
+    """Delay profile [none]."""
+    delay_spread_ns: _builtins.float
+    """RMS delay spread in ns [100]."""
+    carrier_frequency_hz: _builtins.float
+    """Carrier frequency in Hz [3.5e9]."""
+    speed_mps: _builtins.float
+    """Speed of the receiver in m/s; 0: the channel does not change within a codeword [0]."""
+    fft_size: _builtins.int
+    """Samples of an OFDM symbol without its prefix [64]."""
+    subcarriers: _builtins.int
+    """Subcarriers in use, around the carrier; 0: all [0]."""
+    subcarrier_spacing_hz: _builtins.float
+    """Distance of the subcarriers in Hz [30e3]."""
+    cyclic_prefix: _builtins.int
+    """Samples of the cyclic prefix [8]."""
+    pilots: Global___PilotPattern.ValueType
+    """Arrangement of the pilots [comb]."""
+    pilot_spacing: _builtins.int
+    """Distance of the pilots, in subcarriers (comb) or OFDM symbols (block) [4]."""
+    estimation: Global___ChannelEstimation.ValueType
+    """How the receiver gets to know the channel [LMMSE]."""
+    equalization: Global___OfdmEqualization.ValueType
+    """How the receiver undoes the channel [MMSE]."""
+    clipping_db: _builtins.float
+    """Saturation of the power amplifier over the mean power, in dB [none]."""
+    cfo: _builtins.float
+    """Carrier frequency offset as a fraction of the subcarrier spacing."""
+    phase_noise_hz: _builtins.float
+    """Linewidth of the oscillator in Hz: phase noise as a Wiener process."""
+    iq_gain_db: _builtins.float
+    """Imbalance of the amplitudes of I and Q at the transmitter, in dB."""
+    iq_phase_deg: _builtins.float
+    """Error of the angle between I and Q at the transmitter, in degrees."""
+    def __init__(
+        self,
+        *,
+        profile: Global___DelayProfile.ValueType = ...,
+        delay_spread_ns: _builtins.float | None = ...,
+        carrier_frequency_hz: _builtins.float | None = ...,
+        speed_mps: _builtins.float | None = ...,
+        fft_size: _builtins.int | None = ...,
+        subcarriers: _builtins.int | None = ...,
+        subcarrier_spacing_hz: _builtins.float | None = ...,
+        cyclic_prefix: _builtins.int | None = ...,
+        pilots: Global___PilotPattern.ValueType = ...,
+        pilot_spacing: _builtins.int | None = ...,
+        estimation: Global___ChannelEstimation.ValueType = ...,
+        equalization: Global___OfdmEqualization.ValueType = ...,
+        clipping_db: _builtins.float | None = ...,
+        cfo: _builtins.float = ...,
+        phase_noise_hz: _builtins.float = ...,
+        iq_gain_db: _builtins.float = ...,
+        iq_phase_deg: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_carrier_frequency_hz", b"_carrier_frequency_hz", "_clipping_db", b"_clipping_db", "_cyclic_prefix", b"_cyclic_prefix", "_delay_spread_ns", b"_delay_spread_ns", "_fft_size", b"_fft_size", "_pilot_spacing", b"_pilot_spacing", "_speed_mps", b"_speed_mps", "_subcarrier_spacing_hz", b"_subcarrier_spacing_hz", "_subcarriers", b"_subcarriers", "carrier_frequency_hz", b"carrier_frequency_hz", "clipping_db", b"clipping_db", "cyclic_prefix", b"cyclic_prefix", "delay_spread_ns", b"delay_spread_ns", "fft_size", b"fft_size", "pilot_spacing", b"pilot_spacing", "speed_mps", b"speed_mps", "subcarrier_spacing_hz", b"subcarrier_spacing_hz", "subcarriers", b"subcarriers"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_carrier_frequency_hz", b"_carrier_frequency_hz", "_clipping_db", b"_clipping_db", "_cyclic_prefix", b"_cyclic_prefix", "_delay_spread_ns", b"_delay_spread_ns", "_fft_size", b"_fft_size", "_pilot_spacing", b"_pilot_spacing", "_speed_mps", b"_speed_mps", "_subcarrier_spacing_hz", b"_subcarrier_spacing_hz", "_subcarriers", b"_subcarriers", "carrier_frequency_hz", b"carrier_frequency_hz", "cfo", b"cfo", "clipping_db", b"clipping_db", "cyclic_prefix", b"cyclic_prefix", "delay_spread_ns", b"delay_spread_ns", "equalization", b"equalization", "estimation", b"estimation", "fft_size", b"fft_size", "iq_gain_db", b"iq_gain_db", "iq_phase_deg", b"iq_phase_deg", "phase_noise_hz", b"phase_noise_hz", "pilot_spacing", b"pilot_spacing", "pilots", b"pilots", "profile", b"profile", "speed_mps", b"speed_mps", "subcarrier_spacing_hz", b"subcarrier_spacing_hz", "subcarriers", b"subcarriers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__carrier_frequency_hz: _TypeAlias = _typing.Literal["carrier_frequency_hz"]  # noqa: Y015
+    _WhichOneofArgType__carrier_frequency_hz: _TypeAlias = _typing.Literal["_carrier_frequency_hz", b"_carrier_frequency_hz"]  # noqa: Y015
+    _WhichOneofReturnType__clipping_db: _TypeAlias = _typing.Literal["clipping_db"]  # noqa: Y015
+    _WhichOneofArgType__clipping_db: _TypeAlias = _typing.Literal["_clipping_db", b"_clipping_db"]  # noqa: Y015
+    _WhichOneofReturnType__cyclic_prefix: _TypeAlias = _typing.Literal["cyclic_prefix"]  # noqa: Y015
+    _WhichOneofArgType__cyclic_prefix: _TypeAlias = _typing.Literal["_cyclic_prefix", b"_cyclic_prefix"]  # noqa: Y015
+    _WhichOneofReturnType__delay_spread_ns: _TypeAlias = _typing.Literal["delay_spread_ns"]  # noqa: Y015
+    _WhichOneofArgType__delay_spread_ns: _TypeAlias = _typing.Literal["_delay_spread_ns", b"_delay_spread_ns"]  # noqa: Y015
+    _WhichOneofReturnType__fft_size: _TypeAlias = _typing.Literal["fft_size"]  # noqa: Y015
+    _WhichOneofArgType__fft_size: _TypeAlias = _typing.Literal["_fft_size", b"_fft_size"]  # noqa: Y015
+    _WhichOneofReturnType__pilot_spacing: _TypeAlias = _typing.Literal["pilot_spacing"]  # noqa: Y015
+    _WhichOneofArgType__pilot_spacing: _TypeAlias = _typing.Literal["_pilot_spacing", b"_pilot_spacing"]  # noqa: Y015
+    _WhichOneofReturnType__speed_mps: _TypeAlias = _typing.Literal["speed_mps"]  # noqa: Y015
+    _WhichOneofArgType__speed_mps: _TypeAlias = _typing.Literal["_speed_mps", b"_speed_mps"]  # noqa: Y015
+    _WhichOneofReturnType__subcarrier_spacing_hz: _TypeAlias = _typing.Literal["subcarrier_spacing_hz"]  # noqa: Y015
+    _WhichOneofArgType__subcarrier_spacing_hz: _TypeAlias = _typing.Literal["_subcarrier_spacing_hz", b"_subcarrier_spacing_hz"]  # noqa: Y015
+    _WhichOneofReturnType__subcarriers: _TypeAlias = _typing.Literal["subcarriers"]  # noqa: Y015
+    _WhichOneofArgType__subcarriers: _TypeAlias = _typing.Literal["_subcarriers", b"_subcarriers"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__carrier_frequency_hz) -> _WhichOneofReturnType__carrier_frequency_hz | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clipping_db) -> _WhichOneofReturnType__clipping_db | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cyclic_prefix) -> _WhichOneofReturnType__cyclic_prefix | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delay_spread_ns) -> _WhichOneofReturnType__delay_spread_ns | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fft_size) -> _WhichOneofReturnType__fft_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pilot_spacing) -> _WhichOneofReturnType__pilot_spacing | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__speed_mps) -> _WhichOneofReturnType__speed_mps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__subcarrier_spacing_hz) -> _WhichOneofReturnType__subcarrier_spacing_hz | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__subcarriers) -> _WhichOneofReturnType__subcarriers | None: ...
+
+Global___OfdmChannel: _TypeAlias = OfdmChannel  # noqa: Y015
+
+@_typing.final
+class OfdmReport(_message.Message):
+    """What a transmission over OFDM took and gave."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_USES_FIELD_NUMBER: _builtins.int
+    OFDM_SYMBOLS_FIELD_NUMBER: _builtins.int
+    PILOTS_FIELD_NUMBER: _builtins.int
+    EQUALIZED_SNR_DB_FIELD_NUMBER: _builtins.int
+    ESTIMATED_SNR_DB_FIELD_NUMBER: _builtins.int
+    PAPR_DB_FIELD_NUMBER: _builtins.int
+    channel_uses: _builtins.int
+    """Complex channel uses, with pilots, cyclic prefix and unused elements; k counts the codeword's
+    symbols alone.
+    """
+    ofdm_symbols: _builtins.int
+    """Number of OFDM symbols."""
+    pilots: _builtins.int
+    """Number of pilots."""
+    equalized_snr_db: _builtins.float
+    """Power of the codeword over that of all errors after equalization, in dB."""
+    estimated_snr_db: _builtins.float
+    """The same SNR as the receiver estimates it, in dB."""
+    papr_db: _builtins.float
+    """Peak-to-average power ratio of the transmitted samples, in dB."""
+    def __init__(
+        self,
+        *,
+        channel_uses: _builtins.int = ...,
+        ofdm_symbols: _builtins.int = ...,
+        pilots: _builtins.int = ...,
+        equalized_snr_db: _builtins.float = ...,
+        estimated_snr_db: _builtins.float = ...,
+        papr_db: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_uses", b"channel_uses", "equalized_snr_db", b"equalized_snr_db", "estimated_snr_db", b"estimated_snr_db", "ofdm_symbols", b"ofdm_symbols", "papr_db", b"papr_db", "pilots", b"pilots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OfdmReport: _TypeAlias = OfdmReport  # noqa: Y015
+
+@_typing.final
 class ChannelState(_message.Message):
     """The gains of a block-fading channel."""
 
@@ -288,6 +577,7 @@ class TransmitResponse(_message.Message):
     MEASURED_SNR_DB_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     COMPUTE_SECONDS_FIELD_NUMBER: _builtins.int
+    OFDM_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     """The seed that was used."""
     measured_power: _builtins.float
@@ -304,6 +594,10 @@ class TransmitResponse(_message.Message):
     def state(self) -> Global___ChannelState:
         """The gains, for a fading channel."""
 
+    @_builtins.property
+    def ofdm(self) -> Global___OfdmReport:
+        """For OFDM alone."""
+
     def __init__(
         self,
         *,
@@ -313,10 +607,11 @@ class TransmitResponse(_message.Message):
         measured_snr_db: _builtins.float = ...,
         state: Global___ChannelState | None = ...,
         compute_seconds: _builtins.float = ...,
+        ofdm: Global___OfdmReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["received", b"received", "state", b"state"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ofdm", b"ofdm", "received", b"received", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_seconds", b"compute_seconds", "measured_power", b"measured_power", "measured_snr_db", b"measured_snr_db", "received", b"received", "seed", b"seed", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_seconds", b"compute_seconds", "measured_power", b"measured_power", "measured_snr_db", b"measured_snr_db", "ofdm", b"ofdm", "received", b"received", "seed", b"seed", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,6 +35,7 @@ class DecodeRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     INVERSION_FIELD_NUMBER: _builtins.int
+    ESTIMATE_SNR_FIELD_NUMBER: _builtins.int
     snr_db: _builtins.float
     """The SNR in dB that the decoder is told. None: the one in the header. One that it was not trained
     for counts as the nearest that it was.
@@ -43,6 +44,10 @@ class DecodeRequest(_message.Message):
     """How to decode."""
     format: _tensor_pb2.ImageFormat.ValueType
     """The form of the image in the answer."""
+    estimate_snr: _builtins.bool
+    """Whether the decoder is told an SNR that the receiver estimates from the power of the received
+    symbols, in place of snr_db.
+    """
     @_builtins.property
     def received(self) -> _codeword_pb2.Codeword:
         """The received symbols and their header. The header's pair chooses the model."""
@@ -64,10 +69,11 @@ class DecodeRequest(_message.Message):
         format: _tensor_pb2.ImageFormat.ValueType = ...,
         state: _channel_pb2.ChannelState | None = ...,
         inversion: _inversion_pb2.InversionOptions | None = ...,
+        estimate_snr: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db", "inversion", b"inversion", "received", b"received", "snr_db", b"snr_db", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db", "format", b"format", "inversion", b"inversion", "received", b"received", "scheme", b"scheme", "snr_db", b"snr_db", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db", "estimate_snr", b"estimate_snr", "format", b"format", "inversion", b"inversion", "received", b"received", "scheme", b"scheme", "snr_db", b"snr_db", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__snr_db: _TypeAlias = _typing.Literal["snr_db"]  # noqa: Y015
     _WhichOneofArgType__snr_db: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db"]  # noqa: Y015
@@ -86,12 +92,15 @@ class DecodeResponse(_message.Message):
     SCHEME_FIELD_NUMBER: _builtins.int
     COMPUTE_SECONDS_FIELD_NUMBER: _builtins.int
     INVERSION_FIELD_NUMBER: _builtins.int
+    SNR_DB_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model that made it."""
     scheme: _model_pb2.Scheme.ValueType
     """The scheme that made it."""
     compute_seconds: _builtins.float
     """Time in the decoder, without waiting and transport."""
+    snr_db: _builtins.float
+    """The SNR in dB that the decoder was told."""
     @_builtins.property
     def image(self) -> _tensor_pb2.Image:
         """The reconstruction, of the size that the header names."""
@@ -108,12 +117,15 @@ class DecodeResponse(_message.Message):
         scheme: _model_pb2.Scheme.ValueType = ...,
         compute_seconds: _builtins.float = ...,
         inversion: _inversion_pb2.InversionSummary | None = ...,
+        snr_db: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "inversion", b"inversion"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db", "image", b"image", "inversion", b"inversion", "snr_db", b"snr_db"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_seconds", b"compute_seconds", "image", b"image", "inversion", b"inversion", "model", b"model", "scheme", b"scheme"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db", "compute_seconds", b"compute_seconds", "image", b"image", "inversion", b"inversion", "model", b"model", "scheme", b"scheme", "snr_db", b"snr_db"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__snr_db: _TypeAlias = _typing.Literal["snr_db"]  # noqa: Y015
+    _WhichOneofArgType__snr_db: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__snr_db) -> _WhichOneofReturnType__snr_db | None: ...
 
 Global___DecodeResponse: _TypeAlias = DecodeResponse  # noqa: Y015
 

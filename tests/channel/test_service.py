@@ -44,6 +44,11 @@ def fading(k_factor: float = 0.0, block_length: int = 0, equalization: int = 0) 
     return channel_pb2.ChannelModel(fading=kind)
 
 
+def ofdm(**fields: Any) -> Any:
+    return channel_pb2.ChannelModel(ofdm=channel_pb2.OfdmChannel(**fields))
+
+
+TDL_A = channel_pb2.DELAY_PROFILE_TDL_A
 NOISELESS = channel_pb2.ChannelModel(noiseless=channel_pb2.NoiselessChannel())
 NONE, FORCED = channel_pb2.EQUALIZATION_NONE, channel_pb2.EQUALIZATION_ZERO_FORCING
 
@@ -98,6 +103,21 @@ def test_block_length_0_is_one_gain_for_the_codeword(engine: ChannelEngine) -> N
     assert response.state.block_length == 30
 
 
+def test_ofdm_reports_its_cost_and_its_snr(engine: ChannelEngine) -> None:
+    z = symbols(470)
+    model = ofdm(profile=TDL_A, estimation=channel_pb2.CHANNEL_ESTIMATION_LS)
+    response = answer(engine, request_for(z, 10.0, seed=4, model=model))
+    received, report = received_of(response), response.ofdm
+    # 47 of 64 subcarriers carry data: ten OFDM symbols, with a prefix of 8 samples each.
+    assert (report.ofdm_symbols, report.pilots, report.channel_uses) == (10, 170, 720)
+    error = np.mean(np.abs(received - normalize_power(z[None])[0]) ** 2)
+    assert report.equalized_snr_db == pytest.approx(-10 * np.log10(error), abs=1e-3)
+    assert report.estimated_snr_db == pytest.approx(report.equalized_snr_db, abs=1.5)
+    assert 5.0 < report.papr_db < 13.0
+    assert not response.HasField("state")
+    assert not answer(engine, request_for(z)).HasField("ofdm")
+
+
 def test_drawn_seed_gives_the_same_again(engine: ChannelEngine) -> None:
     first = answer(engine, request_for(symbols(), seed=None))
     other = answer(engine, request_for(symbols(), seed=None))
@@ -108,8 +128,10 @@ def test_drawn_seed_gives_the_same_again(engine: ChannelEngine) -> None:
 
 def test_batched_equals_alone(engine: ChannelEngine) -> None:
     requests = [
-        request_for(symbols(40, i), float(i), seed=i, model=fading(1.0, 8) if i % 3 else None)
-        for i in range(12)
+        request_for(symbols(40, i), float(i), seed=i, model=model)
+        for i, model in enumerate(
+            4 * [None, fading(1.0, 8), ofdm(profile=TDL_A, speed_mps=20.0, phase_noise_hz=5.0)]
+        )
     ]
     together = answer_many(engine, requests, max_batch=5)
     for request, response in zip(requests, together, strict=True):
@@ -117,13 +139,17 @@ def test_batched_equals_alone(engine: ChannelEngine) -> None:
         assert not isinstance(response, Exception)
         assert response.received == alone.received
         assert response.measured_snr_db == alone.measured_snr_db
+        assert response.ofdm == alone.ofdm
 
 
 def test_torch_backend_gives_the_same_noise(engine: ChannelEngine) -> None:
     torch_engine = ChannelEngine(ChannelSettings(backend="torch"))
-    for model in (None, NOISELESS, fading(0.0, 8), fading(3.0, 5, NONE)):
+    for model in (None, NOISELESS, fading(0.0, 8), fading(3.0, 5, NONE), ofdm(profile=TDL_A)):
         request = request_for(symbols(), 12.0, model=model)
         here, there = answer(engine, request), answer(torch_engine, request)
+        if model is not None and model.HasField("ofdm"):  # the noise is estimated by a search
+            np.testing.assert_allclose(received_of(there), received_of(here), rtol=2e-3, atol=1e-4)
+            continue
         np.testing.assert_allclose(received_of(there), received_of(here), rtol=5e-6, atol=1e-6)
         assert there.measured_snr_db == pytest.approx(here.measured_snr_db, abs=1e-3)
 
@@ -141,6 +167,11 @@ def test_torch_backend_gives_the_same_noise(engine: ChannelEngine) -> None:
         ({"model": fading(float("nan"))}, "model.fading.k_factor"),
         ({"model": fading(1e7)}, "model.fading.k_factor"),
         ({"model": fading(0.0, 0, 99)}, "model.fading.equalization"),
+        ({"model": ofdm(profile=77)}, "model.ofdm.profile"),
+        ({"model": ofdm(pilot_spacing=64)}, "model.ofdm.pilot_spacing"),
+        ({"model": ofdm(profile=TDL_A, speed_mps=-1.0)}, "model.ofdm.speed_mps"),
+        ({"model": ofdm(cfo=float("nan"))}, "model.ofdm.cfo"),
+        ({"model": ofdm(), "snr_db": None}, "snr_db"),
     ],
 )
 def test_bad_requests_name_their_field(engine: ChannelEngine, change: Any, field: str) -> None:
@@ -160,7 +191,7 @@ def test_needs_no_torch() -> None:
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "safetensors"):
+        if name.split(".")[0] in ("torch", "safetensors", "sionna", "scipy"):
             raise ImportError(f"{name} is blocked")
 sys.meta_path.insert(0, Blocked())
 import numpy as np
@@ -175,6 +206,8 @@ Server(channel_service(ChannelSettings()), ChannelSettings())
 codeword = codeword_pb2.Codeword(symbols=complex_to_message(np.ones(100, np.complex64)))
 request = channel_pb2.TransmitRequest(codeword=codeword, snr_db=3, seed=1)
 assert answer(ChannelEngine(ChannelSettings()), request).measured_power == 1
+request.model.ofdm.profile = channel_pb2.DELAY_PROFILE_TDL_A
+assert answer(ChannelEngine(ChannelSettings()), request).ofdm.pilots == 51
 try:
     ChannelEngine(ChannelSettings(backend="torch"))
 except MissingExtraError:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from genjscc import (
     Link,
     LocalLink,
     Noiseless,
+    Ofdm,
     PluginChannel,
     Reception,
 )
@@ -104,6 +106,10 @@ SCENARIOS: list[dict[str, Any]] = [
     {"channel": Fading()},
     {"channel": Fading(block_length=8)},
     {"channel": Fading(k_factor=3.0, block_length=5, equalize_at="receiver")},
+    {"channel": "tdl-a"},
+    {"channel": Ofdm("tdl-d", speed_mps=30.0, estimation="ls"), "snr": "estimated"},
+    {"channel": Fading(block_length=8, equalize_at="receiver"), "snr": "estimated"},
+    {"snr": "estimated", "told_snr_db": -5.0},
     {"told_snr_db": 10.0},
     {"seed": 2**63 - 1},
 ]
@@ -124,6 +130,12 @@ def assert_close(near: Reception, far: Reception) -> None:
         assert getattr(far.codeword, name) == getattr(near.codeword, name)
     assert (far.seed, far.model) == (near.seed, near.model)
     assert far.transmission.block_length == near.transmission.block_length
+    assert far.decoder_snr_db == pytest.approx(near.decoder_snr_db, abs=1e-3)
+    assert far.transmission.channel_uses == near.transmission.channel_uses
+    reports = far.transmission.ofdm, near.transmission.ofdm
+    if reports[0] is not None or reports[1] is not None:
+        one, other = (dataclasses.asdict(report) for report in reports if report is not None)
+        assert one == pytest.approx(other, abs=1e-3)
     assert far.seconds.keys() == near.seconds.keys() == far.compute_seconds.keys()
     gains, expected = far.transmission.gains, near.transmission.gains
     assert (gains is None) == (expected is None)
@@ -270,10 +282,10 @@ def test_errors_are_the_same_alone_and_in_streams(
 
 def test_unknown_options_are_named(local: LocalLink, remote: Any) -> None:
     for link in (local, remote):
-        with pytest.raises(InvalidInputError, match="snr: is not an option"):
-            link.send(gradient(), snr=3)
-        with pytest.raises(InvalidInputError, match="snr: is not an option"):
-            list(link.send_many([gradient()], snr=3))
+        with pytest.raises(InvalidInputError, match="noise_db: is not an option"):
+            link.send(gradient(), noise_db=3)
+        with pytest.raises(InvalidInputError, match="noise_db: is not an option"):
+            list(link.send_many([gradient()], noise_db=3))
 
 
 def test_wrong_pair(local: LocalLink, remote: Any) -> None:

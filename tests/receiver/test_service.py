@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -201,3 +202,24 @@ def test_one_pass_never_holds_more_pixels_than_one_image_may(
     requests = [request_for(codeword(pairs[MULTI], (32, 32), seed=i)) for i in range(5)]
     assert len(answer_many(small, requests, 16)) == 5
     assert seen == [2, 2, 1]
+
+
+def test_estimated_snr_is_that_of_the_received_power(
+    engine: ReceiverEngine, pairs: dict[str, str]
+) -> None:
+    sent = codeword(pairs[MULTI], (480, 320))
+    power = np.mean(np.abs(sent.symbols) ** 2)
+    noise = 10 ** (-3 / 20) * unit_complex_gaussian(9, sent.k)
+    received = replace(sent, symbols=(sent.symbols / np.sqrt(power) + noise).astype(np.complex64))
+    told = answer(engine, request_for(received, snr_db=-4.0))
+    estimated = answer(engine, request_for(received, snr_db=-4.0, estimate_snr=True))
+    assert told.snr_db == -4.0
+    assert estimated.snr_db == pytest.approx(3.0, abs=0.5)
+    assert (pixels(told) != pixels(estimated)).any()
+    # The gains of a channel that left the division to the receiver change nothing.
+    faded = replace(received, symbols=received.symbols * np.complex64(0.5j))
+    state = channel_pb2.ChannelState(
+        gains=complex_to_message(np.array([0.5j], np.complex64)), block_length=sent.k
+    )
+    again = answer(engine, request_for(faded, estimate_snr=True, state=state))
+    assert again.snr_db == pytest.approx(estimated.snr_db, abs=1e-4)

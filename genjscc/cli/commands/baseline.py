@@ -30,7 +30,7 @@ from genjscc.cli.options import (
 from genjscc.cli.outputs import claim
 from genjscc.cli.provenance import origin
 from genjscc.cli.quality_tables import interval
-from genjscc.client.options import Noiseless
+from genjscc.client.options import Awgn, Fading
 from genjscc.errors import InvalidInputError, needs
 from genjscc.wire.ratios import parse_ratio
 
@@ -104,8 +104,8 @@ def baseline(
     torch.set_num_threads(threads)
     made_by = origin()
     kind = channel_of(channel, 0.0, 0)
-    if isinstance(kind, Noiseless):
-        raise InvalidInputError("--channel", "noiseless has no capacity; use awgn or rayleigh")
+    if not isinstance(kind, Awgn | Fading):
+        raise InvalidInputError("--channel", f"got {channel.value}; must be awgn or rayleigh")
     codecs = [codec_named(name) for name in codec] if codec else available_codecs()
     snrs = parse_snrs(snr_db, "--snr-db")
     claim(results, inputs=[data, training])

@@ -22,9 +22,12 @@ from genjscc.cli.options import (
     Device,
     Notes,
     Num,
+    OfdmPairs,
     Receiver,
     Seed,
     Size,
+    SnrKnown,
+    SnrName,
     Snrs,
     SplitName,
     TestImages,
@@ -87,8 +90,11 @@ def evaluate(
     ] = None,
     inversion: InversionPairs = None,
     noise: Annotated[
-        ChannelName, typer.Option(help="awgn, or rayleigh with one gain for each image.")
+        ChannelName,
+        typer.Option(help="awgn, rayleigh with one gain for each image, ofdm, or tdl-a to tdl-e."),
     ] = ChannelName.AWGN,
+    ofdm: OfdmPairs = None,
+    decoder_snr: SnrKnown = SnrName.KNOWN,
     num: Num = 1000,
     size: Size = 0,
     seed: Seed = 0,
@@ -139,7 +145,7 @@ def evaluate(
     images = load_dataset(data, num, size, dataset, split)
     meter = make_meter(perceptual=perceptual, frechet=frechet, fid=fid)
     options = inversion_of(inversion)
-    kind = channel_of(measurable(noise, linear), 0.0, 0)
+    kind = channel_of(measurable(noise, linear), 0.0, 0, ofdm)
     outcomes: list[Outcome] = []
     link: Any
     addresses = (transmitter, channel, receiver)
@@ -169,6 +175,7 @@ def evaluate(
                         scheme=how,
                         inversion=options if how == "inverse" else None,
                         channel=kind,
+                        snr=decoder_snr.value,
                         note=note,
                     )
                 outcomes.append(outcome)
@@ -195,9 +202,11 @@ def evaluate(
 
 def measurable(noise: ChannelName, linear: Path | None) -> ChannelName:
     """The kind of channel, where records and baseline have it. Raises InvalidInputError."""
-    if noise not in (ChannelName.AWGN, ChannelName.RAYLEIGH):
-        raise InvalidInputError("--noise", f"got {noise.value}; must be awgn or rayleigh")
-    if noise is ChannelName.RAYLEIGH and linear is not None:
+    if noise in (ChannelName.RICIAN, ChannelName.NOISELESS):
+        raise InvalidInputError(
+            "--noise", f"got {noise.value}; must be awgn, rayleigh, ofdm or tdl-a to tdl-e"
+        )
+    if noise is not ChannelName.AWGN and linear is not None:
         raise InvalidInputError("--noise", "the linear baseline knows awgn; leave --linear out")
     return noise
 

@@ -16,8 +16,11 @@ from genjscc.cli.model_choice import choose_model, scheme_name
 from genjscc.cli.options import (
     ChannelAddress,
     ChannelName,
+    OfdmPairs,
     Preview,
     Receiver,
+    SnrKnown,
+    SnrName,
     Transmitter,
     channel_of,
 )
@@ -60,6 +63,8 @@ def send(
     block_length: Annotated[
         int, typer.Option(min=0, help="Fading: symbols that share a gain; 0: the whole image.")
     ] = 0,
+    ofdm: OfdmPairs = None,
+    decoder_snr: SnrKnown = SnrName.KNOWN,
     size: Annotated[
         int, typer.Option(min=0, help="Send the central square at SIZE x SIZE pixels; 0: as it is.")
     ] = 0,
@@ -83,6 +88,7 @@ def send(
     records: list[dict[str, object]] = []
     failed = False
     options = inversion_of(inversion)
+    kind = channel_of(noise, k_factor, block_length, ofdm)
     inverse = scheme == "inverse"
     with Link(
         transmitter=transmitter,
@@ -104,7 +110,8 @@ def send(
                     model=model,
                     scheme=scheme_name(scheme),
                     seed=seed,
-                    channel=channel_of(noise, k_factor, block_length),
+                    channel=kind,
+                    snr=decoder_snr.value,
                     inversion=options,
                 )
                 name = name_of(photo, reception, scheme, snr_db)

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 from genjscc.report.book import NOTHING, Book, caption_of
 from genjscc.report.curves import against_snr
-from genjscc.report.selection import AWGN, Shown, by_subject, comparable
+from genjscc.report.selection import FADING, Shown, by_subject, comparable
 from genjscc.report.sources import PSNR, perceptual_of
 
 
 def fading(book: Book, shown: Shown) -> None:
-    """Plot quality over channels other than AWGN."""
+    """Plot quality over channels with block fading."""
     book.heading("Rayleigh fading")
-    faded = [e for e in shown.others if e.record.channel != AWGN and e.record.told_snr_db is None]
+    faded = [
+        e
+        for e in shown.others
+        if e.record.channel == FADING and e.record.told_snr_db is None and e.record.snr == "known"
+    ]
     if not faded:
         book.text(NOTHING)
         return

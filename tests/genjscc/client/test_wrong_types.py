@@ -27,6 +27,7 @@ from genjscc import (
     Link,
     LocalLink,
     Noiseless,
+    Ofdm,
     Options,
     PluginChannel,
     Security,
@@ -53,6 +54,7 @@ WRONG: dict[str, list[Any]] = {
     "seed": [*JUNK, 1.0, "7", -1, 2**63],
     "channel": [*JUNK, None, 5, Noiseless, "AWGN", Options()],
     "told_snr_db": [*JUNK, "3", math.inf],
+    "snr": [*JUNK, None, 5, "told"],
     "inversion": [*JUNK, Inversion, "fast", {"preset": "fast"}],
 }
 WRONG_CHANNELS: list[Any] = [
@@ -62,6 +64,13 @@ WRONG_CHANNELS: list[Any] = [
     Fading(block_length=-1),
     Fading(block_length=2**32),
     Fading(equalize_at="sender"),  # type: ignore[arg-type]
+    Ofdm("tdl-f"),  # type: ignore[arg-type]
+    Ofdm(estimation="guess"),  # type: ignore[arg-type]
+    Ofdm(delay_spread_ns="long"),  # type: ignore[arg-type]
+    Ofdm(fft_size=64.5),  # type: ignore[arg-type]
+    Ofdm(pilot_spacing=-4),
+    Ofdm(clipping_db=True),
+    Ofdm(cfo=None),  # type: ignore[arg-type]
     PluginChannel(5),  # type: ignore[arg-type]
     PluginChannel("mine", ["a"]),  # type: ignore[arg-type]
     PluginChannel("mine", {"a": "b"}),  # type: ignore[dict-item]
