@@ -23,7 +23,7 @@ from genjscc.training.config import DeepJSCCConfig, load_config
 from genjscc.training.deepjscc import DeepJSCCTraining, fit
 from genjscc.training.export import export_run
 from genjscc.training.loop import fit as loop_fit
-from genjscc.training.loop import learning_rate_at
+from genjscc.training.loop import schedule_at
 from tests.helpers.photo_folders import write_photos
 from tests.helpers.tiny_bundles import MULTI, SINGLE, write_both
 from transmitter.encoder import encode
@@ -75,11 +75,13 @@ def weights(training: DeepJSCCTraining) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"schedule": "plateau"}, {"width": 16, "muon_learning_rate": 0.01}]
+)
 def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(
-    photos: Path, tmp_path: Path, schedule: str
+    photos: Path, tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    config = tiny(photos, schedule=schedule)
+    config = tiny(photos, **changes)
     unbroken = fit(config, tmp_path / "unbroken", one_process())
 
     class StoppedError(Exception):
@@ -160,17 +162,19 @@ def test_plateau_lowers_the_rate_and_stops(photos: Path, tmp_path: Path) -> None
 
 
 def test_learning_rate_warms_up_and_falls_to_one_percent(photos: Path) -> None:
-    config = tiny(photos, images=1000, warmup_images=100, learning_rate=1e-3)
-    assert learning_rate_at(config, 49, 1000, 1.0) == pytest.approx(0.5e-3)
-    assert learning_rate_at(config, 100, 1000, 1.0) == pytest.approx(1e-3, rel=0.03)
-    assert learning_rate_at(config, 1000, 1000, 1.0) == pytest.approx(1e-5)
+    config = tiny(photos, images=1000, warmup_images=100)
+    assert schedule_at(config, 49, 1000) == pytest.approx(0.5)
+    assert schedule_at(config, 100, 1000) == pytest.approx(1, rel=0.03)
+    assert schedule_at(config, 1000, 1000) == pytest.approx(0.01)
 
 
 def test_wsd_holds_the_rate_and_then_lowers_it_to_one_percent(photos: Path) -> None:
-    config = tiny(photos, images=1000, schedule="wsd", decay_images=200, learning_rate=1e-3)
-    assert learning_rate_at(config, 790, 1000, 1.0) == 1e-3
-    assert learning_rate_at(config, 900, 1000, 1.0) == pytest.approx(0.505e-3)
-    assert learning_rate_at(config, 1000, 1000, 1.0) == pytest.approx(1e-5)
+    config = tiny(photos, images=1000, schedule="wsd", decay_images=200)
+    assert schedule_at(config, 790, 1000) == 1
+    assert schedule_at(config, 900, 1000) == pytest.approx(0.505)
+    # A stage that is shorter than the decay is all decay.
+    assert schedule_at(config, 50, 100) == pytest.approx(0.505)
+    assert schedule_at(config, 1000, 1000) == pytest.approx(0.01)
 
 
 def test_a_linear_path_learns_first_and_the_network_joins_it(photos: Path, tmp_path: Path) -> None:
@@ -249,8 +253,10 @@ def losses(folder: Path) -> list[float]:
 
 
 def test_two_processes_have_the_loss_curve_of_one(photos: Path, tmp_path: Path) -> None:
-    alone = command(photos, tmp_path, "alone", "--set", "batch_size=4")
-    shared = command(photos, tmp_path, "shared", "--set", "batch_size=2", "--devices", "2")
+    # With Muon, which shares its work out among the processes.
+    muon = ("--set", "width=16", "--set", "muon_learning_rate=0.01")
+    alone = command(photos, tmp_path, "alone", *muon, "--set", "batch_size=4")
+    shared = command(photos, tmp_path, "shared", *muon, "--set", "batch_size=2", "--devices", "2")
     for arguments in (alone, shared):
         subprocess.run(arguments, check=True, cwd=REPOSITORY, timeout=100)
     np.testing.assert_allclose(losses(tmp_path / "shared"), losses(tmp_path / "alone"), rtol=1e-4)
@@ -309,6 +315,12 @@ def test_shipped_files_start_on_a_small_folder(photos: Path, tmp_path: Path, pat
     training = fit(load_config(DeepJSCCConfig, path, small), tmp_path, one_process())
     assert training.finished
     assert losses(tmp_path)
+
+
+def test_a_run_does_not_change_its_optimiser(photos: Path, tmp_path: Path) -> None:
+    fit(tiny(photos, images=4, width=16), tmp_path, one_process())
+    with pytest.raises(InvalidInputError, match=r"muon_learning_rate: got 0\.01"):
+        DeepJSCCTraining(tiny(photos, width=16, muon_learning_rate=0.01), tmp_path, one_process())
 
 
 def test_exporting_nothing_is_refused(tmp_path: Path) -> None:

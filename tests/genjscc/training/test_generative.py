@@ -119,7 +119,7 @@ def test_the_noise_projections_learn_in_stage_2_only(photos: Path, tmp_path: Pat
 
     def watch(training: GenerativeTraining, values: dict[str, float]) -> None:
         if "mse" in values:
-            rates = [group["lr"] for group in training.optimizer.param_groups]
+            rates = [group["lr"] for group in training.optimizers[0].param_groups]
             seen.append((training.stage, weights(training), rates))
 
     fit(config, tmp_path, one_process(), watch)
