@@ -44,8 +44,8 @@ def stub(services: Services) -> Iterator[channel_pb2_grpc.ChannelServiceStub]:
         yield channel_pb2_grpc.ChannelServiceStub(connection)
 
 
-def test_ten_thousand_codewords_come_back_in_order_and_complete(stub: Any) -> None:
-    count = 10_000
+def test_thousands_of_codewords_come_back_in_order_and_complete(stub: Any) -> None:
+    count = 4_000
     deviations = np.empty(count)
     for expected, answer in enumerate(stub.TransmitStream(item(i) for i in range(count))):
         assert answer.item_id == expected
@@ -141,7 +141,7 @@ def outcome_indices(outcomes: list[Any]) -> list[int]:
 
 
 def test_killed_replicas_lose_nothing(services: Services, tmp_path: Path) -> None:
-    count, kill_after = 900, (100, 400, 700)
+    count, kill_after = 600, (100, 400)
     with ExitStack() as stack:
 
         def start(name: str, port: str = "0") -> ServiceProcess:

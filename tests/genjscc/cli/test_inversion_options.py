@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from genjscc import Inversion, LocalLink
 from genjscc.cli.inversion_options import inversion_of
 from genjscc.cli.pictures import half_blocks
 from genjscc.errors import InvalidInputError
-from tests.helpers.command_line import genjscc
+from genjscc.repository import REPOSITORY
 from tests.helpers.pictures import gradient
 from tests.helpers.real_services import Services
 from tests.helpers.tiny_bundles import SINGLE
@@ -69,7 +72,14 @@ def test_send_shows_progress_and_saves_the_image(
     where = [part for role, at in services.addresses.items() for part in (f"--{role}", at)]
     given = ["--scheme", "inverse", "--model", SINGLE, "--snr-db", "3", "--seed", "1"]
     output = ["-o", str(tmp_path / "out")]
-    done = genjscc("send", str(photo), *given, *options, *where, *output, FORCE_COLOR="1")
+    done = subprocess.run(
+        [sys.executable, "-m", "genjscc", "send", str(photo), *given, *options, *where, *output],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=False,
+        env={**os.environ, "COLUMNS": "160", "FORCE_COLOR": "1"},
+    )
     assert done.returncode == 0, done.stderr
     assert "stage 2" in done.stderr
     assert "▀" in done.stderr

@@ -169,11 +169,11 @@ async def test_a_silent_service_is_given_up_and_tried_again() -> None:
 
 
 async def test_an_idle_stream_is_not_taken_for_a_silent_one() -> None:
-    async with serving(FakeEngine()) as server, streaming(server.port, timeout_s=0.2) as (s, ends):
+    async with serving(FakeEngine()) as server, streaming(server.port, timeout_s=1.0) as (s, ends):
         for index in range(2):
             s.submit(index, message(index))
             await ends.reach(index + 1)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1.2)
     assert ends.errors() == []
 
 
