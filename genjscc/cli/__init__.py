@@ -18,6 +18,7 @@ import io
 import signal
 import sys
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import typer
@@ -78,6 +79,7 @@ def name_misspelt_variables() -> None:
             err.print(f"warning: {remark}", soft_wrap=True)
 
 
+@cache  # commands register once, however often they are called
 def _program() -> Any:
     from genjscc.cli.commands import (
         baseline,

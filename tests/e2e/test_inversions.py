@@ -31,7 +31,7 @@ def metric(services: Services, name: str, **labels: str) -> float:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 100
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)

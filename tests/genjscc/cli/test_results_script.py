@@ -14,7 +14,6 @@ def run(*paths: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(REPOSITORY / "scripts" / "results.py"), *map(str, paths)],
         capture_output=True,
         text=True,
-        timeout=100,
     )
 
 

