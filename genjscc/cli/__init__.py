@@ -81,6 +81,7 @@ def name_misspelt_variables() -> None:
 def _program() -> Any:
     from genjscc.cli.commands import (
         baseline,
+        cbr,
         compare,
         convert,
         demo,
@@ -102,7 +103,7 @@ def _program() -> Any:
 
     commands = (
         *(demo, send, web, models, up, serve, doctor, loadtest),
-        *(evaluate, baseline, report, receiver_time, compare, invert, samples),
+        *(evaluate, baseline, cbr, report, receiver_time, compare, invert, samples),
         *(export, train, convert),
     )
     for command in commands:

@@ -11,7 +11,7 @@ import typer
 from genjscc.cli.console import err, present
 from genjscc.cli.outputs import claim_folder
 from genjscc.errors import needs
-from genjscc.repository import REPOSITORY
+from genjscc.repository import default_models
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +39,7 @@ def report(
         from genjscc.report.build import build_report
     claim_folder(output)
     with err.status("drawing"):
-        made = build_report(results, output, bundles or REPOSITORY / "models", pictures)
+        made = build_report(results, output, bundles or default_models(), pictures)
     for name, reason in made.skipped:
         err.print(f"skipped {name}: {reason}", soft_wrap=True)
     present(
