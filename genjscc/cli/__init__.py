@@ -88,6 +88,7 @@ def _program() -> Any:
         doctor,
         evaluate,
         export,
+        export_onnx,
         invert,
         loadtest,
         models,
@@ -104,7 +105,7 @@ def _program() -> Any:
     commands = (
         *(demo, send, web, models, up, serve, doctor, loadtest),
         *(evaluate, baseline, cbr, report, receiver_time, compare, invert, samples),
-        *(export, train, convert),
+        *(export, export_onnx, train, convert),
     )
     for command in commands:
         command.register(app)

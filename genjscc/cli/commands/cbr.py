@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated, cast
@@ -12,11 +11,10 @@ import typer
 from rich.table import Table
 
 from genjscc.cli.console import present
+from genjscc.cli.options import parse_size
 from genjscc.conventions import Rate, RateConvention, Snr, SnrConvention, rate_from, snr_from
-from genjscc.errors import InvalidInputError, quoted
 from genjscc.wire.ratios import format_ratio, parse_fraction
 
-_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
 # As genjscc.layers.bottleneck, which needs torch.
 _STRIDE, _CHANNELS = 16, 1536
 
@@ -70,20 +68,14 @@ def cbr(
 ) -> None:
     """Convert a bandwidth ratio and an SNR between the conventions of the field."""
     snr = snr_from(snr_db, cast("SnrConvention", snr_given.value), bits_per_symbol)
+    side = parse_size(size)
     number = parse_fraction(value, field="value")
-    rate = rate_from(number, cast("RateConvention", given.value), _size(size), snr.bits_per_symbol)
+    rate = rate_from(number, cast("RateConvention", given.value), side, snr.bits_per_symbol)
     present(
         _rate_table(rate, snr),
         _snr_table(snr),
         results=[{**_rate_record(rate, snr), **_snr_record(snr)}],
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    found = _SIZE.fullmatch(text)
-    if not found or not int(found[1]) * int(found[2]):
-        raise InvalidInputError("--size", f"got {quoted(text)}; must be as 768x512")
-    return int(found[1]), int(found[2])
 
 
 def _rate_record(rate: Rate, snr: Snr) -> dict[str, object]:
