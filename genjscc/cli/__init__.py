@@ -83,12 +83,14 @@ def name_misspelt_variables() -> None:
 def _program() -> Any:
     from genjscc.cli.commands import (
         baseline,
+        cbr,
         compare,
         convert,
         demo,
         doctor,
         evaluate,
         export,
+        export_onnx,
         invert,
         loadtest,
         models,
@@ -104,8 +106,8 @@ def _program() -> Any:
 
     commands = (
         *(demo, send, web, models, up, serve, doctor, loadtest),
-        *(evaluate, baseline, report, receiver_time, compare, invert, samples),
-        *(export, train, convert),
+        *(evaluate, baseline, cbr, report, receiver_time, compare, invert, samples),
+        *(export, export_onnx, train, convert),
     )
     for command in commands:
         command.register(app)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from genjscc.client.options import Awgn, Fading, Noiseless
+from genjscc.errors import InvalidInputError, quoted
 
 # Services.
 Transmitter = Annotated[
@@ -66,3 +68,14 @@ def channel_of(name: ChannelName, k_factor: float, block_length: int) -> Awgn | 
     if name is ChannelName.AWGN:
         return Awgn()
     return Fading(k_factor if name is ChannelName.RICIAN else 0.0, block_length)
+
+
+_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height in pixels, from "768x512". Raises InvalidInputError."""
+    found = _SIZE.fullmatch(text)
+    if not found or not int(found[1]) * int(found[2]):
+        raise InvalidInputError("--size", f"got {quoted(text)}; must be as 768x512")
+    return int(found[1]), int(found[2])

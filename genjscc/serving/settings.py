@@ -16,7 +16,8 @@ from pydantic_settings import BaseSettings, CliSettingsSource, CliSuppress, Sett
 
 from genjscc.addresses import bare_host
 from genjscc.environment import unknown_variables
-from genjscc.repository import REPOSITORY
+from genjscc.repository import default_models
+from genjscc.service_packages import service_package
 
 
 class ServiceSettings(BaseSettings):
@@ -104,7 +105,9 @@ class ServiceSettings(BaseSettings):
 class ModelSettings(ServiceSettings):
     """What the two services with networks add."""
 
-    bundles: Path = Field(REPOSITORY / "models", description="folder of the trained models")
+    bundles: Path = Field(
+        default_factory=default_models, description="folder of the trained models"
+    )
     default_model: str = Field(
         "", description="model of requests that name none; empty: the first by name"
     )
@@ -175,7 +178,7 @@ def read_settings(kind: type[_S], program: str, arguments: list[str] | None = No
     are named.
     """
     source: CliSettingsSource[object] = CliSettingsSource(
-        kind, cli_prog_name=f"python -m {program}"
+        kind, cli_prog_name=f"python -m {service_package(program)}"
     )
     given = sys.argv[1:] if arguments is None else arguments
     for remark in misspelt_variables():

@@ -45,6 +45,8 @@ _ENGINE = "needs a Docker engine: tests/deploy/test_engine.py runs Compose"
 NOT_RUN = {
     "make demo": "installs into .venv; tests/genjscc/cli/test_commands.py runs `genjscc demo`",
     "make test": "is what runs this",
+    "pip install 'genjscc-0.1.0-py3-none-any.whl[serve]'": "tests/contract/test_wheel.py does it",
+    "genjscc demo": "tests/contract/test_wheel.py runs it from the wheel",
     "docker compose up --detach --wait": _ENGINE,
     "docker compose run --rm demo": _ENGINE,
     "docker compose up --detach --scale receiver=3": _ENGINE,
