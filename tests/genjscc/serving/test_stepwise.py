@@ -67,7 +67,7 @@ def device() -> Iterator[ThreadPoolExecutor]:
 
 
 def make(engine: FakeStepwiseEngine, device: ThreadPoolExecutor) -> Iterations[str]:
-    return Iterations(engine, device, Metrics("fake", "0"))
+    return Iterations(engine, device, Metrics("fake", "0").inversions)
 
 
 def value(steps: Iterations[str], name: str, **labels: str) -> float:
