@@ -193,7 +193,7 @@ class ReceiverEngine:
     def _begin_tiles(self, job: DecodeJob) -> Tiles:
         device = self.catalogue.device
         network = cast("Decoder", self.catalogue.by_name(job.model).network)
-        symbols = torch.from_numpy(job.symbols[None]).to(device)
+        symbols = torch.from_numpy(np.stack([job.symbols])).to(device)
         snr_db = torch.tensor([job.snr_db], device=device)
         return network.tiles(symbols, snr_db, padded_size(job.size))
 

