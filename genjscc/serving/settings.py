@@ -63,7 +63,7 @@ class ServiceSettings(BaseSettings):
     max_message_bytes: int = Field(
         64 * 1024 * 1024, ge=64 * 1024, description="longest gRPC message, either way"
     )
-    max_symbols: int = Field(4 * 1024 * 1024, ge=1, description="symbols of a codeword")
+    max_symbols: int = Field(8 * 1024 * 1024, ge=1, description="symbols of a codeword")
     max_batch: int = Field(16, ge=1, description="most items that are computed together")
     max_delay_ms: float = Field(
         0.0, ge=0, description="how long an item waits for a batch to become full"
@@ -111,7 +111,11 @@ class ModelSettings(ServiceSettings):
     default_model: str = Field(
         "", description="model of requests that name none; empty: the first by name"
     )
-    max_pixels: int = Field(2 * 1024 * 1024, ge=1, description="rows times columns of an image")
+    max_pixels: int = Field(
+        16 * 1024 * 1024,
+        ge=1,
+        description="rows times columns of an image, padded; large ones are computed in tiles",
+    )
     device: str = Field("cpu", description="PyTorch device, such as cpu, cuda or cuda:1")
     dtype: Literal["float32", "bfloat16", "auto"] = Field(
         "float32",

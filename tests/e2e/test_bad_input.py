@@ -94,12 +94,12 @@ TRANSMITTER: dict[str, tuple[Callable[[], Any], Code, str]] = {
     "100 megapixels": (
         lambda: encode_file(png_bomb(10_000, 10_000)),
         Code.INVALID_ARGUMENT,
-        "10000x10000 = 100000000 pixels; at most 2097152",
+        "10000x10000 = 100000000 pixels; at most 16777216",
     ),
     "400 megapixels": (
         lambda: encode_file(png_bomb(20_000, 20_000)),
         Code.INVALID_ARGUMENT,
-        "too many pixels; at most 2097152",
+        "too many pixels; at most 16777216",
     ),
     "one row": (
         lambda: encode_file(png_bomb(1, 4_000_000)),
