@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -14,20 +13,11 @@ REPOSITORY = _PACKAGE.parent
 def default_models() -> Path:
     """Return the folder of the models that are used if none is named.
 
-    In a clone, `models/`. In an installation, the user's folder once `genjscc pull` has made it,
-    and until then the models of the wheel.
+    In a clone, `models/`. In an installation, the models of the wheel.
     """
-    if not packaged_models().is_dir():
-        return REPOSITORY / "models"
-    return user_models() if user_models().is_dir() else packaged_models()
+    return packaged_models() if packaged_models().is_dir() else REPOSITORY / "models"
 
 
 def packaged_models() -> Path:
     """Return the folder of the models in the wheel; a clone has none."""
     return _PACKAGE / "models"
-
-
-def user_models() -> Path:
-    """Return the user's folder of models, which need not exist yet."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "genjscc" / "models"

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from genjscc.layers.tiles import Tiles
+    from genjscc.layers.tiles import Tiles
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -87,6 +88,9 @@ class Tiled(Generic[J, R]):
 
     def advance(self, courses: Sequence[TileCourse]) -> list[TileReport[R]]:
         """Compute the next tile of each course."""
+        # Here, because the channel serves without PyTorch.
+        import torch
+
         reports: list[TileReport[R]] = []
         for course in courses:
             with torch.inference_mode(), self._precision():

@@ -8,6 +8,7 @@ are learnt as fast as those with large ones. Biases, scales and small matrices s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -66,7 +67,9 @@ class Muon(torch.optim.Optimizer):
         if ranks > 1 and entries:
             joined = torch.cat(directions).float()
             all_reduce(joined)
-            directions = list(joined.split([parameter.numel() for _, parameter, _ in entries]))
+            directions = list(
+                torch.split(joined, [parameter.numel() for _, parameter, _ in entries])
+            )
         for (group, parameter, _), direction in zip(entries, directions, strict=True):
             parameter.sub_(direction.view(parameter.shape) * group["lr"])
         return loss
@@ -85,7 +88,7 @@ def matrix_groups(module: nn.Module, parameters: Iterable[nn.Parameter]) -> list
     The channels of a sub-pixel convolution hold several matrices, one for each position, with
     their rows interleaved; they are orthogonalised one by one.
     """
-    known = {id(parameter) for parameter in parameters}
+    known = {id(parameter): parameter for parameter in parameters}
     groups: dict[int, list[nn.Parameter]] = {}
     interleaved = {
         id(first): following.upscale_factor**2
@@ -98,7 +101,7 @@ def matrix_groups(module: nn.Module, parameters: Iterable[nn.Parameter]) -> list
         if isinstance(layer, nn.Conv2d) and id(layer.weight) in known:
             matrices = interleaved.get(id(layer), 1)
             if min(layer.in_channels, layer.out_channels // matrices) >= _FEWEST_CHANNELS:
-                groups.setdefault(matrices, []).append(layer.weight)
+                groups.setdefault(matrices, []).append(known[id(layer.weight)])
     return [{"params": group, "interleaved": count} for count, group in sorted(groups.items())]
 
 
@@ -106,7 +109,7 @@ def _direction(gradient: Tensor, interleaved: int) -> Tensor:
     """Return the step for a gradient [O, ...], of length 1 in every direction. -> [O, ...]."""
     rows = gradient.reshape(-1, interleaved, gradient[0].numel()).transpose(0, 1)
     height, width = rows.shape[1:]
-    direction = orthogonalised(rows) * max(1.0, height / width) ** 0.5
+    direction = orthogonalised(rows) * math.sqrt(max(1.0, height / width))
     return direction.transpose(0, 1).reshape(gradient.shape)
 
 

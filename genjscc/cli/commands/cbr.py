@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from fractions import Fraction
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from genjscc.cli.console import present
 from genjscc.cli.options import parse_size
-from genjscc.conventions import Rate, RateConvention, Snr, SnrConvention, rate_from, snr_from
+from genjscc.conventions import Rate, Snr, rate_from, snr_from
 from genjscc.wire.ratios import format_ratio, parse_fraction
 
 # As genjscc.layers.bottleneck, which needs torch.
@@ -67,10 +67,10 @@ def cbr(
     ] = None,
 ) -> None:
     """Convert a bandwidth ratio and an SNR between the conventions of the field."""
-    snr = snr_from(snr_db, cast("SnrConvention", snr_given.value), bits_per_symbol)
+    snr = snr_from(snr_db, snr_given.value, bits_per_symbol)
     side = parse_size(size)
     number = parse_fraction(value, field="value")
-    rate = rate_from(number, cast("RateConvention", given.value), side, snr.bits_per_symbol)
+    rate = rate_from(number, given.value, side, snr.bits_per_symbol)
     present(
         _rate_table(rate, snr),
         _snr_table(snr),
