@@ -155,7 +155,7 @@ CHANNEL: dict[str, tuple[Callable[[], Any], Code, str]] = {
     "too many": (
         lambda: transmit(symbols(shape=[2**31])),
         Code.INVALID_ARGUMENT,
-        "2147483648 numbers; at most 4194304",
+        "2147483648 numbers; at most 8388608",
     ),
     "absurd SNR": (lambda: transmit(snr_db=-1e6), Code.INVALID_ARGUMENT, "snr_db: got -1000000.0"),
     "no SNR": (lambda: transmit(snr_db=None), Code.INVALID_ARGUMENT, "snr_db: is missing"),

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from genjscc.serving.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 
 
 def run(*paths: Path) -> subprocess.CompletedProcess[str]:

@@ -65,5 +65,5 @@ def test_a_killed_service_is_gone_and_waiting_for_it_ends() -> None:
 
 
 def test_services_that_are_not_installed() -> None:
-    with pytest.raises(MissingExtraError, match="clone the repository"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'genjscc\[serve\]'"):
         LocalService("no_such_service")

@@ -380,7 +380,7 @@ async def test_a_stream_answers_in_order_within_its_window() -> None:
     def at_once(number: int) -> int | None:
         return number if number % 7 == 0 else None
 
-    async def answer(number: int) -> int:
+    async def answer(number: int, _: Any) -> int:
         nonlocal working, most
         working += 1
         most = max(most, working)
@@ -399,7 +399,7 @@ async def test_a_stream_that_is_left_cancels_what_it_began() -> None:
     dispatcher = await started(FakeEngine(), stream_window=4)
     begun: list[Any] = []
 
-    async def answer(number: int) -> int:
+    async def answer(number: int, _: Any) -> int:
         begun.append(asyncio.current_task())
         if number:
             await asyncio.sleep(3600)
@@ -423,7 +423,7 @@ async def test_a_source_that_breaks_breaks_its_stream_after_the_answers() -> Non
         yield 1
         raise RuntimeError("the caller went away")
 
-    async def answer(number: int) -> int:
+    async def answer(number: int, _: Any) -> int:
         await asyncio.sleep(0)
         return number
 

@@ -152,7 +152,7 @@ async def test_answers_that_nobody_takes_are_bounded_by_their_bytes(
             for index in range(50):
                 yield index
 
-        async def answer(item: int) -> int:
+        async def answer(item: int, _: Any) -> int:
             nonlocal begun
             begun += 1
             return item

@@ -7,21 +7,16 @@ import json
 
 import pytest
 
-from genjscc.cli import main
+from tests.helpers.command_line import genjscc
 
 
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> dict:
-    monkeypatch.setattr("sys.argv", ["genjscc", "cbr", *words, "--json"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    shown = json.loads(capsys.readouterr().out)
-    return shown | {"code": ended.value.code}
+def run(*words: str) -> dict:
+    done = genjscc("cbr", *words, "--json")
+    return json.loads(done.stdout) | {"code": done.returncode}
 
 
-def test_a_rate_of_kodak(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (found,) = run(monkeypatch, capsys, "1/48", "--size", "768x512", "--snr-db", "0")["results"]
+def test_a_rate_of_kodak() -> None:
+    (found,) = run("1/48", "--size", "768x512", "--snr-db", "0")["results"]
     assert found["k"] == 24576
     assert found["rho_fraction"] == "1/48"
     assert found["bits_per_pixel"] == 1 / 16
@@ -29,11 +24,9 @@ def test_a_rate_of_kodak(
     assert (found["symbol_channels"], found["network_k"]) == (32, 24576)
 
 
-def test_from_bits_per_pixel_of_a_modulation(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_from_bits_per_pixel_of_a_modulation() -> None:
     words = ("0.125", "--given", "bpp", "--bits-per-symbol", "2", "--size", "100x50")
-    (found,) = run(monkeypatch, capsys, *words)["results"]
+    (found,) = run(*words)["results"]
     assert found["rho_fraction"] == "1/48"
     assert found["k"] == 312.5
     assert found["network_k"] == 32 * 7 * 4 / 2  # 112x64 once padded
@@ -52,6 +45,6 @@ def test_errors_name_the_field(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shown = run(monkeypatch, capsys, *words)
+    shown = run(*words)
     assert shown["code"] == 1
     assert message in shown["error"]["message"]
