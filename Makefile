@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PHOTO ?=
 NAMES ?=
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-deploy lint format protos breaking report docs results bench bench-short clean
@@ -38,8 +39,9 @@ $(VENV)/docs: $(VENV)/pip pyproject.toml
 demo: $(VENV)/models  ## send photos through three processes (PHOTO=mine.jpg for your own)
 	$(BIN)/genjscc demo $(if $(PHOTO),--photo '$(PHOTO)')
 
-test: $(VENV)/dev  ## run the tests
-	$(BIN)/pytest
+# A file's tests run in one process: they share its services and folders.
+test: $(VENV)/dev  ## run the tests, in two processes (JOBS=4 for more)
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-deploy: $(VENV)/dev  ## build the images and test them on a Docker engine
 	$(BIN)/pytest -m engine -vv -ra tests/deploy

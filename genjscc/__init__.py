@@ -16,6 +16,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from genjscc.service_packages import find_services_in_clone
+
 if TYPE_CHECKING:
     from genjscc.client.aio import AsyncLink
     from genjscc.client.inversion import Inversion, InversionReport, InversionStep
@@ -85,6 +87,8 @@ __all__ = [
     "load_sigmf",
     "save_sigmf",
 ]
+
+find_services_in_clone()
 
 
 def __getattr__(name: str) -> Any:

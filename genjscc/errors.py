@@ -125,13 +125,12 @@ class MissingExtraError(GenJSCCError):
 
 
 @contextmanager
-def needs(extra: str, what: str, *, checkout: bool = False, otherwise: str = "") -> Iterator[None]:
+def needs(extra: str, what: str, *, otherwise: str = "") -> Iterator[None]:
     """Turn a failed import inside into the error that names the extra to install.
 
     Args:
         extra: optional dependencies of the package, as in `pip install 'genjscc[EXTRA]'`.
         what: subject of the message.
-        checkout: True if the code is only in the repository, not in the installed package.
         otherwise: text after the advice.
 
     Raises:
@@ -140,11 +139,7 @@ def needs(extra: str, what: str, *, checkout: bool = False, otherwise: str = "")
     try:
         yield
     except ImportError as error:
-        advice = (
-            f"run it from the repository after pip install -e '.[{extra}]'"
-            if checkout
-            else f"pip install 'genjscc[{extra}]'"
-        )
+        advice = f"pip install 'genjscc[{extra}]'"
         raise MissingExtraError(f"{what} needs {error.name!r}: {advice}{otherwise}") from error
 
 

@@ -16,15 +16,16 @@ class Limits:
     """What one request may hold.
 
     Attributes:
-        max_pixels: rows times columns of an image, padded. A network of width 64 takes 0.3 to
-            0.4 kB of memory per pixel in float32, so the default asks for about 0.8 GB.
+        max_pixels: rows times columns of an image, padded; the default admits the photographs of
+            phones (12 and 16 megapixels). Large images are computed in tiles: a network of
+            width 64 takes about 0.1 kB of memory per pixel in float32.
         max_symbols: complex symbols of a codeword.
         max_encoded_bytes: of an image file.
         max_side: rows, or columns. One row of pixels is padded to sixteen.
     """
 
-    max_pixels: int = 2 * 1024 * 1024
-    max_symbols: int = 4 * 1024 * 1024
+    max_pixels: int = 16 * 1024 * 1024
+    max_symbols: int = 8 * 1024 * 1024
     max_encoded_bytes: int = 48 * 1024 * 1024
     max_side: int = 8192
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -15,10 +15,14 @@ from PIL import Image, ImageOps
 
 from genjscc.errors import InvalidInputError
 from genjscc.limits import PHOTO_LIMITS, Limits
-from genjscc.wire.images import decode_file
+from genjscc.wire.images import decode_file, size_of_file
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"})
 _LARGEST_SIDE = math.isqrt(Limits().max_pixels)
+ACCEPTED_BY_ALL = 2 * 1024 * 1024
+"""pixels that every service accepts by default, those included that do not name their limit"""
+# Services pad images to multiples of this (`genjscc.pixels`, which needs torch).
+_MULTIPLE = 16
 
 
 def load_square(path: Path, size: int) -> NDArray[np.uint8]:
@@ -37,6 +41,35 @@ def load_photo(path: Path) -> NDArray[np.uint8]:
         InvalidInputError: the file is missing, damaged or not an image.
     """
     return decode_file(read_file(path, field="photo"), limits=PHOTO_LIMITS, field=f"photo {path}")
+
+
+def reduced_photo(path: Path, max_pixels: Callable[[], int]) -> NDArray[np.uint8] | None:
+    """Return a photo scaled down (Lanczos) to what a service accepts; None if it is no larger.
+
+    Args:
+        path: file of the photo.
+        max_pixels: returns the service's limit; not called for photos that every service accepts.
+
+    Raises:
+        InvalidInputError: the file is missing, damaged or not an image.
+    """
+    data, field = read_file(path, field="photo"), f"photo {path}"
+    height, width = size_of_file(data, limits=PHOTO_LIMITS, field=field)
+    most = ACCEPTED_BY_ALL
+    if _fits((height, width), most) or _fits((height, width), most := max_pixels()):
+        return None
+    rgb = decode_file(data, limits=PHOTO_LIMITS, field=field)
+    height, width = rgb.shape[:2]
+    scale = min((most / (height * width)) ** 0.5, Limits().max_side / max(height, width))
+    while not _fits(size := (int(height * scale) or 1, int(width * scale) or 1), most):
+        scale *= 0.995  # padding to multiples of 16 adds pixels
+    scaled = Image.fromarray(rgb).resize(size[::-1], Image.Resampling.LANCZOS)
+    return np.array(scaled)
+
+
+def _fits(size: tuple[int, int], max_pixels: int) -> bool:
+    rows, columns = (-(-side // _MULTIPLE) * _MULTIPLE for side in size)
+    return rows * columns <= max_pixels and max(size) <= Limits().max_side
 
 
 def read_file(path: str | Path, *, field: str) -> bytes:

@@ -10,7 +10,7 @@ where a clamped pixel would get no gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 
 import torch
@@ -28,6 +28,7 @@ from genjscc.layers.condition import condition, num_conditions
 from genjscc.layers.graph import as_graph
 from genjscc.layers.linear_path import BesideLinearPath, linear_synthesis
 from genjscc.layers.stages import Width, stage_widths
+from genjscc.layers.tiles import Tiles, in_tiles, plan_tiles
 
 # First blocks, at the resolution of the symbols.
 _AT_BOTTLENECK = 2
@@ -73,7 +74,7 @@ class Decoder(nn.Module):
             ],
             af=af,
         )
-        self.blocks: nn.Module = network
+        self.blocks: ConditionedSequence | BesideLinearPath = network
         if linear_path:
             attention.start_near_identity()
             first.start_as_identity()
@@ -108,7 +109,22 @@ class Decoder(nn.Module):
         self, blocks: nn.Module, symbols: Tensor, snr_db: Tensor, size: tuple[int, int]
     ) -> Tensor:
         bottleneck, channels = bottleneck_from_symbols(symbols, self.symbol_channels, size)
-        x_hat: Tensor = blocks(bottleneck, condition(snr_db, channels, self.channel_steps)).float()
+        return self._images(blocks(bottleneck, condition(snr_db, channels, self.channel_steps)))
+
+    def tiles(self, symbols: Tensor, snr_db: Tensor, size: tuple[int, int]) -> Tiles:
+        """Return the work of `forward` on large images, tile by tile, for inference."""
+        bottleneck, channels = bottleneck_from_symbols(symbols, self.symbol_channels, size)
+        told = condition(snr_db, channels, self.channel_steps)
+        height, width = bottleneck.shape[-2:]
+        plan = plan_tiles(self.blocks, (height, width), device_type=bottleneck.device.type)
+
+        def work() -> Generator[None, None, Tensor]:
+            return self._images((yield from in_tiles(plan, bottleneck, told)))
+
+        return Tiles(plan.num_tiles, work())
+
+    def _images(self, x_hat: Tensor) -> Tensor:
+        x_hat = x_hat.float()
         if not self.linear_path:
             return torch.sigmoid(x_hat)
         return x_hat if self.training else x_hat.clamp(0, 1)

@@ -20,8 +20,9 @@ from channel.physics import spread_gains, zero_force
 from genjscc.bundles.config import BundleConfig
 from genjscc.errors import InvalidInputError, UnsupportedError, WrongPairError
 from genjscc.layers.bottleneck import num_symbols
+from genjscc.layers.tiles import Tiles
 from genjscc.limits import Limits
-from genjscc.pixels import images_per_pass, padded_size
+from genjscc.pixels import images_per_pass, padded_size, pixels_per_pass
 from genjscc.serving.catalogue import Catalogue, LoadedModel
 from genjscc.serving.cores import enter_device
 from genjscc.serving.dispatcher import Dispatcher
@@ -29,6 +30,7 @@ from genjscc.serving.metrics import Metrics
 from genjscc.serving.server import Service
 from genjscc.serving.settings import ReceiverSettings
 from genjscc.serving.streams import answer_stream
+from genjscc.serving.tiled import Tiled
 from genjscc.v1 import model_pb2, receiver_pb2, receiver_pb2_grpc, tensor_pb2
 from genjscc.wire.codewords import codeword_from_message, gains_from_message
 from genjscc.wire.images import rgb_to_message
@@ -68,6 +70,13 @@ class ReceiverEngine:
         self.catalogue: Catalogue[nn.Module] = Catalogue(settings, load)
         self._reconstruct: dict[str, Reconstruct] = {m.name: m.network for m in self.catalogue}
         self._limits = Limits(settings.max_pixels, settings.max_symbols)
+        self._per_pass = pixels_per_pass(settings.max_pixels, self.catalogue.device.type)
+        self.tiled: Tiled[DecodeJob, DecodeResult] = Tiled(
+            self._is_large,
+            self._begin_tiles,
+            lambda images, seconds: DecodeResult(pixels_of(images)[0], seconds),
+            self.catalogue.precision,
+        )
         self._inversions = Inversions(settings, self.catalogue, generators)
         self.max_active = settings.max_inversions
         self.max_together = settings.inversion_max_batch
@@ -169,10 +178,28 @@ class ReceiverEngine:
     def run(self, jobs: Sequence[DecodeJob]) -> list[DecodeResult]:
         if jobs[0].plan is not None:
             return self._inversions.run(jobs, self._receive)
+        if self._is_large(jobs[0]):
+            return [self.tiled.run(job) for job in jobs]
         started = time.perf_counter()
         images = [rgb for batch in self._decode(jobs) for rgb in pixels_of(batch)]
         seconds = time.perf_counter() - started
         return [DecodeResult(rgb, seconds) for rgb in images]
+
+    def most_together(self, job: DecodeJob) -> int:
+        """How many jobs like this one run in one pass."""
+        return images_per_pass(padded_size(job.size), max_pixels=self._per_pass)
+
+    def _is_large(self, job: DecodeJob) -> bool:
+        rows, columns = padded_size(job.size)
+        network = self.catalogue.by_name(job.model).network
+        return job.plan is None and isinstance(network, Decoder) and rows * columns > self._per_pass
+
+    def _begin_tiles(self, job: DecodeJob) -> Tiles:
+        device = self.catalogue.device
+        network = cast("Decoder", self.catalogue.by_name(job.model).network)
+        symbols = torch.from_numpy(np.stack([job.symbols])).to(device)
+        snr_db = torch.tensor([job.snr_db], device=device)
+        return network.tiles(symbols, snr_db, padded_size(job.size))
 
     def is_stepwise(self, job: DecodeJob) -> bool:
         """Whether a job is an inversion."""
@@ -197,7 +224,7 @@ class ReceiverEngine:
         reconstruct = schemes.get(first.scheme) or next(iter(schemes.values()))
         device = self.catalogue.device
         size = padded_size(first.size)
-        step = images_per_pass(size, max_pixels=self._limits.max_pixels)
+        step = images_per_pass(size, max_pixels=self._per_pass)
         for start in range(0, len(jobs), step):
             part = jobs[start : start + step]
             symbols = torch.from_numpy(np.stack([job.symbols for job in part])).to(device)

@@ -7,6 +7,8 @@ x [3,H,W] ─ RBS ─ AF ─ RB ─ RBS ─ AF ─ Attn ─ RB ─ RBS ─ AF �
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +25,7 @@ from genjscc.layers.condition import condition, num_conditions
 from genjscc.layers.graph import as_graph
 from genjscc.layers.linear_path import BesideLinearPath, linear_analysis
 from genjscc.layers.stages import Width, stage_widths
+from genjscc.layers.tiles import Tiles, in_tiles, plan_tiles
 
 
 class Encoder(nn.Module):
@@ -75,7 +78,9 @@ class Encoder(nn.Module):
             ],
             af=af,
         )
-        self.blocks: nn.Module = network
+        self.blocks: ConditionedSequence | BesideLinearPath = network
+        self.graph: nn.Module | None = None
+        """the blocks as a graph, once the encoder is frozen"""
         if linear_path:
             last.start_at_zero()
             attention.start_near_identity()
@@ -94,8 +99,22 @@ class Encoder(nn.Module):
             two adjacent reals forming one symbol (I, Q).
         """
         sent = self.symbol_channels if channels is None else channels
-        bottleneck = self.blocks(images, condition(snr_db, sent, self.channel_steps))
+        blocks = self.blocks if self.graph is None else self.graph
+        bottleneck = blocks(images, condition(snr_db, sent, self.channel_steps))
         return symbols_from_bottleneck(bottleneck[:, :sent])
+
+    def tiles(self, images: Tensor, snr_db: Tensor, channels: int | None = None) -> Tiles:
+        """Return the work of `forward` on large images, tile by tile, for inference."""
+        sent = self.symbol_channels if channels is None else channels
+        height, width = images.shape[-2:]
+        plan = plan_tiles(self.blocks, (height, width), device_type=images.device.type)
+
+        def work() -> Generator[None, None, Tensor]:
+            told = condition(snr_db, sent, self.channel_steps)
+            bottleneck = yield from in_tiles(plan, images, told)
+            return symbols_from_bottleneck(bottleneck[:, :sent])
+
+        return Tiles(plan.num_tiles, work())
 
     def freeze(self, device: torch.device) -> None:
         """Trace the blocks to TorchScript, in the current precision.
@@ -105,7 +124,7 @@ class Encoder(nn.Module):
         images = torch.zeros(2, 3, STRIDE, STRIDE, device=device)
         snr_db = torch.zeros(2, device=device)
         told = condition(snr_db, self.symbol_channels, self.channel_steps)
-        self.blocks = as_graph(self.blocks, images, told)
+        self.graph = as_graph(self.blocks if self.graph is None else self.graph, images, told)
 
 
 def encode(encoder: Encoder, images: Tensor, snr_db: Tensor, channels: int | None = None) -> Tensor:
@@ -114,3 +133,16 @@ def encode(encoder: Encoder, images: Tensor, snr_db: Tensor, channels: int | Non
     Shapes and ranges as in `Encoder.forward`; each row has average power 1 (eq. 3).
     """
     return normalize_power(encoder(images, snr_db, channels))  # type: ignore[no-any-return]
+
+
+def encode_tiles(
+    encoder: Encoder, images: Tensor, snr_db: Tensor, channels: int | None = None
+) -> Tiles:
+    """Return the work of `encode` on large images, tile by tile, for inference."""
+    tiles = encoder.tiles(images, snr_db, channels)
+
+    def work() -> Generator[None, None, Tensor]:
+        symbols = yield from tiles.work
+        return normalize_power(symbols)  # type: ignore[no-any-return]
+
+    return Tiles(tiles.count, work())

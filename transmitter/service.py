@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from genjscc.errors import InvalidInputError
+from genjscc.layers.tiles import Tiles
 from genjscc.limits import Limits
-from genjscc.pixels import images_per_pass, to_padded_tensor, to_unit_range
+from genjscc.pixels import images_per_pass, pixels_per_pass, to_padded_tensor, to_unit_range
 from genjscc.serving.catalogue import Catalogue
 from genjscc.serving.cores import enter_device
 from genjscc.serving.dispatcher import Dispatcher
@@ -24,11 +25,12 @@ from genjscc.serving.metrics import Metrics
 from genjscc.serving.server import Service
 from genjscc.serving.settings import TransmitterSettings
 from genjscc.serving.streams import answer_stream
+from genjscc.serving.tiled import Tiled
 from genjscc.v1 import transmitter_pb2, transmitter_pb2_grpc
 from genjscc.wire.codewords import Codeword, codeword_to_message
 from genjscc.wire.images import rgb_from_message
 from genjscc.wire.numbers import checked_snr_db
-from transmitter.encoder import Encoder, encode
+from transmitter.encoder import Encoder, encode, encode_tiles
 from transmitter.models import load_encoder
 
 _QUICK_BYTES = 3 * 128 * 128
@@ -64,6 +66,13 @@ class TransmitterEngine:
         torch.set_num_threads(settings.threads)
         self.catalogue: Catalogue[Encoder] = Catalogue(settings, load_encoder)
         self._limits = Limits(settings.max_pixels, settings.max_symbols)
+        self._per_pass = pixels_per_pass(settings.max_pixels, self.catalogue.device.type)
+        self.tiled: Tiled[EncodeJob, EncodeResult] = Tiled(
+            self._is_large,
+            self._begin,
+            lambda z, seconds: EncodeResult(z[0].cpu().numpy(), seconds),
+            self.catalogue.precision,
+        )
 
     def is_quick(self, request: transmitter_pb2.EncodeRequest) -> bool:
         image = request.image
@@ -84,12 +93,29 @@ class TransmitterEngine:
     def key(self, job: EncodeJob) -> Hashable:
         return job.model, job.channels, job.pixels.shape
 
+    def most_together(self, job: EncodeJob) -> int:
+        """How many jobs like this one run in one pass."""
+        _, rows, columns = job.pixels.shape
+        return images_per_pass((rows, columns), max_pixels=self._per_pass)
+
+    def _is_large(self, job: EncodeJob) -> bool:
+        _, rows, columns = job.pixels.shape
+        return rows * columns > self._per_pass
+
+    def _begin(self, job: EncodeJob) -> Tiles:
+        device = self.catalogue.device
+        images = to_unit_range(job.pixels[None].to(device))
+        snr_db = torch.tensor([job.snr_db], device=device)
+        return encode_tiles(self.catalogue.by_name(job.model).network, images, snr_db, job.channels)
+
     def run(self, jobs: Sequence[EncodeJob]) -> list[EncodeResult]:
         started = time.perf_counter()
         first = jobs[0]
         network, device = self.catalogue.by_name(first.model).network, self.catalogue.device
         _, rows, columns = first.pixels.shape
-        step = images_per_pass((rows, columns), max_pixels=self._limits.max_pixels)
+        if self._is_large(first):
+            return [self.tiled.run(job) for job in jobs]
+        step = images_per_pass((rows, columns), max_pixels=self._per_pass)
         symbols: list[NDArray[np.complex64]] = []
         for start in range(0, len(jobs), step):
             part = jobs[start : start + step]

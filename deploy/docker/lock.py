@@ -54,7 +54,7 @@ def main() -> None:
     web = extras("web", "tracing")
     compile_lock("web", *web, leave_out=["torch", *cuda_packages()])
     # Symbols are no images.
-    compile_lock("channel", *extras("serve", "tracing"), leave_out=[*COMMAND_LINE, "pillow"])
+    compile_lock("channel", *extras("channel", "tracing"), leave_out=[*COMMAND_LINE, "pillow"])
     compile_lock("client", *extras("load", "tracing"))
     source = FOLDER / "build.in"
     source.write_text("\n".join(project["build-system"]["requires"]) + "\n")

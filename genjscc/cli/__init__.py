@@ -18,6 +18,7 @@ import io
 import signal
 import sys
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import typer
@@ -78,15 +79,18 @@ def name_misspelt_variables() -> None:
             err.print(f"warning: {remark}", soft_wrap=True)
 
 
+@cache  # commands register once, however often they are called
 def _program() -> Any:
     from genjscc.cli.commands import (
         baseline,
+        cbr,
         compare,
         convert,
         demo,
         doctor,
         evaluate,
         export,
+        export_onnx,
         invert,
         loadtest,
         models,
@@ -102,8 +106,8 @@ def _program() -> Any:
 
     commands = (
         *(demo, send, web, models, up, serve, doctor, loadtest),
-        *(evaluate, baseline, report, receiver_time, compare, invert, samples),
-        *(export, train, convert),
+        *(evaluate, baseline, cbr, report, receiver_time, compare, invert, samples),
+        *(export, export_onnx, train, convert),
     )
     for command in commands:
         command.register(app)

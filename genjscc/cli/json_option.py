@@ -24,7 +24,7 @@ _Json = Annotated[
 
 
 # What writes nothing, or to a place of its own.
-_WITHOUT_FORCE = ("models", "up", "doctor", "web", "report", "train", "export-start")
+_WITHOUT_FORCE = ("models", "up", "doctor", "web", "cbr", "train", "export-start")
 
 
 def add_json_option(program: Any) -> None:

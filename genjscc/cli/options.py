@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from genjscc.client.options import CHANNELS, Awgn, Fading, Noiseless
-from genjscc.errors import InvalidInputError
+from genjscc.errors import InvalidInputError, quoted
 from genjscc.wire.ofdm import Ofdm
 
 # Services.
@@ -101,7 +102,7 @@ def channel_of(
     if isinstance(channel, Ofdm):
         return replace(channel, **ofdm_values(ofdm or []))
     if ofdm:
-        raise InvalidInputError("--ofdm", f"got {ofdm[0]!r}; {name.value} is not over OFDM")
+        raise InvalidInputError("--ofdm", f"got {quoted(ofdm[0])}; {name.value} is not over OFDM")
     if isinstance(channel, Fading):
         return Fading(k_factor if name is ChannelName.RICIAN else 0.0, block_length)
     if isinstance(channel, Awgn | Noiseless):
@@ -120,12 +121,23 @@ def ofdm_values(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
-            raise InvalidInputError("--ofdm", f"got {pair!r}; must be FIELD=VALUE")
+            raise InvalidInputError("--ofdm", f"got {quoted(pair)}; must be FIELD=VALUE")
         if name not in known:
-            raise InvalidInputError("--ofdm", f"got {name!r}; there are {', '.join(known)}")
+            raise InvalidInputError("--ofdm", f"got {quoted(name)}; there are {', '.join(known)}")
         kind: Any = float if known[name] is None else type(known[name])
         try:
             values[name] = kind(text)
         except ValueError as error:
-            raise InvalidInputError(f"--ofdm {name}", f"got {text!r}; {error}") from error
+            raise InvalidInputError(f"--ofdm {name}", f"got {quoted(text)}; {error}") from error
     return values
+
+
+_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height in pixels, from "768x512". Raises InvalidInputError."""
+    found = _SIZE.fullmatch(text)
+    if not found or not int(found[1]) * int(found[2]):
+        raise InvalidInputError("--size", f"got {quoted(text)}; must be as 768x512")
+    return int(found[1]), int(found[2])

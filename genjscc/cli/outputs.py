@@ -19,7 +19,7 @@ from PIL import Image
 from genjscc.errors import InvalidInputError
 from genjscc.photos import pictures_below
 
-_WRITTEN = frozenset({".json", ".png", ".jpg", ".jpeg", ".webp"})
+_WRITTEN = frozenset({".csv", ".jpeg", ".jpg", ".json", ".mat", ".onnx", ".png", ".webp"})
 _force: list[bool] = []
 
 

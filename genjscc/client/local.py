@@ -64,7 +64,7 @@ class LocalLink:
         max_batch: int = 16,
         plugins: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
-        with needs("models", "LocalLink", checkout=True, otherwise=", or use Link"):
+        with needs("models", "LocalLink", otherwise=", or use Link"):
             from pydantic import ValidationError
 
             from channel.service import ChannelEngine

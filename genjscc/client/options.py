@@ -281,6 +281,9 @@ class ModelInfo:
         snr_db: lower and upper end of the training SNRs in dB.
         is_default: whether a request gets it that names none.
         schemes: from a receiver: how it can decode this model's symbols.
+        max_pixels: rows times columns of the largest image that the service accepts, padded to
+            multiples of 16; None: the service does not say.
+        dtype: arithmetic of the service's networks, "float32" or "bfloat16"; empty likewise.
     """
 
     name: str
@@ -292,3 +295,5 @@ class ModelInfo:
     snr_db: tuple[float, float]
     is_default: bool
     schemes: tuple[SchemeName, ...] = ()
+    max_pixels: int | None = None
+    dtype: str = ""

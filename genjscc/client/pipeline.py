@@ -128,6 +128,8 @@ class Pipeline:
     def send(self, hop: Hop, index: int, request: Any) -> None:
         """Hands a request to a hop. Raises InvalidInputError where it is too long."""
         message = _MESSAGES[hop](item_id=index, request=checked_length(request, hop))
+        if hop != "transmit":
+            message.progress = True  # a large image is no silence
         self._hops[hop].submit(index, message)
 
     def settle(self, index: int, outcome: Outcome) -> None:

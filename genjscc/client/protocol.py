@@ -334,6 +334,8 @@ def model_info(message: model_pb2.Model) -> ModelInfo:
         (message.snr_db_min, message.snr_db_max),
         message.is_default,
         tuple(names[number] for number in message.schemes if number in names),
+        message.max_pixels or None,
+        message.dtype,
     )
 
 

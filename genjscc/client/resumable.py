@@ -205,7 +205,11 @@ class ResumableStream(Generic[Response]):
         index = answer.item_id
         if index not in self._unanswered:
             return RemoteError(f"{self._name} answered item {index}, which is not open")
-        if answer.WhichOneof("result") == "error":
+        result = answer.WhichOneof("result")
+        if result == "progress":
+            self._note_life()
+            return None
+        if result == "error":
             error = error_from_status(answer.error.code, answer.error.message)
             if isinstance(error, _RESUMABLE):
                 return error
@@ -218,10 +222,13 @@ class ResumableStream(Generic[Response]):
 
     def _forget(self, index: int) -> None:
         del self._unanswered[index]
-        self._progress_at = time.monotonic()
-        self._met, self._attempts, self._lost = True, 0, None
+        self._note_life()
         if self._finished and not self._unanswered:
             self._changed.set()  # nothing is left to be written
+
+    def _note_life(self) -> None:
+        self._progress_at = time.monotonic()
+        self._met, self._attempts, self._lost = True, 0, None
 
     def _fail_all(self, error: GenJSCCError) -> None:
         failed, self._unanswered = list(self._unanswered), {}

@@ -24,8 +24,8 @@ from typing import IO, Self
 
 from genjscc.client.link import Link
 from genjscc.errors import MissingExtraError, UnavailableError
+from genjscc.service_packages import ROLES, service_package
 
-ROLES = ("transmitter", "channel", "receiver")
 _START_S, _STOP_S = 120.0, 15.0
 
 
@@ -46,10 +46,11 @@ class LocalService:
     """
 
     def __init__(self, role: str, flags: Sequence[str] = (), *, echo_logs: bool = False) -> None:
-        if find_spec(role) is None:
+        package = service_package(role)
+        if find_spec(package) is None:
             raise MissingExtraError(
-                "the services' code is not in this installation; clone the repository and "
-                "pip install -e '.[models]', or connect to services that run elsewhere"
+                "the services' code is not in this installation; pip install 'genjscc[serve]', or "
+                "connect to services that run elsewhere"
             )
         self.role, self.address, self.metrics = role, "", ""
         self._echo = echo_logs
@@ -62,7 +63,7 @@ class LocalService:
             for part in (port, "0")
         ]
         self.process = subprocess.Popen(  # noqa: S603 (our own modules)
-            [sys.executable, "-m", role, *flags, *own, "--stop-with-parent"],
+            [sys.executable, "-m", package, *flags, *own, "--stop-with-parent"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

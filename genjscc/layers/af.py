@@ -26,7 +26,11 @@ class AFModule(nn.Module):
         nn.init.zeros_(self.fc2.weight)
         nn.init.constant_(self.fc2.bias, _OPEN)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+    def factors(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Return the scaling of each channel, [B, C, 1, 1]."""
         context = torch.cat([x.mean((2, 3)), condition.to(x.dtype)], dim=1)  # [B, C + conditions]
-        factors = torch.sigmoid(self.fc2(F.leaky_relu(self.fc1(context))))
-        return x * factors[:, :, None, None]
+        factors: Tensor = torch.sigmoid(self.fc2(F.leaky_relu(self.fc1(context))))
+        return factors[:, :, None, None]
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        return x * self.factors(x, condition)

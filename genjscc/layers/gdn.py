@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,8 +52,12 @@ class GDN(nn.Module):
     def __init__(self, channels: int, *, inverse: bool = False) -> None:
         super().__init__()
         self.inverse = inverse
-        self.beta = nn.Parameter(torch.sqrt(torch.ones(channels) + _PEDESTAL))
-        self.gamma = nn.Parameter(torch.sqrt(_GAMMA_INIT * torch.eye(channels) + _PEDESTAL))
+        # Filled, not computed: on the meta device, where the sizes of a bundle are checked, tensor
+        # arithmetic would import torch._dynamo, and a service would start more than a second later.
+        gamma = torch.full((channels, channels), math.sqrt(_PEDESTAL))
+        gamma.fill_diagonal_(math.sqrt(_GAMMA_INIT + _PEDESTAL))
+        self.beta = nn.Parameter(torch.full((channels,), math.sqrt(1 + _PEDESTAL)))
+        self.gamma = nn.Parameter(gamma)
 
     def forward(self, x: Tensor) -> Tensor:
         beta_bound = (_BETA_MIN + _PEDESTAL) ** 0.5

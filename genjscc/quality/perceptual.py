@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -76,17 +75,19 @@ class STLPIPS(FeatureDistance):
 def _unused_packages() -> Iterator[None]:
     """Stub packages that stlpips-pytorch imports but never uses for this distance.
 
-    A receiver needs none of them, and torchvision has to be built for exactly this torch.
+    A receiver needs none of them. torchvision has to be built for exactly this torch, and its
+    import alone takes a receiver two seconds.
     """
     unused = {"torchvision": "models", "IPython": "embed", "torchsummary": "summary"}
-    missing = [name for name in unused if name not in sys.modules and find_spec(name) is None]
-    for name in missing:
+    first = "stlpips_pytorch" not in sys.modules
+    stubs = [name for name in unused if first and name not in sys.modules]
+    for name in stubs:
         sys.modules[name] = ModuleType(name)
         setattr(sys.modules[name], unused[name], None)
     try:
         yield
     finally:
-        for name in missing:
+        for name in stubs:
             del sys.modules[name]
 
 

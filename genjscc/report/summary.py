@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from genjscc.conventions import bits_per_symbol
 from genjscc.evaluation.receiver_time import TimedRecord
-from genjscc.evaluation.separation.capacity import bits_per_symbol
 from genjscc.evaluation.separation.records import SeparationRecord
 from genjscc.report.book import Book
 from genjscc.report.selection import (

@@ -58,8 +58,8 @@ class BatchRunner(Generic[Job, Result]):
         self._timer: asyncio.TimerHandle | None = None
         metrics.queue_depth.set_function(lambda: len(queue))
 
-    async def result(self, key: Hashable, job: Job) -> Result:
-        """The result of a job.
+    async def result(self, key: Hashable, job: Job, most: int | None = None) -> Result:
+        """The result of a job, computed with at most so many of its key (None: the queue's limit).
 
         Raises:
             DeadlineError: the caller stopped waiting before it was computed.
@@ -68,7 +68,7 @@ class BatchRunner(Generic[Job, Result]):
         loop = asyncio.get_running_loop()
         waiting: _Waiting[Job, Result] = _Waiting(job, loop.create_future())
         with self._lock:
-            self._queue.put(key, waiting, waiting.since, deadline.get())
+            self._queue.put(key, waiting, waiting.since, deadline.get(), most)
         self._wake(loop)
         try:
             return await waiting.future

@@ -258,7 +258,8 @@ class CallHandler(_Handler):
                         async for response in serve(items.arriving(), context):
                             with _handing_over(place):
                                 yield response
-                            items.answered()
+                            if response.WhichOneof("result") != "progress":
+                                items.answered()
                 except Exception as error:  # noqa: BLE001 (whatever it is becomes a status)
                     await call.fail(context, error)
 

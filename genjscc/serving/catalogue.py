@@ -106,6 +106,7 @@ class Catalogue(Generic[N]):
             reason = str(error).splitlines()[0]
             raise InvalidInputError("device", f"got {settings.device!r}: {reason}") from error
         self._arithmetic = arithmetic(settings.dtype, self.device.type)
+        self._max_pixels = settings.max_pixels
         self.left_out: dict[str, BundleError] = {}
         """bundles that are broken, and why"""
         self._models: dict[str, LoadedModel[N]] = {}
@@ -178,6 +179,11 @@ class Catalogue(Generic[N]):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self._arithmetic)
 
+    @property
+    def dtype(self) -> str:
+        """The networks' arithmetic by name: "float32" or "bfloat16"."""
+        return str(self._arithmetic).removeprefix("torch.")
+
     def warm_up(self, run: Callable[[LoadedModel[N]], object]) -> None:
         """Runs each model once, so that the first request does not pay for set-up."""
         for model in self._models.values():
@@ -196,6 +202,8 @@ class Catalogue(Generic[N]):
                 snr_db_min=model.config.snr_db[0],
                 snr_db_max=model.config.snr_db[1],
                 is_default=model.name == self._default,
+                max_pixels=self._max_pixels,
+                dtype=self.dtype,
             )
             for _, model in sorted(self._models.items())
         ]

@@ -27,11 +27,12 @@ from typing import Any, Generic, TypeVar
 from genjscc.errors import OverloadedError, UnavailableError, UnsupportedError
 from genjscc.serving.admission import Admission, Place
 from genjscc.serving.batches import BatchRunner
-from genjscc.serving.engine import Engine, Job, QuickEngine
+from genjscc.serving.engine import Engine, Job, QuickEngine, SizedEngine
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.queue import BatchQueue
 from genjscc.serving.settings import ServiceSettings
 from genjscc.serving.stepwise import Iterations, StepwiseEngine
+from genjscc.serving.tiled import TiledEngine
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -67,6 +68,31 @@ class _Held:
         await self._few.wait()
 
 
+class _Begun(Generic[Out]):
+    """An item of a stream in work, and the latest message that goes before its answer."""
+
+    def __init__(
+        self, answer: Callable[[Callable[[Out], object]], Coroutine[Any, Any, Out]]
+    ) -> None:
+        self._changed = asyncio.Event()
+        self._latest: Out | None = None
+        self.task = asyncio.create_task(answer(self._tell))
+        self.task.add_done_callback(lambda _: self._changed.set())
+
+    def _tell(self, message: Out) -> None:
+        self._latest = message
+        self._changed.set()
+
+    async def before(self) -> AsyncIterator[Out]:
+        """Messages until the answer is there; a slow reader misses some."""
+        while not self.task.done():
+            await self._changed.wait()
+            self._changed.clear()
+            message, self._latest = self._latest, None
+            if message is not None:
+                yield message
+
+
 class Dispatcher(Generic[Request, Job, Result, Response]):
     """Serves one engine. Lives on one event loop."""
 
@@ -92,7 +118,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         self._batches: BatchRunner[Job, Result] = BatchRunner(
             self._run, self._device, self._queue, metrics, self._admission.note_served
         )
-        self._iterations: Iterations[Job] | None = None
+        self._iterations: list[Iterations[Job]] = []
         self._is_quick: Callable[[Request], bool] = lambda _: False
         self._runs_quickly = False
         self._readers: set[asyncio.Task[None]] = set()
@@ -104,7 +130,11 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         loop = asyncio.get_running_loop()
         engine = await loop.run_in_executor(self._device, self._load)
         if isinstance(engine, StepwiseEngine):
-            self._iterations = Iterations(engine, self._device, self._metrics)
+            self._iterations.append(Iterations(engine, self._device, self._metrics.inversions))
+        if isinstance(engine, TiledEngine):
+            self._iterations.append(
+                Iterations(engine.tiled, self._device, self._metrics.large_images)
+            )
         if isinstance(engine, QuickEngine):
             self._is_quick, self._runs_quickly = engine.is_quick, engine.runs_quickly
         self._engine = engine
@@ -150,8 +180,14 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
     def _run(self, jobs: Sequence[Job]) -> Sequence[Result]:
         return self.engine.run(jobs)
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(
+        self, request: Request, tell: Callable[[Any], object] | None = None
+    ) -> Response:
         """The response to a request that has a place.
+
+        Args:
+            request: what to answer.
+            tell: called with each report on a request that takes many steps.
 
         Raises:
             GenJSCCError: what is wrong with the request; DeadlineError where its caller had
@@ -163,9 +199,10 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         job = await self._apart(quick, engine.prepare, request)
         steps = self._steps_of(job)
         if steps is None:
-            result = await self._batches.result(engine.key(job), job)
+            most = engine.most_together(job) if isinstance(engine, SizedEngine) else None
+            result = await self._batches.result(engine.key(job), job, most)
         else:
-            result = await steps.result(job)
+            result = await steps.result(job, tell)
         return await self._apart(quick, engine.finish, job, result)
 
     def answer_at_once(self, request: Request) -> Response | None:
@@ -203,14 +240,13 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         yield await self._apart(quick, engine.finish, job, report.result)
 
     def _steps_of(self, job: Job) -> Iterations[Job] | None:
-        steps = self._iterations
-        return steps if steps is not None and steps.takes(job) else None
+        return next((steps for steps in self._iterations if steps.takes(job)), None)
 
     async def answer_stream(
         self,
         items: AsyncIterable[In],
         answer_at_once: Callable[[In], Out | None],
-        answer_item: Callable[[In], Coroutine[Any, Any, Out]],
+        answer_item: Callable[[In, Callable[[Out], object]], Coroutine[Any, Any, Out]],
         size_of: Callable[[Any], int] = lambda _: 0,
     ) -> AsyncIterator[Out]:
         """Answers in the order of the items, up to `stream_window` of them in work at a time.
@@ -221,7 +257,8 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         Args:
             items: of the stream.
             answer_at_once: answers an item of which all work is quick; None for others.
-            answer_item: the work on another item, which begins when it has been let in.
+            answer_item: the work on another item, which begins when it has been let in; it may
+                call its second argument with messages that go before the answer.
             size_of: bytes of an item or an answer.
 
         Raises:
@@ -229,7 +266,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             Exception: what the source of the items raised; likewise.
         """
         window = asyncio.Semaphore(self.stream_window)
-        answers: asyncio.Queue[Out | asyncio.Task[Out] | None] = asyncio.Queue()
+        answers: asyncio.Queue[Out | _Begun[Out] | None] = asyncio.Queue()
         begun: set[asyncio.Task[Out]] = set()
         held = _Held()
 
@@ -237,15 +274,16 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             good = not answer.cancelled() and answer.exception() is None
             held.change(-size_of(item) + (size_of(answer.result()) if good else 0))
 
-        async def begin(item: In) -> asyncio.Task[Out]:
+        async def begin(item: In) -> _Begun[Out]:
             place = await self._admission.enter_item()
-            answer = asyncio.create_task(answer_item(item))
+            one: _Begun[Out] = _Begun(partial(answer_item, item))
+            answer = one.task
             # Not for its own code to do: a task that is cancelled early never runs.
             answer.add_done_callback(place.__exit__)
             held.change(size_of(item))
             answer.add_done_callback(partial(swap, item))
             begun.add(answer)
-            return answer
+            return one
 
         async def read() -> None:
             try:
@@ -267,9 +305,11 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         self._readers.add(reader)
         try:
             while (answer := await answers.get()) is not None:
-                if isinstance(answer, asyncio.Task):
-                    done = await answer
-                    begun.discard(answer)
+                if isinstance(answer, _Begun):
+                    async for message in answer.before():
+                        yield message
+                    done = await answer.task
+                    begun.discard(answer.task)
                 else:
                     done = answer
                 yield done
@@ -279,8 +319,8 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         finally:
             self._readers.discard(reader)
             reader.cancel()
-            for answer in begun:
-                answer.cancel()
+            for task in begun:
+                task.cancel()
 
     def close(self) -> None:
         """Ends the threads once they are idle."""

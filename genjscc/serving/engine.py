@@ -59,6 +59,15 @@ class QuickEngine(Protocol[Request]):
         ...
 
 
+@runtime_checkable
+class SizedEngine(Protocol):
+    """An engine that limits batches by the size of their jobs."""
+
+    def most_together(self, job: Any) -> int:
+        """How many jobs of this one's key may run together; others do not wait longer for them."""
+        ...
+
+
 def answer(engine: Engine[Request, Job, Result, Response], request: Request) -> Response:
     """One request, on the spot."""
     job = engine.prepare(request)

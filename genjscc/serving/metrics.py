@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from prometheus_client import (
     CollectorRegistry,
@@ -53,6 +54,27 @@ class _SignedHistogram(Histogram):
         for metric in super().collect():
             metric.samples = [one for one in metric.samples if not one.name.endswith("_count")]
             yield metric
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """The metrics of jobs that take many steps.
+
+    Attributes:
+        ended: jobs that ended, by outcome.
+        active: jobs under way.
+        waiting: jobs that wait for a slot.
+        steps: steps of all jobs.
+        step_seconds: time of a step.
+        together: jobs that made a step together; None if each makes its own.
+    """
+
+    ended: Counter
+    active: Gauge
+    waiting: Gauge
+    steps: Counter
+    step_seconds: Histogram
+    together: Histogram | None = None
 
 
 class Metrics:
@@ -136,39 +158,71 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.inversions = Counter(
-            "genjscc_inversions",
-            "Receiver only: inversions that ended, by outcome: finished, cancelled, deadline, "
-            "failed.",
-            ["outcome"],
-            registry=self.registry,
+        self.inversions = StepMetrics(
+            ended=Counter(
+                "genjscc_inversions",
+                "Receiver only: inversions that ended, by outcome: finished, cancelled, deadline, "
+                "failed.",
+                ["outcome"],
+                registry=self.registry,
+            ),
+            active=Gauge(
+                "genjscc_active_inversions",
+                "Receiver only: inversions that are being computed, step by step.",
+                registry=self.registry,
+            ),
+            waiting=Gauge(
+                "genjscc_waiting_inversions",
+                "Receiver only: inversions that wait for a place among them.",
+                registry=self.registry,
+            ),
+            steps=Counter(
+                "genjscc_inversion_steps",
+                "Receiver only: steps of inversions, one for each image of a batch.",
+                registry=self.registry,
+            ),
+            step_seconds=Histogram(
+                "genjscc_inversion_step_seconds",
+                "Receiver only: time of one step of a batch of inversions.",
+                buckets=_SECONDS,
+                registry=self.registry,
+            ),
+            together=Histogram(
+                "genjscc_inversion_batch_size",
+                "Receiver only: inversions that made a step together.",
+                buckets=_SIZES,
+                registry=self.registry,
+            ),
         )
-        self.active_inversions = Gauge(
-            "genjscc_active_inversions",
-            "Receiver only: inversions that are being computed, step by step.",
-            registry=self.registry,
-        )
-        self.waiting_inversions = Gauge(
-            "genjscc_waiting_inversions",
-            "Receiver only: inversions that wait for a place among them.",
-            registry=self.registry,
-        )
-        self.inversion_steps = Counter(
-            "genjscc_inversion_steps",
-            "Receiver only: steps of inversions, one for each image of a batch.",
-            registry=self.registry,
-        )
-        self.inversion_step_seconds = Histogram(
-            "genjscc_inversion_step_seconds",
-            "Receiver only: time of one step of a batch of inversions.",
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.inversion_batch_size = Histogram(
-            "genjscc_inversion_batch_size",
-            "Receiver only: inversions that made a step together.",
-            buckets=_SIZES,
-            registry=self.registry,
+        self.large_images = StepMetrics(
+            ended=Counter(
+                "genjscc_large_images",
+                "Images computed in tiles that ended, by outcome: finished, cancelled, deadline, "
+                "failed.",
+                ["outcome"],
+                registry=self.registry,
+            ),
+            active=Gauge(
+                "genjscc_active_large_images",
+                "Images that are being computed, tile by tile.",
+                registry=self.registry,
+            ),
+            waiting=Gauge(
+                "genjscc_waiting_large_images",
+                "Images that wait for a slot among them.",
+                registry=self.registry,
+            ),
+            steps=Counter(
+                "genjscc_tiles",
+                "Tiles of large images that were computed.",
+                registry=self.registry,
+            ),
+            step_seconds=Histogram(
+                "genjscc_tile_seconds",
+                "Time of one tile; other requests wait at most that long for a large image.",
+                buckets=_SECONDS,
+                registry=self.registry,
+            ),
         )
         self.lost_log_lines = Gauge(
             "genjscc_lost_log_lines",

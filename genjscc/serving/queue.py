@@ -8,7 +8,7 @@ items may wait is for `genjscc.serving.admission` to say.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -17,14 +17,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Entry(Generic[T]):
-    key: Hashable
+    number: int
     item: T
     since: float
     deadline: float | None
+    most: int
 
 
 class BatchQueue(Generic[T]):
-    """First in, first out; a batch is the oldest item and later ones of the same key.
+    """Items of one key leave in order, as a batch; keys take turns.
+
+    A batch is the oldest items of the key whose turn it is. Small images therefore wait for at
+    most one batch of each other size, however many larger images came before them.
 
     Args:
         max_batch: how many may leave together.
@@ -33,49 +37,68 @@ class BatchQueue(Generic[T]):
 
     def __init__(self, *, max_batch: int, max_delay_s: float = 0.0) -> None:
         self.max_batch, self.max_delay_s = max_batch, max_delay_s
-        self._waiting: deque[_Entry[T]] = deque()
+        # The key whose turn is next comes first.
+        self._lines: dict[Hashable, deque[_Entry[T]]] = {}
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return sum(map(len, self._lines.values()))
 
-    def put(self, key: Hashable, item: T, now: float, deadline: float | None = None) -> None:
-        """Adds an item; it is of no use after the deadline."""
-        self._waiting.append(_Entry(key, item, now, deadline))
+    def put(
+        self,
+        key: Hashable,
+        item: T,
+        now: float,
+        deadline: float | None = None,
+        most: int | None = None,
+    ) -> None:
+        """Add an item.
+
+        Args:
+            key: items of equal keys may leave together.
+            item: what waits.
+            now: the time.
+            deadline: after which it is of no use.
+            most: items of its key that may leave together, if fewer than `max_batch`.
+        """
+        most = self.max_batch if most is None else min(most, self.max_batch)
+        self._count += 1
+        entry = _Entry(self._count, item, now, deadline, most)
+        self._lines.setdefault(key, deque()).append(entry)
 
     def discard(self, item: T) -> bool:
         """Takes out an item that nobody waits for any more. False: it was not there."""
-        before = len(self._waiting)
-        self._waiting = deque(entry for entry in self._waiting if entry.item is not item)
-        return len(self._waiting) < before
+        return bool(self._take(lambda entry: entry.item is item))
 
     def take_expired(self, now: float) -> list[T]:
         """Takes out the items whose deadline has passed."""
+        return self._take(lambda entry: entry.deadline is not None and entry.deadline <= now)
 
-        def late(entry: _Entry[T]) -> bool:
-            return entry.deadline is not None and entry.deadline <= now
-
-        expired = [entry.item for entry in self._waiting if late(entry)]
-        if expired:
-            self._waiting = deque(entry for entry in self._waiting if not late(entry))
-        return expired
+    def _take(self, wanted: Callable[[_Entry[T]], bool]) -> list[T]:
+        taken: list[_Entry[T]] = []
+        for key, line in [*self._lines.items()]:
+            found = [entry for entry in line if wanted(entry)]
+            if len(found) == len(line):
+                del self._lines[key]
+            elif found:
+                self._lines[key] = deque(entry for entry in line if not wanted(entry))
+            taken += found
+        return [entry.item for entry in sorted(taken, key=lambda entry: entry.number)]
 
     def next_batch(self, now: float) -> list[T]:
         """Takes out the next items to run together; empty when none are due."""
-        if not self._waiting:
-            return []
-        oldest = self._waiting[0]
-        batch: list[T] = []
-        rest: deque[_Entry[T]] = deque()
-        for entry in self._waiting:
-            if entry.key == oldest.key and len(batch) < self.max_batch:
-                batch.append(entry.item)
-            else:
-                rest.append(entry)
-        if len(batch) < self.max_batch and now < oldest.since + self.max_delay_s:
-            return []
-        self._waiting = rest
-        return batch
+        for key, line in self._lines.items():
+            oldest = line[0]
+            if len(line) < oldest.most and now < oldest.since + self.max_delay_s:
+                continue
+            batch = [line.popleft().item for _ in range(min(oldest.most, len(line)))]
+            del self._lines[key]
+            if line:
+                self._lines[key] = line
+            return batch
+        return []
 
     def due_at(self) -> float | None:
-        """When the oldest item will not wait for company any longer; None: nothing waits."""
-        return self._waiting[0].since + self.max_delay_s if self._waiting else None
+        """When an item will not wait for company any longer; None: nothing waits."""
+        oldest = [line[0].since for line in self._lines.values()]
+        return min(oldest) + self.max_delay_s if oldest else None

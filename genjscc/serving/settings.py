@@ -16,7 +16,8 @@ from pydantic_settings import BaseSettings, CliSettingsSource, CliSuppress, Sett
 
 from genjscc.addresses import bare_host
 from genjscc.environment import unknown_variables
-from genjscc.repository import REPOSITORY
+from genjscc.repository import default_models
+from genjscc.service_packages import service_package
 
 
 class ServiceSettings(BaseSettings):
@@ -62,7 +63,7 @@ class ServiceSettings(BaseSettings):
     max_message_bytes: int = Field(
         64 * 1024 * 1024, ge=64 * 1024, description="longest gRPC message, either way"
     )
-    max_symbols: int = Field(4 * 1024 * 1024, ge=1, description="symbols of a codeword")
+    max_symbols: int = Field(8 * 1024 * 1024, ge=1, description="symbols of a codeword")
     max_batch: int = Field(16, ge=1, description="most items that are computed together")
     max_delay_ms: float = Field(
         0.0, ge=0, description="how long an item waits for a batch to become full"
@@ -104,11 +105,17 @@ class ServiceSettings(BaseSettings):
 class ModelSettings(ServiceSettings):
     """What the two services with networks add."""
 
-    bundles: Path = Field(REPOSITORY / "models", description="folder of the trained models")
+    bundles: Path = Field(
+        default_factory=default_models, description="folder of the trained models"
+    )
     default_model: str = Field(
         "", description="model of requests that name none; empty: the first by name"
     )
-    max_pixels: int = Field(2 * 1024 * 1024, ge=1, description="rows times columns of an image")
+    max_pixels: int = Field(
+        16 * 1024 * 1024,
+        ge=1,
+        description="rows times columns of an image, padded; large ones are computed in tiles",
+    )
     device: str = Field("cpu", description="PyTorch device, such as cpu, cuda or cuda:1")
     dtype: Literal["float32", "bfloat16", "auto"] = Field(
         "float32",
@@ -175,7 +182,7 @@ def read_settings(kind: type[_S], program: str, arguments: list[str] | None = No
     are named.
     """
     source: CliSettingsSource[object] = CliSettingsSource(
-        kind, cli_prog_name=f"python -m {program}"
+        kind, cli_prog_name=f"python -m {service_package(program)}"
     )
     given = sys.argv[1:] if arguments is None else arguments
     for remark in misspelt_variables():

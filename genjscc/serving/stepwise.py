@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Hashable, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from genjscc.errors import DeadlineError
 from genjscc.serving.context import deadline, has_passed, is_due
-from genjscc.serving.metrics import Metrics
+from genjscc.serving.metrics import StepMetrics
 
 J_contra = TypeVar("J_contra", contravariant=True)
 J = TypeVar("J")
@@ -86,7 +86,7 @@ class _Entry:
 class Iterations(Generic[J]):
     """Steps the courses of one engine on an executor. Lives on one event loop."""
 
-    def __init__(self, engine: StepwiseEngine[J], device: Executor, metrics: Metrics) -> None:
+    def __init__(self, engine: StepwiseEngine[J], device: Executor, metrics: StepMetrics) -> None:
         self._engine, self._device, self._metrics = engine, device, metrics
         # Who is to step next comes first.
         self._active: deque[_Entry] = deque()
@@ -130,15 +130,17 @@ class Iterations(Generic[J]):
             # gRPC cancels a call at its deadline as well.
             if outcome == "cancelled" and is_due(entry.until):
                 outcome = "deadline"
-            self._metrics.inversions.labels(outcome).inc()
+            self._metrics.ended.labels(outcome).inc()
             self._remove(entry)
 
-    async def result(self, job: J) -> Any:
-        """The result of a job. Raises as `follow`."""
+    async def result(self, job: J, tell: Callable[[Any], object] | None = None) -> Any:
+        """The result of a job; `tell` is called with the reports before. Raises as `follow`."""
         found = None
         async with aclosing(self.follow(job)) as reports:
             async for report in reports:
                 found = report.result
+                if tell is not None and found is None:
+                    tell(report)
         return found
 
     def _remove(self, entry: _Entry) -> None:
@@ -148,8 +150,8 @@ class Iterations(Generic[J]):
         self._note()
 
     def _note(self) -> None:
-        self._metrics.active_inversions.set(len(self._active))
-        self._metrics.waiting_inversions.set(len(self._waiting))
+        self._metrics.active.set(len(self._active))
+        self._metrics.waiting.set(len(self._waiting))
 
     async def _run(self) -> None:
         while batch := self._next_batch():
@@ -191,9 +193,10 @@ class Iterations(Generic[J]):
                 entry.alone = True
             return
         seconds = time.perf_counter() - started
-        self._metrics.inversion_step_seconds.observe(seconds)
-        self._metrics.inversion_steps.inc(len(batch))
-        self._metrics.inversion_batch_size.observe(len(batch))
+        self._metrics.step_seconds.observe(seconds)
+        self._metrics.steps.inc(len(batch))
+        if self._metrics.together is not None:
+            self._metrics.together.observe(len(batch))
         for entry, report in zip(batch, reports, strict=True):
             present = self._leave(entry)
             if present and report.result is None:

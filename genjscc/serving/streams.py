@@ -28,7 +28,8 @@ def answer_stream(
         metrics: of the service.
         method: name of the streaming call.
         requests: messages with `item_id` and `request`.
-        make_answer: the answer's message class, with `item_id`, `response` and `error`.
+        make_answer: the answer's message class, with `item_id`, `response` and `error`, and
+            `progress` if its items may ask for that.
     """
     succeeded = metrics.items.labels(method, "OK")
 
@@ -49,9 +50,14 @@ def answer_stream(
         except Exception as error:  # noqa: BLE001 (an item's failure is that item's answer)
             return answer_of_error(item, error)
 
-    async def answer_item(item: Any) -> Answer:
+    async def answer_item(item: Any, send: Callable[[Answer], object]) -> Answer:
+        def tell(report: Any) -> None:
+            progress = codeword_pb2.ItemProgress(step=report.steps_done, num_steps=report.num_steps)
+            send(make_answer(item_id=item.item_id, progress=progress))
+
+        asked = getattr(item, "progress", False)
         try:
-            return answer_with(item, await dispatcher.answer(item.request))
+            return answer_with(item, await dispatcher.answer(item.request, tell if asked else None))
         except Exception as error:  # noqa: BLE001 (as above)
             return answer_of_error(item, error)
 

@@ -87,6 +87,11 @@ class PairConfig(BaseModel):
     batch_size: int = Field(32, ge=1, description="images per step on each process")
     learning_rate: float = Field(1e-4, gt=0, description="Adam's, at its peak")
     betas: tuple[float, float] = Field((0.9, 0.99), description="Adam's")
+    muon_learning_rate: float = Field(
+        0.0,
+        ge=0,
+        description="Muon's, at its peak, for the convolutions of what is trained; 0: Adam for all",
+    )
     clip_norm: float = Field(
         0.0, ge=0, description="longest gradient; 0: any. Holds large learning rates together"
     )
@@ -165,6 +170,13 @@ class DeepJSCCConfig(PairConfig):
     )
     linear_images: int = Field(
         0, ge=0, description="images of a first stage, in which the linear path alone learns"
+    )
+    linear_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of Adam's learning rate that the linear path has afterwards; a large "
+        "one moves it away from the optimum that it starts at",
     )
 
     @model_validator(mode="after")

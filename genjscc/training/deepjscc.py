@@ -26,8 +26,6 @@ from receiver.forward import ForwardOperator
 from receiver.models import load_deepjscc
 from transmitter.encoder import Encoder
 
-# A linear path bears, and needs, a larger learning rate than a network.
-_LINEAR_SHARE = 4.0
 # Training squares that the transform is fitted to: tens of thousands of patches.
 _KLT_IMAGES = 600
 
@@ -101,7 +99,8 @@ class DeepJSCCTraining(PairTraining[DeepJSCCConfig]):
         if not self.config.linear_path:
             return [Stage(self.config.images, (1.0,))]
         alone = self.config.linear_images
-        return [Stage(alone, (_LINEAR_SHARE, 0.0)), Stage(self.config.images - alone, (1.0, 1.0))]
+        together = (self.config.linear_share, 1.0)
+        return [Stage(alone, (1.0, 0.0)), Stage(self.config.images - alone, together)]
 
 
 def fit(

@@ -156,10 +156,25 @@ def _width(config: PairConfig) -> str:
     return str(widths[0]) if len(set(widths)) == 1 else "/".join(map(str, widths))
 
 
+def _image_size(config: PairConfig, only_side: int | None) -> str:
+    size = config.image_size
+    if only_side:
+        return f"{size}x{size} pixels; no other"
+    if config.augmentation.cut == "window":
+        return f"any; trained on windows of {size}x{size} pixels"
+    return f"{size}x{size} pixels; any other size works, less well"
+
+
+def _optimisers(config: PairConfig) -> str:
+    adam = f"Adam{config.betas}, rate {config.learning_rate:g}"
+    if not config.muon_learning_rate:
+        return adam
+    return f"Muon for the convolutions, rate {config.muon_learning_rate:g}; {adam}"
+
+
 def _card(exported: Exported, written: BundleConfig, images: int, weights: str, notes: str) -> str:
     config = exported.config
     low, high = config.snr_db
-    size, side = config.image_size, written.only_side
     millions = sum(p.numel() for m in exported.halves for p in m.parameters()) / 1e6
     distortion = "log(MSE)" if config.mse_scale == "log" else "MSE"
     loss = "no perceptual term"
@@ -174,17 +189,17 @@ def _card(exported: Exported, written: BundleConfig, images: int, weights: str, 
         if config.channel_steps
         else "one ratio"
     )
+    beside = ", a linear path beside it" if written.linear_path else ""
     rows = {
         "trained on": written.domain,
-        "image size": f"{size}x{size} pixels; "
-        + ("no other" if side else "any other size works, less well"),
+        "image size": _image_size(config, written.only_side),
         "bandwidth ratios rho = k/m": ", ".join(map(format_ratio, written.channels_by_ratio)),
         "SNR": f"{low:g} to {high:g} dB, drawn for each image",
         "network": f"width {_width(config)}, {millions:.2f} M trained parameters, "
-        f"{'' if config.af else 'no AF modules, '}{rates}",
+        f"{'' if config.af else 'no AF modules, '}{rates}{beside}",
         **exported.rows,
         "loss": f"{config.mse_weight:g} x {distortion} + {loss}",
-        "optimiser": f"Adam{config.betas}, rate {config.learning_rate:g}, {config.schedule}, "
+        "optimiser": f"{_optimisers(config)}, {config.schedule}, "
         f"batch {config.batch_size} per process, EMA {config.ema_decay:g}",
         "seen": f"{images} training images, repeats included; seed {config.seed}",
         "weights": weights,

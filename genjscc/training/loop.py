@@ -39,6 +39,7 @@ from genjscc.training.data import (
 )
 from genjscc.training.distributed import StopOnSignal, any_process, sum_over_processes
 from genjscc.training.draws import VALIDATION, draw_batch, draw_rate
+from genjscc.training.muon import Muon, matrix_groups
 from genjscc.training.run import RunFolder, refuse_diverged
 from transmitter.models import load_encoder
 
@@ -63,18 +64,17 @@ class Stage:
     shares: tuple[float, ...]
 
 
-def learning_rate_at(config: PairConfig, images: int, of: int, plateau_factor: float) -> float:
-    """The rate after so many images of a stage: warm-up, then the schedule."""
-    rate = config.learning_rate * plateau_factor
+def schedule_at(config: PairConfig, images: int, of: int) -> float:
+    """Return the share of the peak learning rate after so many images of a stage."""
     if images < config.warmup_images:
-        return rate * (images + 1) / config.warmup_images
+        return (images + 1) / config.warmup_images
     if config.schedule == "cosine":
         done = min(1.0, images / of)
-        rate *= _FLOOR + (1 - _FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
+        return _FLOOR + (1 - _FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
     if config.schedule == "wsd" and config.decay_images:
-        left = min(1.0, max(0, of - images) / config.decay_images)
-        rate *= _FLOOR + (1 - _FLOOR) * left
-    return rate
+        left = min(1.0, max(0, of - images) / min(of, config.decay_images))
+        return _FLOOR + (1 - _FLOOR) * left
+    return 1.0
 
 
 class PairTraining(ABC, Generic[C]):
@@ -102,10 +102,7 @@ class PairTraining(ABC, Generic[C]):
             self.start(pair)
         self.pair = pair.to(fabric.device)
         self.stages = self.plan()
-        groups = [{"params": list(group)} for group in self.groups(self.pair)]
-        optimizer = torch.optim.Adam(
-            groups, lr=config.learning_rate, betas=config.betas, fused=True
-        )
+        optimizers = self._optimizers()
         frozen = self.pair.get_submodule(self.frozen) if self.frozen else None
         self.average = Average(self.pair, config.ema_decay, frozen) if config.ema_decay else None
         self.step = 0
@@ -113,9 +110,9 @@ class PairTraining(ABC, Generic[C]):
         self._began = {first: 0}
         self.plateau_factor, self.best, self.stale = 1.0, math.inf, 0
         if state is not None:
-            self._restore(state, optimizer)
-        self._enter_stage(optimizer)
-        self.optimizer: Any = fabric.setup_optimizers(optimizer)
+            self._restore(state, optimizers)
+        self._enter_stage()
+        self.optimizers: list[Any] = [fabric.setup_optimizers(each) for each in optimizers]
         self.perceptual: nn.Module | None = None
         if config.perceptual:
             distances = (with_fast_backward(perceptual(name)) for name in config.perceptual)
@@ -163,6 +160,24 @@ class PairTraining(ABC, Generic[C]):
         """The parameters that learn, in groups with a share of the learning rate each."""
         return [list(pair.parameters())]
 
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        """Build Adam for the groups, and Muon for their convolutions if it has a learning rate."""
+        config = self.config
+        groups = [list(group) for group in self.groups(self.pair)]
+        muon: list[dict[str, Any]] = []
+        if config.muon_learning_rate:
+            for number, group in enumerate(groups):
+                muon += [{**part, "share": number} for part in matrix_groups(self.pair, group)]
+            matrices = {id(p) for part in muon for p in part["params"]}
+            groups = [[p for p in group if id(p) not in matrices] for group in groups]
+        adam = torch.optim.Adam(
+            [{"params": group} for group in groups],
+            lr=config.learning_rate,
+            betas=config.betas,
+            fused=True,
+        )
+        return [adam, Muon(muon, lr=config.muon_learning_rate)] if muon else [adam]
+
     def trained_module(self) -> nn.Module:
         """What a step of the present stage calls, as a `ForwardOperator` is called."""
         return self.pair
@@ -175,15 +190,15 @@ class PairTraining(ABC, Generic[C]):
         """What a checkpoint depends on besides its configuration."""
         return {}
 
-    def _enter_stage(self, optimizer: torch.optim.Optimizer) -> None:
+    def _enter_stage(self) -> None:
         """Sets which parameters learn, and the gradients' exchange among processes up for them.
 
         Parameters that get no gradient would let the exchange wait for ever, so what does not
         learn in a stage is not part of it.
         """
         shares = self.stages[self.stage].shares
-        for group, share in zip(optimizer.param_groups, shares, strict=True):
-            for parameter in group["params"]:
+        for group, share in zip(self.groups(self.pair), shares, strict=True):
+            for parameter in group:
                 parameter.requires_grad_(share > 0)
         self.model = self.fabric.setup_module(self.trained_module())
 
@@ -193,7 +208,7 @@ class PairTraining(ABC, Generic[C]):
         if self.stage_over and following is not None:
             self._began[following] = self.images
             self.plateau_factor, self.best, self.stale = 1.0, math.inf, 0
-            self._enter_stage(self.optimizer)
+            self._enter_stage()
 
     @property
     def _following(self) -> int | None:
@@ -260,11 +275,15 @@ class PairTraining(ABC, Generic[C]):
         self._set_learning_rates()
         output = self.model(images, draws.snr_db, draws.unit_noise, rate)
         terms = self.terms(images, output)
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         self.fabric.backward(terms["loss"])
         if self.config.clip_norm:
-            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip_norm)
-        self.optimizer.step()
+            self.fabric.clip_gradients(
+                self.model, self.optimizers[0], max_norm=self.config.clip_norm
+            )
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)
@@ -273,9 +292,13 @@ class PairTraining(ABC, Generic[C]):
     def _set_learning_rates(self) -> None:
         stage = self.stages[self.stage]
         seen = self.images - self._began[self.stage]
-        rate = learning_rate_at(self.config, seen, stage.images, self.plateau_factor)
-        for group, share in zip(self.optimizer.param_groups, stage.shares, strict=True):
-            group["lr"] = rate * share
+        factor = schedule_at(self.config, seen, stage.images) * self.plateau_factor
+        for group, share in zip(self.optimizers[0].param_groups, stage.shares, strict=True):
+            group["lr"] = self.config.learning_rate * factor * share
+        for muon in self.optimizers[1:]:
+            for group in muon.param_groups:
+                share = stage.shares[group["share"]]
+                group["lr"] = self.config.muon_learning_rate * factor * share
 
     def _terms(self, images: Tensor, x_hat: Tensor, *, always: bool = False) -> dict[str, Tensor]:
         distortion = mse(x_hat, images)
@@ -372,7 +395,7 @@ class PairTraining(ABC, Generic[C]):
                 "data": self._data,
                 "pair": self._trained(self.pair),
                 "average": self._trained(self.average.module) if self.average else None,
-                "optimizer": self.optimizer.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "step": self.step,
                 "images": self.images,
                 "stages": self._began,
@@ -380,7 +403,7 @@ class PairTraining(ABC, Generic[C]):
             }
         )
 
-    def _restore(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    def _restore(self, state: dict[str, Any], optimizers: list[torch.optim.Optimizer]) -> None:
         for name, found in self.facts().items():
             if state["facts"][name] != found:
                 raise InvalidInputError(
@@ -389,7 +412,17 @@ class PairTraining(ABC, Generic[C]):
         load_trained(self.pair, state["pair"], self.frozen)
         if self.average is not None and state["average"] is not None:
             load_trained(self.average.module, state["average"], self.frozen)
-        optimizer.load_state_dict(state["optimizer"])
+        # Runs from before Muon have one.
+        states = state.get("optimizers") or [state["optimizer"]]
+        if len(states) != len(optimizers):
+            raise InvalidInputError(
+                "muon_learning_rate",
+                f"got {self.config.muon_learning_rate}; the run in {self.run.path} "
+                f"{'uses' if len(states) > 1 else 'does not use'} Muon, or begin another one from "
+                "its weights (initial_bundle)",
+            )
+        for optimizer, entries in zip(optimizers, states, strict=True):
+            optimizer.load_state_dict(entries)
         self.step = state["step"]
         self._began = state["stages"]
         self.plateau_factor, self.best, self.stale = state["plateau"]

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from genjscc.v1 import tensor_pb2 as genjscc_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19genjscc/v1/codeword.proto\x12\ngenjscc.v1\x1a\x17genjscc/v1/tensor.proto\"\x9a\x01\n\x0e\x43odewordHeader\x12\x0f\n\x07pair_id\x18\x01 \x01(\t\x12\x17\n\x0f\x62\x61ndwidth_ratio\x18\x02 \x01(\t\x12\x13\n\x0bnum_symbols\x18\x03 \x01(\r\x12\x14\n\x0cimage_height\x18\x04 \x01(\r\x12\x13\n\x0bimage_width\x18\x05 \x01(\r\x12\x13\n\x06snr_db\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_snr_db\"b\n\x08\x43odeword\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x1a.genjscc.v1.CodewordHeader\x12*\n\x07symbols\x18\x02 \x01(\x0b\x32\x19.genjscc.v1.ComplexTensor\"*\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19genjscc/v1/codeword.proto\x12\ngenjscc.v1\x1a\x17genjscc/v1/tensor.proto\"\x9a\x01\n\x0e\x43odewordHeader\x12\x0f\n\x07pair_id\x18\x01 \x01(\t\x12\x17\n\x0f\x62\x61ndwidth_ratio\x18\x02 \x01(\t\x12\x13\n\x0bnum_symbols\x18\x03 \x01(\r\x12\x14\n\x0cimage_height\x18\x04 \x01(\r\x12\x13\n\x0bimage_width\x18\x05 \x01(\r\x12\x13\n\x06snr_db\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_snr_db\"b\n\x08\x43odeword\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x1a.genjscc.v1.CodewordHeader\x12*\n\x07symbols\x18\x02 \x01(\x0b\x32\x19.genjscc.v1.ComplexTensor\"/\n\x0cItemProgress\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\x11\n\tnum_steps\x18\x02 \x01(\r\"*\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CODEWORDHEADER']._serialized_end=221
   _globals['_CODEWORD']._serialized_start=223
   _globals['_CODEWORD']._serialized_end=321
-  _globals['_ITEMERROR']._serialized_start=323
-  _globals['_ITEMERROR']._serialized_end=365
+  _globals['_ITEMPROGRESS']._serialized_start=323
+  _globals['_ITEMPROGRESS']._serialized_end=370
+  _globals['_ITEMERROR']._serialized_start=372
+  _globals['_ITEMERROR']._serialized_end=414
 # @@protoc_insertion_point(module_scope)

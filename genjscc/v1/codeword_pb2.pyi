@@ -92,6 +92,32 @@ class Codeword(_message.Message):
 Global___Codeword: _TypeAlias = Codeword  # noqa: Y015
 
 @_typing.final
+class ItemProgress(_message.Message):
+    """How far a service is with an item of a stream that takes many steps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    NUM_STEPS_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Steps done."""
+    num_steps: _builtins.int
+    """Steps in all."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        num_steps: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_steps", b"num_steps", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemProgress: _TypeAlias = ItemProgress  # noqa: Y015
+
+@_typing.final
 class ItemError(_message.Message):
     """What became of one item of a stream that failed. The stream goes on."""
 

@@ -63,6 +63,8 @@ class Model(_message.Message):
     SNR_DB_MAX_FIELD_NUMBER: _builtins.int
     IS_DEFAULT_FIELD_NUMBER: _builtins.int
     SCHEMES_FIELD_NUMBER: _builtins.int
+    MAX_PIXELS_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name to ask for it by."""
     scheme: Global___Scheme.ValueType
@@ -79,6 +81,10 @@ class Model(_message.Message):
     """Upper end of the SNRs it was trained for, in dB."""
     is_default: _builtins.bool
     """True for the model that a request gets which names none."""
+    max_pixels: _builtins.int
+    """Rows times columns of the largest image that the service accepts, padded to multiples of 16."""
+    dtype: _builtins.str
+    """Arithmetic of the service's networks: "float32" or "bfloat16"."""
     @_builtins.property
     def bandwidth_ratios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The bandwidth ratios it offers, as fractions in ascending order: "1/768"."""
@@ -100,10 +106,12 @@ class Model(_message.Message):
         snr_db_max: _builtins.float = ...,
         is_default: _builtins.bool = ...,
         schemes: _abc.Iterable[Global___Scheme.ValueType] | None = ...,
+        max_pixels: _builtins.int = ...,
+        dtype: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bandwidth_ratios", b"bandwidth_ratios", "domain", b"domain", "image_size", b"image_size", "is_default", b"is_default", "name", b"name", "pair_id", b"pair_id", "scheme", b"scheme", "schemes", b"schemes", "snr_db_max", b"snr_db_max", "snr_db_min", b"snr_db_min"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bandwidth_ratios", b"bandwidth_ratios", "domain", b"domain", "dtype", b"dtype", "image_size", b"image_size", "is_default", b"is_default", "max_pixels", b"max_pixels", "name", b"name", "pair_id", b"pair_id", "scheme", b"scheme", "schemes", b"schemes", "snr_db_max", b"snr_db_max", "snr_db_min", b"snr_db_min"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

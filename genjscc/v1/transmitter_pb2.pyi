@@ -101,8 +101,11 @@ class EncodeStreamRequest(_message.Message):
 
     ITEM_ID_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     item_id: _builtins.int
     """Returned with the answer."""
+    progress: _builtins.bool
+    """Whether progress may be sent before the answer, if the item takes many steps."""
     @_builtins.property
     def request(self) -> Global___EncodeRequest:
         """What to encode."""
@@ -112,10 +115,11 @@ class EncodeStreamRequest(_message.Message):
         *,
         item_id: _builtins.int = ...,
         request: Global___EncodeRequest | None = ...,
+        progress: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_id", b"item_id", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_id", b"item_id", "progress", b"progress", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -130,6 +134,7 @@ class EncodeStreamResponse(_message.Message):
     ITEM_ID_FIELD_NUMBER: _builtins.int
     RESPONSE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     item_id: _builtins.int
     """That of the request."""
     @_builtins.property
@@ -140,18 +145,23 @@ class EncodeStreamResponse(_message.Message):
     def error(self) -> _codeword_pb2.ItemError:
         """Why there is none."""
 
+    @_builtins.property
+    def progress(self) -> _codeword_pb2.ItemProgress:
+        """How far it is, for a request with `progress`; the answer follows."""
+
     def __init__(
         self,
         *,
         item_id: _builtins.int = ...,
         response: Global___EncodeResponse | None = ...,
         error: _codeword_pb2.ItemError | None = ...,
+        progress: _codeword_pb2.ItemProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "response", b"response", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "progress", b"progress", "response", b"response", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "item_id", b"item_id", "response", b"response", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "item_id", b"item_id", "progress", b"progress", "response", b"response", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["response", "error"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["response", "error", "progress"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

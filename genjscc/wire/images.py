@@ -271,6 +271,30 @@ def decode_file(data: bytes, *, limits: Limits, field: str) -> NDArray[np.uint8]
         raise InvalidInputError(field, f"the image file is damaged: {error}") from error
 
 
+def size_of_file(data: bytes, *, limits: Limits, field: str) -> tuple[int, int]:
+    """Return height and width of an image file, not turned, from its header.
+
+    Raises:
+        InvalidInputError: as `decode_file`, as far as the header shows it.
+    """
+    formats = _formats_for(data, field)
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            width, height = image.size
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InvalidInputError(
+            field, f"holds too many pixels; at most {limits.max_pixels} are accepted"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise InvalidInputError(
+            field, f"got {len(data)} bytes that are not a PNG, JPEG or WebP file{_kind(data)}"
+        ) from error
+    except Exception as error:
+        raise InvalidInputError(field, f"the image file is damaged: {error}") from error
+    _check_size(height, width, limits, field)
+    return height, width
+
+
 def rgb_from_open_image(
     image: Image.Image, *, limits: Limits, field: str = "image"
 ) -> NDArray[np.uint8]:

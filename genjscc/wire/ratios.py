@@ -21,15 +21,24 @@ def parse_ratio(text: str, *, field: str = "bandwidth_ratio") -> Fraction:
     Raises:
         InvalidInputError: not a number in (0, 1].
     """
-    if not _RATIO.fullmatch(text):
-        raise InvalidInputError(field, f"got {quoted(text)}; must be a fraction such as '1/48'")
-    try:
-        ratio = Fraction(text).limit_denominator(10**6)
-    except ZeroDivisionError:
-        ratio = Fraction(0)
+    ratio = parse_fraction(text, field=field)
     if not 0 < ratio <= 1:
         raise InvalidInputError(field, f"got {text!r}; must be above 0 and at most 1")
     return ratio
+
+
+def parse_fraction(text: str, *, field: str) -> Fraction:
+    """A number that is not negative, from "1/48" or a decimal, with a denominator below 10^6.
+
+    Raises:
+        InvalidInputError: not a number.
+    """
+    if not _RATIO.fullmatch(text):
+        raise InvalidInputError(field, f"got {quoted(text)}; must be a fraction such as '1/48'")
+    try:
+        return Fraction(text).limit_denominator(10**6)
+    except ZeroDivisionError:
+        return Fraction(0)
 
 
 def format_ratio(ratio: Fraction) -> str:

@@ -39,8 +39,6 @@ from tests.helpers.pictures import file_of, gradient, noise
 from tests.helpers.real_services import Services
 from tests.helpers.tiny_bundles import MULTI, SINGLE
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class Waited:
     """AsyncLink for this file: each method is run to its end."""
@@ -387,7 +385,7 @@ def test_calls_that_meet_a_closing_link_end(services: Services) -> None:
         time.sleep(round_ * 1e-3)
         link.close()
         for caller in callers:
-            caller.join(10)
+            caller.join(100)
             assert not caller.is_alive()
     assert len(ends) == 20 * 4
     assert all("closed" in end for end in ends)

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS: list[tuple[str, ...]] = [
     (
         *("genjscc.addresses", "genjscc.display", "genjscc.environment", "genjscc.repository"),
+        *("genjscc.conventions", "genjscc.service_packages"),
         *("genjscc.v1", "genjscc.errors", "genjscc.limits", "genjscc.wire", "genjscc.layers"),
         *("genjscc.pixels", "genjscc.photos", "genjscc.bundles", "genjscc.serving"),
         *("genjscc.client", "genjscc.quality"),

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from genjscc.client.security import Security
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
+from tests.helpers.deploy_tools import promtool
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "docs" / "operations.md").read_text()
@@ -68,16 +67,10 @@ def test_no_other_setting_is() -> None:
 
 
 def test_the_queries_are_promql(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed; it comes with Prometheus")
     table = TEXT.partition("| question | PromQL |")[2].partition("\n\n")[0]
     queries = [q.replace("\\|", "|") for q in re.findall(r"\| `(.*)` \|", table)]
     assert len(queries) >= 10
     rules = [{"record": f"query:{number}", "expr": q} for number, q in enumerate(queries)]
     file = tmp_path / "rules.json"  # JSON is YAML
     file.write_text(json.dumps({"groups": [{"name": "operations", "rules": rules}]}))
-    done = subprocess.run(
-        [promtool, "check", "rules", str(file)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool("check", "rules", file)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import inspect
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from channel.service import ChannelServicer
 from genjscc.client import aio, pipeline, protocol, transport
 from genjscc.v1 import channel_pb2, receiver_pb2, transmitter_pb2
 from receiver.service import ReceiverServicer
+from tests.helpers.deploy_tools import run
 from transmitter.service import TransmitterServicer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,13 +35,7 @@ def test_generated_code_is_what_the_protos_give() -> None:
 
 
 def test_protos_are_lint_clean() -> None:
-    buf = shutil.which("buf") or shutil.which("buf", path=str(Path(sys.executable).parent))
-    if buf is None:
-        pytest.skip("buf is not installed; it comes with the dev extra")
-    done = subprocess.run(
-        [buf, "lint", "protos"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run("buf", "lint", "protos")
 
 
 @pytest.mark.parametrize(("service", "servicer"), SERVICES)

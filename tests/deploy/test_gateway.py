@@ -65,12 +65,12 @@ def gateway(services: Services, tmp_path: Path) -> Iterator[dict[str, int]]:
     path = tmp_path / "envoy.yaml"
     path.write_text(yaml.safe_dump(configuration))
     log = tmp_path / "envoy.log"
-    command = [tool("envoy", "the deploy extra"), "--config-path", str(path)]
+    command = [tool("envoy"), "--config-path", str(path)]
     command += ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
     with log.open("w") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=sink)
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while not ready(ports["observation"]):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
@@ -80,7 +80,7 @@ def gateway(services: Services, tmp_path: Path) -> Iterator[dict[str, int]]:
         assert not log.read_text(), log.read_text()  # nothing deprecated, nothing odd
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait()
 
 
 def ready(port: int) -> bool:
@@ -91,7 +91,7 @@ def ready(port: int) -> bool:
 
 
 def page(port: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=60) as answer:
         return str(answer.read().decode())
 
 

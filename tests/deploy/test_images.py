@@ -93,9 +93,9 @@ def test_locks_agree_and_have_hashes() -> None:
 @pytest.mark.parametrize(
     ("lock", "extras"),
     [
-        ("channel", ["serve", "tracing"]),
+        ("channel", ["channel", "tracing"]),
         ("client", ["load", "tracing"]),
-        ("models-cuda", ["inverse", "models", "serve", "tracing"]),
+        ("models-cuda", ["channel", "inverse", "models", "tracing"]),
         ("web", ["tracing", "web"]),
     ],
 )

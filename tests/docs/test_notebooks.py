@@ -12,7 +12,6 @@ from nbclient import NotebookClient
 from genjscc.repository import REPOSITORY
 
 pytestmark = [
-    pytest.mark.timeout(180),
     # The kernel's own machinery.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -30,7 +29,7 @@ def test_a_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(fresh, timeout=120, kernel_name="python3", resources=resources).execute()
+    NotebookClient(fresh, timeout=500, kernel_name="python3", resources=resources).execute()
     for cell, old in zip(fresh.cells, committed.cells, strict=True):
         assert kinds(cell) == kinds(old), cell.source  # the committed outputs are of this code
 

@@ -19,7 +19,6 @@ from genjscc.v1 import channel_pb2, codeword_pb2, inversion_pb2, model_pb2, rece
 
 from genjscc.v1 import tensor_pb2, transmitter_pb2  # isort: skip
 
-pytestmark = pytest.mark.timeout(180)
 DOCS = REPOSITORY / "docs"
 PROTOS = (
     *(tensor_pb2, codeword_pb2, channel_pb2, inversion_pb2, model_pb2),

@@ -27,7 +27,6 @@ from genjscc.wire.tensors import complex_to_message
 from tests.helpers.pictures import file_of, gradient, noise, png_bomb
 from tests.helpers.real_services import ServiceProcess, Services
 
-pytestmark = pytest.mark.timeout(60)
 Code = grpc.StatusCode
 
 
@@ -95,12 +94,12 @@ TRANSMITTER: dict[str, tuple[Callable[[], Any], Code, str]] = {
     "100 megapixels": (
         lambda: encode_file(png_bomb(10_000, 10_000)),
         Code.INVALID_ARGUMENT,
-        "10000x10000 = 100000000 pixels; at most 2097152",
+        "10000x10000 = 100000000 pixels; at most 16777216",
     ),
     "400 megapixels": (
         lambda: encode_file(png_bomb(20_000, 20_000)),
         Code.INVALID_ARGUMENT,
-        "too many pixels; at most 2097152",
+        "too many pixels; at most 16777216",
     ),
     "one row": (
         lambda: encode_file(png_bomb(1, 4_000_000)),
@@ -156,7 +155,7 @@ CHANNEL: dict[str, tuple[Callable[[], Any], Code, str]] = {
     "too many": (
         lambda: transmit(symbols(shape=[2**31])),
         Code.INVALID_ARGUMENT,
-        "2147483648 numbers; at most 4194304",
+        "2147483648 numbers; at most 8388608",
     ),
     "absurd SNR": (lambda: transmit(snr_db=-1e6), Code.INVALID_ARGUMENT, "snr_db: got -1000000.0"),
     "no SNR": (lambda: transmit(snr_db=None), Code.INVALID_ARGUMENT, "snr_db: is missing"),
@@ -243,15 +242,15 @@ def test_garbage_instead_of_a_message(role: str, method: str, services: Services
     with getattr(services, role).connect() as connection:
         call = connection.unary_unary(method)
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"\xff" * 50, timeout=20)
+            call(b"\xff" * 50, timeout=100)
         assert caught.value.code() is Code.INVALID_ARGUMENT
         assert caught.value.details() == "request: got 50 bytes that are not a message of this call"
         stream = connection.stream_stream(f"{method}Stream")
         with pytest.raises(grpc.RpcError) as caught:
-            list(stream(iter([b"\xff" * 50]), timeout=20))
+            list(stream(iter([b"\xff" * 50]), timeout=100))
         assert caught.value.code() is Code.INVALID_ARGUMENT
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"", timeout=20)
+            call(b"", timeout=100)
         assert caught.value.code() is Code.INVALID_ARGUMENT
 
 
@@ -259,13 +258,13 @@ def test_garbage_instead_of_a_message(role: str, method: str, services: Services
 def test_messages_above_the_limit(role: str, method: str, services: Services) -> None:
     with getattr(services, role).connect() as connection:
         with pytest.raises(grpc.RpcError) as caught:
-            connection.unary_unary(method)(bytes(64 * 1024 * 1024 + 1), timeout=30)
+            connection.unary_unary(method)(bytes(64 * 1024 * 1024 + 1), timeout=100)
         assert caught.value.code() is Code.RESOURCE_EXHAUSTED
 
 
 def test_unknown_method(services: Services) -> None:
     with services.channel.connect() as connection, pytest.raises(grpc.RpcError) as caught:
-        connection.unary_unary("/genjscc.v1.ChannelService/Teleport")(b"", timeout=20)
+        connection.unary_unary("/genjscc.v1.ChannelService/Teleport")(b"", timeout=100)
     assert caught.value.code() is Code.UNIMPLEMENTED
 
 

@@ -18,8 +18,6 @@ from tests.helpers.fuzzing import (
 )
 from tests.helpers.real_services import Services
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture(scope="module")
 def seeds(bundles: Path) -> Seeds:

@@ -31,7 +31,7 @@ def metric(services: Services, name: str, **labels: str) -> float:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 100
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -58,23 +58,27 @@ def test_closing_the_call_frees_the_device(services: Services, link: Link) -> No
     assert metric(services, "genjscc_active_inversions") == 0
 
 
-@pytest.mark.parametrize("way", ["watch", "send", "send_many"])
+@pytest.mark.parametrize("way", ["watch", "send"])
 def test_a_deadline_ends_the_work(services: Services, way: str) -> None:
     before = ended(services, "deadline") + ended(services, "cancelled")
     with Link(**services.addresses, timeout_s=1.5) as hurried:
         if way == "watch":
             with pytest.raises(DeadlineError):
                 list(hurried.watch(PICTURE, model=SINGLE, inversion=LONG))
-        elif way == "send":
+        else:
             with pytest.raises(DeadlineError):
                 hurried.send(PICTURE, model=SINGLE, scheme="inverse", inversion=LONG)
-        else:
-            (outcome,) = hurried.send_many(
-                [PICTURE], model=SINGLE, scheme="inverse", inversion=LONG
-            )
-            assert not isinstance(outcome, Reception)
     wait_for(lambda: ended(services, "deadline") + ended(services, "cancelled") > before)
     wait_for(lambda: metric(services, "genjscc_active_inversions") == 0)
+
+
+def test_a_stream_waits_for_a_long_one_that_makes_progress(services: Services) -> None:
+    with Link(**services.addresses, timeout_s=1.5) as hurried:
+        (outcome,) = hurried.send_many([PICTURE], model=SINGLE, scheme="inverse", inversion=LONG)
+    assert isinstance(outcome, Reception)
+    assert outcome.inversion is not None
+    assert outcome.inversion.steps == 1000
+    assert outcome.seconds["decode"] > 1.5
 
 
 def test_short_ones_and_ordinary_work_do_not_wait_for_long_ones(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,13 +21,15 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from channel.__main__ import main as channel_main
 from genjscc import Link
 from genjscc.v1 import channel_pb2, channel_pb2_grpc, codeword_pb2
 from genjscc.wire.tensors import complex_to_message
+from tests.helpers.command_line import run_main
+from tests.helpers.deploy_tools import promtool, run
 from tests.helpers.pictures import gradient
 from tests.helpers.real_services import REPOSITORY, ServiceProcess, Services
 
-pytestmark = pytest.mark.timeout(90)
 ROLES = ("transmitter", "channel", "receiver")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -42,21 +43,15 @@ def test_standard_health_probe(role: str, services: Services) -> None:
     with getattr(services, role).connect() as connection:
         stub = health_pb2_grpc.HealthStub(connection)
         for name in ("", full_name(role)):
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=100)
             assert answer.status == SERVING
         with pytest.raises(grpc.RpcError) as caught:
-            stub.Check(health_pb2.HealthCheckRequest(service="no.such.Service"), timeout=10)
+            stub.Check(health_pb2.HealthCheckRequest(service="no.such.Service"), timeout=100)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 def buf(*arguments: str) -> str:
-    program = shutil.which("buf") or shutil.which("buf", path=str(Path(sys.executable).parent))
-    if program is None:
-        pytest.skip("buf is not installed; it comes with the dev extra")
-    command = [program, "curl", "--protocol", "grpc", "--http2-prior-knowledge", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run("buf", "curl", "--protocol", "grpc", "--http2-prior-knowledge", *arguments)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -74,7 +69,7 @@ def test_calling_through_reflection(services: Services) -> None:
 
 
 def metrics_page(service: ServiceProcess) -> str:
-    with urllib.request.urlopen(service.metrics_url, timeout=10) as answer:
+    with urllib.request.urlopen(service.metrics_url, timeout=100) as answer:
         return str(answer.read().decode())
 
 
@@ -106,18 +101,8 @@ def test_metrics_page(role: str, services: Services, link: Link) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_metrics_follow_the_conventions(role: str, services: Services) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed; it comes with Prometheus")
-    done = subprocess.run(
-        [promtool, "check", "metrics"],
-        input=metrics_page(getattr(services, role)),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    page = metrics_page(getattr(services, role))
+    assert promtool("check", "metrics", stdin=page) == ""
 
 
 def big_request() -> channel_pb2.TransmitRequest:
@@ -130,7 +115,7 @@ def big_request() -> channel_pb2.TransmitRequest:
 @pytest.fixture
 def channel(tmp_path: Path) -> Iterator[ServiceProcess]:
     # More grace than a busy machine needs for what the tests ask for.
-    with ServiceProcess("channel", "--grace-s", "60", log=tmp_path / "channel.log") as service:
+    with ServiceProcess("channel", "--grace-s", "300", log=tmp_path / "channel.log") as service:
         yield service
 
 
@@ -138,7 +123,7 @@ def test_sigterm_lets_the_call_in_flight_end(channel: ServiceProcess) -> None:
     in_flight = {"method": "Transmit"}
     with channel.connect() as connection:
         stub = channel_pb2_grpc.ChannelServiceStub(connection)
-        accepted = stub.Transmit.future(big_request(), timeout=60)
+        accepted = stub.Transmit.future(big_request(), timeout=200)
         while not sample(channel, "genjscc_in_flight_requests", **in_flight):
             assert not accepted.done(), "too fast to be caught in flight"
         channel.process.send_signal(signal.SIGTERM)
@@ -147,7 +132,7 @@ def test_sigterm_lets_the_call_in_flight_end(channel: ServiceProcess) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             # Without content: megabytes that nobody reads any more make TCP reset the connection,
             # and the answer under way is lost with it.
-            stub.Transmit(channel_pb2.TransmitRequest(), timeout=30)
+            stub.Transmit(channel_pb2.TransmitRequest(), timeout=100)
         # The latter from gRPC's core, where it closes just then; the SDK takes both for the former.
         refused = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
         assert caught.value.code() in refused
@@ -160,19 +145,19 @@ def test_sigterm_lets_the_call_in_flight_end(channel: ServiceProcess) -> None:
 def test_idle_services_end_at_once_and_well(channel: ServiceProcess, number: int) -> None:
     with channel.connect() as connection:
         stub = health_pb2_grpc.HealthStub(connection)
-        watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=300)
         assert next(watching).status == SERVING
         started = time.monotonic()
         channel.process.send_signal(number)
         assert channel.wait() == 0
-        assert time.monotonic() - started < 30  # less than the grace, in spite of the watch
+        assert time.monotonic() - started < 150  # less than the grace, in spite of the watch
 
 
 def test_an_open_stream_does_not_outlast_the_grace(tmp_path: Path) -> None:
     hold = threading.Event()
 
     def silent() -> Iterator[Any]:
-        hold.wait(60)
+        hold.wait(200)
         yield from ()
 
     with (
@@ -188,80 +173,68 @@ def test_an_open_stream_does_not_outlast_the_grace(tmp_path: Path) -> None:
         hold.set()
 
 
-def test_one_request_id_joins_the_logs_of_all_hops(tmp_path: Path, bundles: Path) -> None:
-    flags = ("--log-level", "DEBUG")
-    models = ("--bundles", str(bundles))
-    with (
-        ServiceProcess("transmitter", *flags, *models, log=tmp_path / "t") as transmitter,
-        ServiceProcess("channel", *flags, log=tmp_path / "c") as channel,
-        ServiceProcess("receiver", *flags, *models, log=tmp_path / "r") as receiver,
-    ):
-        services = Services(transmitter, channel, receiver)
-        with Link(**services.addresses) as link:
-            link.send(gradient())
-            link.send(gradient())
-        ids = []
-        for service in (transmitter, channel, receiver):
-            assert service.terminate() == 0
-            entries = service.entries()
-            assert {entry["role"] for entry in entries} == {service.role}
-            calls = [entry for entry in entries if entry["message"] == "call"]
-            assert [call["code"] for call in calls] == ["OK", "OK"]
-            ids.append([call["request_id"] for call in calls])
-            # Every line is JSON: nothing writes past the log.
-            assert len(entries) == len(service.log.read_text().splitlines())
-    assert ids[0] == ids[1] == ids[2]
-    assert ids[0][0] != ids[0][1]
+def test_one_request_id_joins_the_logs_of_all_hops(services: Services, link: Link) -> None:
+    def ids() -> set[str]:
+        of_each = []
+        for role in ROLES:
+            calls = [e for e in getattr(services, role).entries() if e["message"] == "call"]
+            assert {call["role"] for call in calls} <= {role}
+            of_each.append({call["request_id"] for call in calls if call["code"] == "OK"})
+        return set.intersection(*of_each)
+
+    before = ids()
+    link.send(gradient())
+    link.send(gradient())
+    until = time.monotonic() + 100
+    while len(ids() - before) < 2:  # lines are written by a thread
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert len(ids() - before) == 2
 
 
-def start(role: str, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    import os
-
-    return subprocess.run(
-        [sys.executable, "-m", role, *flags],
+@pytest.mark.parametrize(
+    ("role", "flag", "told"),
+    [
+        ("channel", "--port={taken}", "cannot listen on 127.0.0.1:{taken}"),
+        ("receiver", "--bundles=/nowhere", "no bundle"),
+    ],
+)
+def test_what_keeps_a_service_from_starting_is_told_in_one_line(
+    role: str, flag: str, told: str, services: Services
+) -> None:
+    taken = services.channel.address.rpartition(":")[2]
+    done = subprocess.run(
+        [sys.executable, "-m", role, flag.format(taken=taken)],
         capture_output=True,
         text=True,
-        timeout=60,
         cwd=REPOSITORY,
-        env=os.environ | environment,
         check=False,
     )
-
-
-def test_a_taken_port_is_told_in_one_line(services: Services) -> None:
-    port = services.channel.address.rpartition(":")[2]
-    done = start("channel", "--port", port)
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert f"cannot listen on 127.0.0.1:{port}" in line
+    assert told.format(taken=taken) in line
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
 @pytest.mark.parametrize(
-    ("role", "flags", "told"),
+    ("flags", "told"),
     [
-        ("channel", ("--port", "99999"), "error: port: got '99999'"),
-        ("channel", ("--log-level", "LOUD"), "LOUD"),
-        ("transmitter", ("--bundles", "/nowhere"), "error: no bundle"),
-        ("receiver", ("--bundles", "/nowhere"), "error: no bundle"),
-        ("receiver", ("--device", "abacus"), "error: device: got 'abacus'"),
-        ("channel", ("--surprise", "1"), "surprise"),
+        (("--port", "99999"), "error: port: got '99999'"),
+        (("--log-level", "LOUD"), "LOUD"),
+        (("--surprise", "1"), "surprise"),
     ],
 )
-def test_wrong_flags_are_told_without_a_stack_trace(
-    role: str, flags: tuple[str, ...], told: str
-) -> None:
-    done = start(role, *flags)
-    assert done.returncode != 0
+def test_wrong_flags_are_told(flags: tuple[str, ...], told: str) -> None:
+    done = run_main(channel_main, "channel", *flags)
+    assert done.returncode == 2
     assert told in done.stderr
-    assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
 def test_environment_and_flags(tmp_path: Path) -> None:
-    done = start("channel", GENJSCC_MAX_BATCH="0")
+    done = run_main(channel_main, "channel", GENJSCC_MAX_BATCH="0")
     assert "max_batch: got '0'" in done.stderr
-    assert start("channel", "--help").stdout.count("--max-batch") >= 1
+    assert run_main(channel_main, "channel", "--help").stdout.count("--max-batch") >= 1
     with ServiceProcess("channel", "--metrics-port", "-1", log=tmp_path / "log") as channel:
         assert channel.metrics_url == ""

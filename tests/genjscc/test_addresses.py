@@ -82,7 +82,7 @@ async def test_services_and_their_metrics_listen_on_ipv6(host: str) -> None:
         async with AsyncLink(**dict.fromkeys(("channel",), f"[::1]:{server.port}")) as link:
             await link._transport.wait_connected("transmit")
         page = f"http://[::1]:{server.metrics_port}/metrics"
-        text = await asyncio.to_thread(lambda: urllib.request.urlopen(page, timeout=20).read())
+        text = await asyncio.to_thread(lambda: urllib.request.urlopen(page, timeout=100).read())
         assert b"genjscc_ready 1.0" in text
     finally:
         await server.stop()

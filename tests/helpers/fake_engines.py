@@ -34,7 +34,7 @@ class FakeEngine:
         if text.startswith("refuse"):
             raise InvalidInputError("text", f"got {text!r}")
         if text.startswith("slow-check"):
-            self.gate.wait(20)
+            self.gate.wait(200)
         if text.startswith("crash-early"):
             raise RuntimeError("secret of prepare")
         return text
@@ -45,7 +45,7 @@ class FakeEngine:
     def run(self, jobs: Sequence[str]) -> list[str]:
         self.batches.append(list(jobs))
         self.entered.set()
-        if not self.gate.wait(20):
+        if not self.gate.wait(200):
             raise TimeoutError("nobody opened the gate")
         for job in jobs:
             if job.startswith("crash"):
@@ -106,8 +106,8 @@ def answer_of(response: channel_pb2.TransmitResponse) -> str:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds, at most ten seconds."""
-    for _ in range(2000):
+    """Wait until a condition holds, at most 100 seconds."""
+    for _ in range(20_000):
         if condition():
             return
         await asyncio.sleep(0.005)

@@ -20,7 +20,7 @@ from typing import Any, Self
 import grpc
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-START_S, STOP_S = 300.0, 60.0
+START_S, STOP_S = 300.0, 120.0
 OPTIONS = [
     ("grpc.max_receive_message_length", 128 * 1024 * 1024),
     ("grpc.max_send_message_length", 128 * 1024 * 1024),
@@ -28,9 +28,9 @@ OPTIONS = [
 
 
 class ServiceProcess:
-    """The process `python -m ROLE --port 0 ...`, ready once constructed."""
+    """The process `python -m ROLE --port 0 ...`, ready once constructed or, later, waited for."""
 
-    def __init__(self, role: str, *flags: str, log: Path) -> None:
+    def __init__(self, role: str, *flags: str, log: Path, wait: bool = True) -> None:
         self.role, self.log = role, log
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GENJSCC_")}
         with log.open("wb") as errors:
@@ -41,10 +41,16 @@ class ServiceProcess:
                 cwd=REPOSITORY,
                 env=environment | {"OMP_NUM_THREADS": "1"},
             )
+        self.address = self.metrics_url = ""
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until the service announces itself."""
         ready = json.loads(self._first_line())
-        assert ready["role"] == role
-        self.address: str = ready["address"]
-        self.metrics_url: str = ready.get("metrics", "")
+        assert ready["role"] == self.role
+        self.address = ready["address"]
+        self.metrics_url = ready.get("metrics", "")
 
     def _first_line(self) -> bytes:
         assert self.process.stdout is not None
@@ -76,8 +82,8 @@ class ServiceProcess:
             self.process.stdout.close()
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return the log so far."""
-        lines = self.log.read_text().splitlines()
+        """Return the log so far, without a line that is being written."""
+        lines = self.log.read_text().rpartition("\n")[0].splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def connect(self) -> grpc.Channel:
@@ -117,10 +123,22 @@ class Services:
 def running_services(bundles: Path, logs: Path) -> Iterator[Services]:
     """Run transmitter, channel and receiver until the end of the block."""
     models = ("--bundles", str(bundles))
+    flags = {"transmitter": models, "channel": (), "receiver": models}
     with ExitStack() as stack:
-        start = stack.enter_context
-        yield Services(
-            start(ServiceProcess("transmitter", *models, log=logs / "transmitter.log")),
-            start(ServiceProcess("channel", log=logs / "channel.log")),
-            start(ServiceProcess("receiver", *models, log=logs / "receiver.log")),
-        )
+        started = [
+            stack.enter_context(
+                ServiceProcess(
+                    role, *more, "--log-level", "DEBUG", log=logs / f"{role}.log", wait=False
+                )
+            )
+            for role, more in flags.items()
+        ]
+        for service in started:
+            service.wait_ready()
+        yield Services(*started)
+        for service in started:
+            service.process.terminate()
+        for service in started:
+            assert service.wait() == 0
+            # Every line is JSON: nothing writes past the log.
+            assert len(service.entries()) == len(service.log.read_text().splitlines())

@@ -223,3 +223,22 @@ def test_estimated_snr_is_that_of_the_received_power(
     )
     again = answer(engine, request_for(faded, estimate_snr=True, state=state))
     assert again.snr_db == pytest.approx(estimated.snr_db, abs=1e-4)
+
+
+def test_a_large_image_is_computed_in_tiles_and_the_same(
+    bundles: Path,
+    engine: ReceiverEngine,
+    pairs: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    request = request_for(codeword(pairs[MULTI], (80, 120)))
+    whole = pixels(answer(engine, request))
+    monkeypatch.setattr("genjscc.pixels._CPU_PASS", 64 * 64)
+    monkeypatch.setattr("genjscc.layers.tiles._CPU_VALUES", 2**12)
+    tiling = ReceiverEngine(ReceiverSettings(bundles=bundles))
+    assert tiling.tiled.is_stepwise(tiling.prepare(request))
+    assert not tiling.tiled.is_stepwise(
+        tiling.prepare(request_for(codeword(pairs[MULTI], (64, 64))))
+    )
+    # A value in the middle between two levels may be rounded either way.
+    assert np.abs(pixels(answer(tiling, request)) - whole).max() <= 1

@@ -117,6 +117,22 @@ def test_one_pass_never_holds_more_pixels_than_one_image_may(bundles: Path) -> N
     assert seen == [2, 2, 1]
 
 
+def test_a_large_image_is_computed_in_tiles_and_the_same(
+    bundles: Path, engine: TransmitterEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = symbols_of(answer(engine, request_for(noise(80, 120))))
+    monkeypatch.setattr("genjscc.pixels._CPU_PASS", 64 * 64)
+    monkeypatch.setattr("genjscc.layers.tiles._CPU_VALUES", 2**12)
+    tiling = TransmitterEngine(TransmitterSettings(bundles=bundles))
+    job = tiling.prepare(request_for(noise(80, 120)))
+    assert tiling.tiled.is_stepwise(job)
+    assert not tiling.tiled.is_stepwise(tiling.prepare(request_for(noise(64, 64))))
+    assert tiling.tiled.begin(job).advance().num_steps > 10
+    assert len(whole) == len(symbols_of(answer(tiling, request_for(noise(80, 120)))))
+    tiled = symbols_of(answer(tiling, request_for(noise(80, 120))))
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
 def test_default_model_must_exist(bundles: Path) -> None:
     chosen = TransmitterEngine(TransmitterSettings(bundles=bundles, default_model=SINGLE))
     assert answer(chosen, request_for()).model == SINGLE

@@ -25,7 +25,7 @@ def convert(
     domain: Annotated[str, typer.Option(help="What it was trained on, for the card.")],
 ) -> None:
     """Turn a StyleGAN2 checkpoint into a bundle; nothing in the file is executed."""
-    with needs("models", "conversion", checkout=True):
+    with needs("models", "conversion"):
         from receiver.stylegan2.checkpoints import load_generator, save_bundle
     claim_bundle(folder, inputs=[checkpoint])
     generator = load_generator(checkpoint)

@@ -25,10 +25,10 @@ from genjscc.cli.pictures import show_pictures
 from genjscc.cli.receptions import record_of
 from genjscc.client.link import Link
 from genjscc.client.options import HOPS, ModelInfo, Reception, SchemeName
-from genjscc.launch.processes import ROLES
 from genjscc.photos import load_square, sample_photos
 from genjscc.quality.psnr import psnr_db
 from genjscc.report.sheet import Group, Tile, draw_sheet
+from genjscc.service_packages import ROLES
 
 OUTPUT = Path("demo/sheet.png")
 SNRS_DB = (-5.0, 0.0, 5.0)

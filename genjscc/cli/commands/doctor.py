@@ -12,7 +12,7 @@ from rich.text import Text
 
 from genjscc.cli.console import err, in_json, out, present
 from genjscc.cli.options import ChannelAddress, Receiver, Transmitter
-from genjscc.repository import REPOSITORY
+from genjscc.repository import default_models
 
 _STYLES = {"ok": "green", "missing": "yellow", "problem": "bold red"}
 
@@ -39,7 +39,7 @@ def doctor(
 
     addresses = {"transmitter": transmitter, "channel": channel, "receiver": receiver}
     with err.status("looking ..."):
-        findings = list(examine(bundles or REPOSITORY / "models", addresses))
+        findings = list(examine(bundles or default_models(), addresses))
     table = Table(box=None, pad_edge=False)
     for name in ("", "", "", "found", "what to do"):
         table.add_column(name, overflow="fold")

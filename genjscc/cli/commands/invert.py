@@ -52,7 +52,7 @@ def invert(
 
     What comes out is the best that InverseJSCC and GenerativeJSCC can reach with the generator.
     """
-    with needs("train", "inversion", checkout=True):
+    with needs("train", "inversion"):
         import torch
 
         from genjscc.evaluation.ceiling import ceiling_config

@@ -46,7 +46,7 @@ def samples(
 
     FD-EffLite0 falls with the number of samples: compare figures of equal sets only.
     """
-    with needs("train", "samples", checkout=True):
+    with needs("train", "samples"):
         import torch
 
         from genjscc.evaluation.records import ResultFile, SamplesRecord, write_results

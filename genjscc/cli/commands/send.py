@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,14 +28,16 @@ from genjscc.cli.options import (
 from genjscc.cli.outputs import claim_folder, expanded, free_name
 from genjscc.cli.pictures import show_pictures
 from genjscc.cli.receptions import cells, record_of
-from genjscc.client.aio import DEFAULT_TIMEOUT_S
 from genjscc.client.link import Link
 from genjscc.client.options import Reception
 from genjscc.client.protocol import ImageInput, to_rgb_array
 from genjscc.errors import GenJSCCError
-from genjscc.photos import load_square
+from genjscc.photos import ACCEPTED_BY_ALL, load_square, reduced_photo
 from genjscc.quality.psnr import psnr_db
 from genjscc.wire.ratios import format_ratio
+
+# A photo of 12 megapixels takes a minute on one CPU core.
+_PATIENCE_S = 900.0
 
 
 def register(app: typer.Typer) -> None:
@@ -94,14 +97,20 @@ def send(
         transmitter=transmitter,
         channel=channel,
         receiver=receiver,
-        timeout_s=TIMEOUT_S if inverse else DEFAULT_TIMEOUT_S,
+        timeout_s=TIMEOUT_S if inverse else _PATIENCE_S,
     ) as link:
+
+        @cache
+        def most() -> int:
+            chosen = choose_model(link.models(), model, scheme)
+            return chosen.max_pixels or ACCEPTED_BY_ALL
+
         if model is None and scheme is not None:
             model = choose_model(link.models(), None, scheme).name
         send_one = partial(send_watched, link) if inverse else partial(send_plainly, link)
         for photo in photos:
             try:
-                image = load_square(photo, size) if size else photo
+                image = load_square(photo, size) if size else accepted(photo, most)
                 reception = send_one(
                     image,
                     photo.name,
@@ -134,6 +143,18 @@ def send(
     present(*shown, results=records, files=files)
     if failed:
         raise typer.Exit(1)
+
+
+def accepted(photo: Path, max_pixels: Callable[[], int]) -> ImageInput:
+    """Return a photo as the service accepts it: the file, or fewer pixels and a line about that."""
+    reduced = reduced_photo(photo, max_pixels)
+    if reduced is None:
+        return photo
+    height, width, _ = reduced.shape
+    err.print(
+        f"{photo}: reduced to {width}x{height} pixels; the service accepts {max_pixels()} pixels"
+    )
+    return reduced
 
 
 def name_of(photo: Path, reception: Reception, scheme: str | None, snr_db: float) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from genjscc.errors import needs
+from genjscc.service_packages import service_package
 
 
 class Role(StrEnum):
@@ -33,8 +34,6 @@ def register(app: typer.Typer) -> None:
 
 def serve(role: Annotated[Role, typer.Argument(help="Which service.")], ctx: typer.Context) -> None:
     """Run one service until SIGTERM; `genjscc serve ROLE --help` lists its flags."""
-    with needs(
-        "models", f"the {role}", checkout=True, otherwise=" (the channel alone: '.[serve]')"
-    ):
-        module = import_module(f"{role}.__main__")
+    with needs("serve", f"the {role}", otherwise=" (the channel alone: 'genjscc[channel]')"):
+        module = import_module(f"{service_package(role)}.__main__")
     module.main(ctx.args)

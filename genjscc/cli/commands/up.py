@@ -16,7 +16,7 @@ from genjscc.cli.local_services import end_when_told, service_flags, started
 from genjscc.cli.options import Bundles, Device
 from genjscc.errors import UnavailableError
 from genjscc.launch.containers import PROMETHEUS, PROMETHEUS_PORT, Project, free_ports_settings
-from genjscc.launch.processes import ROLES
+from genjscc.service_packages import ROLES
 
 
 def register(app: typer.Typer) -> None:

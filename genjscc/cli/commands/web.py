@@ -16,7 +16,7 @@ from genjscc.cli.local_services import service_flags, started
 from genjscc.cli.options import Bundles, ChannelAddress, Device, Receiver, Transmitter
 from genjscc.client.transport import default_address
 from genjscc.errors import needs
-from genjscc.launch.processes import ROLES
+from genjscc.service_packages import ROLES
 
 
 def register(app: typer.Typer) -> None:

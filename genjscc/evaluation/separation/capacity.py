@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from channel.noise import Stream, unit_noise_rows
 from channel.physics import noise_power, rician_gains, spread_gains
 from genjscc.client.options import Awgn, Fading
+from genjscc.conventions import bits_per_symbol
 
 AnyChannel = Awgn | Fading
 # Under fading: the gain, in dB, that the transmitter assumes.
@@ -70,11 +71,6 @@ def channel_gains(channel: Fading, seeds: Sequence[int], k: int) -> NDArray[np.c
     draws = unit_noise_rows(seeds, -(-k // length), Stream.FADING)
     spread: NDArray[np.complex64] = spread_gains(rician_gains(draws, channel.k_factor), k, length)
     return spread
-
-
-def bits_per_symbol(snr_db: float) -> float:
-    """Return the capacity of a complex symbol, log2(1 + SNR)."""
-    return float(np.log2(1 + 1 / noise_power(snr_db)))
 
 
 def _bytes(symbols: NDArray[np.int64], rate: float) -> NDArray[np.int64]:

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from channel.noise import unit_noise_rows
 from channel.physics import awgn, noise_power
 from genjscc.client.options import Awgn
+from genjscc.conventions import bits_per_symbol
 from genjscc.errors import InvalidInputError, needs
 from genjscc.evaluation.separation.capacity import (
     AnyChannel,
     Attempt,
-    bits_per_symbol,
     channel_gains,
 )
 

@@ -30,23 +30,12 @@ from genjscc.cli.json_option import add_json_option
 from genjscc.diagnosis import Finding, examine
 from genjscc.quality.statistics import Mean
 from genjscc.repository import REPOSITORY as HERE
+from tests.helpers.command_line import genjscc
 from tests.helpers.pictures import file_of, gradient
-from tests.helpers.real_services import REPOSITORY, Services
+from tests.helpers.real_services import Services
 from tests.helpers.tiny_bundles import MULTI
 
 NOWHERE = "127.0.0.1:9"
-
-
-def genjscc(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": "", "COLUMNS": "160", "PYTHONPATH": str(REPOSITORY), **variables}
-    return subprocess.run(  # noqa: PLW1510 (the tests look at the exit code)
-        [sys.executable, "-m", "genjscc", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        timeout=100,
-        env=environment,
-    )
 
 
 def flags(services: Services, **changes: str) -> list[str]:
@@ -146,7 +135,7 @@ print("end")
 
 def test_pictures_are_for_terminals_alone() -> None:
     piped = subprocess.run(
-        [sys.executable, "-c", SHOW], capture_output=True, text=True, check=True, cwd=REPOSITORY
+        [sys.executable, "-c", SHOW], capture_output=True, text=True, check=True, cwd=HERE
     )
     assert piped.stdout == "end\n"
     text = in_terminal(80)
@@ -162,14 +151,14 @@ def in_terminal(columns: int) -> str:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = os.environ | {"COLORTERM": "truecolor", "TERM": "xterm-256color"}
     with subprocess.Popen(
-        [sys.executable, "-c", SHOW], stdin=theirs, stdout=theirs, cwd=REPOSITORY, env=environment
+        [sys.executable, "-c", SHOW], stdin=theirs, stdout=theirs, cwd=HERE, env=environment
     ) as process:
         os.close(theirs)
         seen = b""
         with suppress(OSError):  # the other end is closed
             while more := os.read(ours, 4096):
                 seen += more
-        assert process.wait(30) == 0
+        assert process.wait() == 0
     os.close(ours)
     return seen.decode()
 

@@ -71,19 +71,9 @@ def test_send_shows_progress_and_saves_the_image(
     options = [part for pair in PLAIN for part in ("--inversion", pair)]
     where = [part for role, at in services.addresses.items() for part in (f"--{role}", at)]
     given = ["--scheme", "inverse", "--model", SINGLE, "--snr-db", "3", "--seed", "1"]
+    output = ["-o", str(tmp_path / "out")]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "genjscc",
-            "send",
-            str(photo),
-            *given,
-            *options,
-            *where,
-            "-o",
-            str(tmp_path / "out"),
-        ],
+        [sys.executable, "-m", "genjscc", "send", str(photo), *given, *options, *where, *output],
         capture_output=True,
         text=True,
         cwd=REPOSITORY,

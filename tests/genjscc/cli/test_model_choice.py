@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from genjscc.cli.console import report_error
 from genjscc.cli.model_choice import choose_model
 from genjscc.client.options import ModelInfo, SchemeName
 from genjscc.errors import InvalidInputError, ModelNotFoundError
-from genjscc.repository import REPOSITORY
+from tests.helpers.command_line import genjscc
 from tests.helpers.tiny_bundles import GENERATIVE, SINGLE, write_tiny, write_tiny_generative
 
 
@@ -62,17 +60,8 @@ def test_demo_of_the_generative_scheme_through_real_services(tmp_path: Path) -> 
     write_tiny(tmp_path / "models", SINGLE)
     write_tiny_generative(tmp_path / "models", steps=(2, 32))
     sheet = tmp_path / "sheet.png"
-    result = subprocess.run(  # noqa: PLW1510 (the test looks at the exit code)
-        [
-            *(sys.executable, "-m", "genjscc", "demo", "--scheme", "generative"),
-            *("--bundles", str(tmp_path / "models"), "-o", str(sheet)),
-        ],
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        timeout=115,
-        env={"PATH": "", "COLUMNS": "160", "PYTHONPATH": str(REPOSITORY)},
-    )
+    flags = ("--scheme", "generative", "--bundles", str(tmp_path / "models"), "-o", str(sheet))
+    result = genjscc("demo", *flags)
     assert result.returncode == 0, result.stderr
     assert GENERATIVE in result.stdout
     with Image.open(sheet) as picture:

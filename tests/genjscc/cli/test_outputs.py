@@ -22,6 +22,7 @@ from genjscc.cli.commands.send import name_of
 from genjscc.cli.outputs import claim, claim_bundle, claim_folder, expanded, free_name, save_picture
 from genjscc.client.link import Link
 from genjscc.errors import InvalidInputError
+from tests.helpers.command_line import genjscc
 from tests.helpers.pictures import file_of, gradient
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -151,24 +152,19 @@ def test_measures_find_small_images_before_the_work(tmp_path: Path) -> None:
         load_dataset(tmp_path, 0, 0, "", "")
 
 
-def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "genjscc", *arguments],
+def test_a_locale_without_the_letters_ends_no_command(tmp_path: Path) -> None:
+    variables = {
+        "PYTHONIOENCODING": "iso-8859-1",
+        "PYTHONUTF8": "0",
+        "GENJSCC_TRANSMITER": "x",
+    }
+    command = ["send", "фото→.png", "--transmitter", "127.0.0.1:9", "-o", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "genjscc", *command],
         capture_output=True,
-        text=True,
         check=False,
-        timeout=100,
         env={**os.environ, **variables},
         encoding="latin-1",
-    )
-
-
-def test_a_locale_without_the_letters_ends_no_command(tmp_path: Path) -> None:
-    done = run(
-        *("send", "фото→.png", "--transmitter", "127.0.0.1:9", "-o", str(tmp_path)),
-        PYTHONIOENCODING="iso-8859-1",
-        PYTHONUTF8="0",
-        GENJSCC_TRANSMITER="x",
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -180,7 +176,7 @@ def test_a_locale_without_the_letters_ends_no_command(tmp_path: Path) -> None:
     "option", ["--size=-1", "--block-length=-1", "--size=wide"], ids=lambda option: option[2:]
 )
 def test_wrong_numbers_are_wrong_usage(option: str) -> None:
-    done = run("send", "photo.png", option)
+    done = genjscc("send", "photo.png", option)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
@@ -202,7 +198,7 @@ def test_ctrl_c_in_the_first_second_is_quiet(module: str) -> None:
     """While the command line is imported: the time that it takes on a busy machine is long."""
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, module],
-        capture_output=True, text=True, check=False, timeout=100,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode in (-signal.SIGINT, 130)
     assert done.stderr == ""
@@ -281,5 +277,5 @@ def test_force_is_an_option_of_what_writes_alone() -> None:
     }
     assert having == {
         *("demo", "send", "loadtest", "evaluate", "baseline", "receiver-time", "compare"),
-        *("invert", "samples", "export", "convert-stylegan2"),
+        *("invert", "samples", "export", "export-onnx", "convert-stylegan2", "report"),
     }

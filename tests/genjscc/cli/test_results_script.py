@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from genjscc.serving.settings import REPOSITORY
+from genjscc.repository import REPOSITORY
 
 
 def run(*paths: Path) -> subprocess.CompletedProcess[str]:
@@ -14,7 +14,6 @@ def run(*paths: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(REPOSITORY / "scripts" / "results.py"), *map(str, paths)],
         capture_output=True,
         text=True,
-        timeout=100,
     )
 
 

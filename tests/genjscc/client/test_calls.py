@@ -38,8 +38,6 @@ from genjscc.wire.codewords import Codeword, codeword_to_message
 from tests.helpers.fake_engines import FakeEngine, answer_of, fake_service, request_for
 from tests.helpers.pictures import gradient
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class Refusing(channel_pb2_grpc.ChannelServiceServicer):
     """Answers the first calls with a status, the others well."""

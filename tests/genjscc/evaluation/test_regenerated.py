@@ -29,7 +29,7 @@ from genjscc.report.summary import read_bundles
 from genjscc.repository import REPOSITORY
 
 # Enough images for an interval; a cell of thousand would take minutes.
-_IMAGES = 40
+_IMAGES = 16
 _APP = typer.Typer()
 for command in (baseline, evaluate):
     command.register(_APP)
@@ -57,10 +57,24 @@ def options_of(command: str) -> dict[str, Any]:
 
 
 def images_of(options: dict[str, Any]) -> Dataset:
-    folder = REPOSITORY / options["data"]
-    if not folder.is_dir():
+    if not (REPOSITORY / options["data"]).is_dir():
         pytest.skip(f"the images are not here: {options['data']}")
-    return load_dataset(folder, options["num"], options["size"], "", "")
+    return dataset(options["data"], options["num"], options["size"])
+
+
+@cache
+def dataset(data: str, num: int, size: int) -> Dataset:
+    return load_dataset(REPOSITORY / data, num, size, "", "")
+
+
+@cache
+def colour_of(training: str) -> Any:
+    return mean_colour(dataset(training, 1000, 0).images)
+
+
+@cache
+def link() -> LocalLink:
+    return LocalLink()
 
 
 def some(count: int) -> list[int]:
@@ -79,11 +93,10 @@ def assert_agrees(committed: Mean, measured: Mean) -> None:
 
 def regenerate_separation(record: SeparationRecord, options: dict[str, Any]) -> None:
     images = images_of(options)
-    training = REPOSITORY / options["training"]
-    if not training.is_dir():
+    if not (REPOSITORY / options["training"]).is_dir():
         pytest.skip(f"the training images are not here: {options['training']}")
     chosen = Dataset("", "", [images.images[i] for i in some(len(images.images))])
-    colour = mean_colour(load_dataset(training, 1000, 0, "", "").images)
+    colour = colour_of(str(options["training"]))
     plans = make_plans(
         chosen, [record.bandwidth_ratio], [record.snr_db], Awgn(), ["capacity"], record.seed
     )
@@ -100,21 +113,22 @@ def regenerate_learned(record: Record, options: dict[str, Any]) -> None:
     if shipped is None or shipped.pair_id != record.pair_id:
         pytest.skip(f"{record.bundle} as it was measured does not ship")
     images = images_of(options).images
-    with LocalLink() as link:
-        values = [
-            psnr_db(
+    values = [
+        psnr_db(
+            images[i],
+            link()
+            .send(
                 images[i],
-                link.send(
-                    images[i],
-                    snr_db=record.snr_db,
-                    rate=record.bandwidth_ratio,
-                    model=record.bundle,
-                    scheme=record.scheme,
-                    seed=record.seed + i,
-                ).image,
+                snr_db=record.snr_db,
+                rate=record.bandwidth_ratio,
+                model=record.bundle,
+                scheme=record.scheme,
+                seed=record.seed + i,
             )
-            for i in some(len(images))
-        ]
+            .image,
+        )
+        for i in some(len(images))
+    ]
     assert_agrees(record.psnr_db, mean_of(values))
 
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from genjscc.evaluation.sweep import Cell, Dataset, Meter, evaluate_cell, evalua
 from genjscc.quality.frechet import EffLite0Distance, InceptionDistance
 from genjscc.quality.metrics import Metric
 from genjscc.report.files import read_result_file
-from genjscc.repository import REPOSITORY
+from tests.helpers.command_line import genjscc
 from tests.helpers.photo_folders import write_photos
 from tests.helpers.real_services import Services
 
@@ -214,8 +213,8 @@ def test_the_command_writes_what_it_shows(bundles: Path, photos: Path, tmp_path:
     flags = ["--bundles", str(bundles), "--rate", "1/192", "--snr-db=-5,5", "--size", "32"]
     flags += ["--told-snr-db=-5,5"]
     flags += ["--perceptual", "none", "--no-frechet", "--linear", str(tmp_path / "train")]
-    command = [sys.executable, "-m", "genjscc", "evaluate", str(photos), str(path), *flags]
-    subprocess.run(command, check=True, cwd=REPOSITORY, capture_output=True, timeout=100)
+    done = genjscc("evaluate", str(photos), str(path), *flags)
+    assert done.returncode == 0, done.stderr
     content = json.loads(path.read_text())
     told = [(r["scheme"], r["bundle"], r["snr_db"], r["told_snr_db"]) for r in content["records"]]
     assert len(set(told)) == len(told) == 2 * 2 * 2 + 2

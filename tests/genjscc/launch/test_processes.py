@@ -15,7 +15,6 @@ from genjscc.errors import MissingExtraError, UnavailableError
 from genjscc.launch.processes import LocalService
 from genjscc.repository import REPOSITORY
 
-pytestmark = pytest.mark.timeout(90)
 PARENT = """
 import sys, time
 from genjscc.launch.processes import LocalService
@@ -29,7 +28,7 @@ time.sleep(600)
 def is_listening(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()
+        socket.create_connection((host, int(port)), timeout=60).close()
     except OSError:
         return False
     return True
@@ -43,8 +42,8 @@ def test_a_service_ends_with_a_parent_that_was_killed() -> None:
         address = parent.stdout.readline().strip()
         assert is_listening(address)
         parent.send_signal(signal.SIGKILL)
-        parent.wait(20)
-        until = time.monotonic() + 30
+        parent.wait()
+        until = time.monotonic() + 100
         while is_listening(address):
             assert time.monotonic() < until, "the channel outlived its parent"
             time.sleep(0.05)
@@ -53,18 +52,18 @@ def test_a_service_ends_with_a_parent_that_was_killed() -> None:
 def test_a_service_that_cannot_start_says_why() -> None:
     service = LocalService("channel", ["--port", "99999"])
     with pytest.raises(UnavailableError, match=r"channel ended at its start: .*port"):
-        service.wait_ready(60)
+        service.wait_ready(300)
     assert service.wait() != 0
 
 
 def test_a_killed_service_is_gone_and_waiting_for_it_ends() -> None:
     service = LocalService("channel")
-    service.wait_ready(60)
+    service.wait_ready(300)
     assert service.kill() == -signal.SIGKILL
     assert service.wait() == -signal.SIGKILL
     assert not is_listening(service.address)
 
 
 def test_services_that_are_not_installed() -> None:
-    with pytest.raises(MissingExtraError, match="clone the repository"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'genjscc\[serve\]'"):
         LocalService("no_such_service")

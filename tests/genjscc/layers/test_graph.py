@@ -60,6 +60,6 @@ def test_nothing_in_a_graph_needs_the_interpreter() -> None:
     encoder = make_encoder()
     encoder.freeze(CPU)
     encoder.freeze(CPU)  # changes nothing any more
-    assert isinstance(encoder.blocks, torch.jit.ScriptModule)
-    assert "PythonOp" not in str(encoder.blocks.graph)
-    assert "conv" in str(encoder.blocks.graph)
+    assert isinstance(encoder.graph, torch.jit.ScriptModule)
+    assert "PythonOp" not in str(encoder.graph.graph)
+    assert "conv" in str(encoder.graph.graph)

@@ -63,7 +63,7 @@ def test_processors_without_vectors_for_it_have_none(monkeypatch: pytest.MonkeyP
 
 
 def test_nobody_else_chooses() -> None:
-    """Defaults and presets are "auto" or float32; measures of FD alone fix bfloat16."""
+    """Defaults and presets are "auto" or float32; measures of FD and steps of Muon fix bfloat16."""
     chosen = {
         str(path.relative_to(ROOT))
         for folder in ("genjscc", "receiver", "transmitter", "channel")
@@ -71,7 +71,11 @@ def test_nobody_else_chooses() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr == "bfloat16"
     }
-    assert chosen <= {"genjscc/layers/precision.py", "genjscc/quality/frechet.py"}
+    assert chosen <= {
+        "genjscc/layers/precision.py",
+        "genjscc/quality/frechet.py",
+        "genjscc/training/muon.py",
+    }
     for path in (ROOT / "genjscc").rglob("*.py"):
         if path.name != "precision.py":
             assert '= "bf16-mixed"' not in path.read_text(), path

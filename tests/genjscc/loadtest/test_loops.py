@@ -17,8 +17,6 @@ from genjscc.loadtest.mix import UNSPECIFIED, Mix, parse_weighted
 from genjscc.loadtest.recorder import Recorder
 from genjscc.loadtest.report import plot, summarise, write_json
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def small_mix() -> Mix:
     return Mix(parse_weighted(["8"], "size"), UNSPECIFIED, UNSPECIFIED, [0.0])

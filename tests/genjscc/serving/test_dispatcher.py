@@ -7,9 +7,11 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+import torch
 
 from genjscc.errors import (
     DeadlineError,
@@ -17,13 +19,13 @@ from genjscc.errors import (
     OverloadedError,
     UnavailableError,
 )
+from genjscc.layers.tiles import Tiles
 from genjscc.serving.context import deadline
 from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.settings import ServiceSettings
+from genjscc.serving.tiled import Tiled
 from tests.helpers.fake_engines import FakeEngine, answer_of
-
-pytestmark = pytest.mark.timeout(30)
 
 
 async def started(engine: FakeEngine, **settings: Any) -> Dispatcher[Any, Any, Any, Any]:
@@ -270,7 +272,7 @@ async def test_places_come_back_whatever_becomes_of_a_stream() -> None:
     assert [answer_of(a) async for a in stream] == ["<x>", "<y>"]
     # All places are free again.
     for _ in range(3):
-        await asyncio.wait_for(dispatcher._admission.enter_item(), 5)
+        await asyncio.wait_for(dispatcher._admission.enter_item(), 100)
     dispatcher.close()
 
 
@@ -378,7 +380,7 @@ async def test_a_stream_answers_in_order_within_its_window() -> None:
     def at_once(number: int) -> int | None:
         return number if number % 7 == 0 else None
 
-    async def answer(number: int) -> int:
+    async def answer(number: int, _: Any) -> int:
         nonlocal working, most
         working += 1
         most = max(most, working)
@@ -397,7 +399,7 @@ async def test_a_stream_that_is_left_cancels_what_it_began() -> None:
     dispatcher = await started(FakeEngine(), stream_window=4)
     begun: list[Any] = []
 
-    async def answer(number: int) -> int:
+    async def answer(number: int, _: Any) -> int:
         begun.append(asyncio.current_task())
         if number:
             await asyncio.sleep(3600)
@@ -421,7 +423,7 @@ async def test_a_source_that_breaks_breaks_its_stream_after_the_answers() -> Non
         yield 1
         raise RuntimeError("the caller went away")
 
-    async def answer(number: int) -> int:
+    async def answer(number: int, _: Any) -> int:
         await asyncio.sleep(0)
         return number
 
@@ -429,4 +431,57 @@ async def test_a_source_that_breaks_breaks_its_stream_after_the_answers() -> Non
     assert [await anext(answers), await anext(answers)] == [0, 1]
     with pytest.raises(RuntimeError, match="went away"):
         await anext(answers)
+    dispatcher.close()
+
+
+class TilingEngine(FakeEngine):
+    """Computes the job "large" in tiles, each of which waits for the gate."""
+
+    def __init__(self, tiles: int) -> None:
+        super().__init__()
+        self.done = 0
+
+        def work() -> Any:
+            for _ in range(tiles):
+                self.entered.set()
+                self.gate.wait(20)
+                self.done += 1
+                yield
+            return torch.zeros(1)
+
+        self.tiled: Tiled[str, str] = Tiled(
+            lambda job: job == "large",
+            lambda _: Tiles(tiles, work()),
+            lambda _result, _seconds: "<large>",
+            nullcontext,
+        )
+
+
+async def test_a_small_image_waits_for_a_tile_and_not_for_a_large_image() -> None:
+    engine = TilingEngine(tiles=50)
+    dispatcher = await started(engine)
+    engine.gate.clear()
+    large = asyncio.create_task(call(dispatcher, "large"))
+    await asyncio.to_thread(engine.entered.wait, 10)
+    (small,) = await put(dispatcher, "small")
+    engine.gate.set()
+    assert answer_of(await small) == "<small>"
+    assert engine.done < 50
+    assert answer_of(await large) == "<large>"
+    assert engine.done == 50
+    dispatcher.close()
+
+
+async def test_a_large_image_that_nobody_waits_for_costs_no_further_tile() -> None:
+    engine = TilingEngine(tiles=50)
+    dispatcher = await started(engine)
+    engine.gate.clear()
+    large = asyncio.create_task(call(dispatcher, "large"))
+    await asyncio.to_thread(engine.entered.wait, 10)
+    large.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await large
+    engine.gate.set()
+    assert answer_of(await call(dispatcher, "small")) == "<small>"
+    assert engine.done <= 2
     dispatcher.close()

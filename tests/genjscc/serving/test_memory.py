@@ -44,7 +44,7 @@ async def test_it_happens_again_and_again_until_it_is_cancelled() -> None:
     task = asyncio.create_task(give_back_regularly(0.01))
     for _ in range(2):
         kept, before = make_holes()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             while before - resident() < 0.5 * _PIECE * _PIECES:
                 await asyncio.sleep(0.01)
         assert len(kept) == _PIECES // 100
@@ -92,4 +92,4 @@ async def test_it_ends_where_there_is_nothing_to_call(monkeypatch: pytest.Monkey
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     assert not give_back()
     assert not keep_large_blocks()
-    await asyncio.wait_for(give_back_regularly(0.0), 10)
+    await asyncio.wait_for(give_back_regularly(0.0), 100)

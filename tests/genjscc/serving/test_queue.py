@@ -27,23 +27,33 @@ actions = st.lists(
 
 
 @given(actions, st.integers(1, 4))
-def test_like_a_plain_list(script: list[object], max_batch: int) -> None:
+def test_like_plain_lists_that_take_turns(script: list[object], max_batch: int) -> None:
     queue: BatchQueue[Item] = BatchQueue(max_batch=max_batch)
     model: list[Item] = []
+    turns: list[int] = []
     everything: list[Item] = []
+
+    def keep(left: list[Item]) -> None:
+        model[:] = left
+        turns[:] = [key for key in turns if key in {item.key for item in left}]
+
+    def take_turn(now: int) -> None:
+        alike = [item for item in model if item.key == turns[0]][:max_batch] if turns else []
+        assert queue.next_batch(now) == alike
+        turns[:] = [*turns[1:], *turns[:1]]
+        keep([item for item in model if item not in alike])
+
     for now, action in enumerate(script):
         if action == "next":
-            alike = [item for item in model if item.key == model[0].key][:max_batch]
-            assert queue.next_batch(now) == alike
-            model = [item for item in model if item not in alike]
+            take_turn(now)
         elif action == "expire":
             late = [i for i in model if i.deadline is not None and i.deadline <= now]
             assert queue.take_expired(now) == late
-            model = [item for item in model if item not in late]
+            keep([item for item in model if item not in late])
         elif isinstance(action, tuple) and action[0] == "drop":
             for item in everything[action[1] : action[1] + 1]:
                 assert queue.discard(item) is (item in model)
-                model = [other for other in model if other is not item]
+                keep([other for other in model if other is not item])
         else:
             assert isinstance(action, tuple)
             key, ticks = action
@@ -51,12 +61,22 @@ def test_like_a_plain_list(script: list[object], max_batch: int) -> None:
             everything.append(item)
             queue.put(key, item, now, item.deadline)
             model.append(item)
+            turns += [key] if key not in turns else []
         assert len(queue) == len(model)
-    # Whatever happened, all that is left comes out, oldest first.
-    while batch := queue.next_batch(len(script)):
-        assert batch[0] is model[0]
-        model = [item for item in model if item not in batch]
+    # Whatever happened, all that is left comes out.
+    while len(queue):
+        take_turn(len(script))
     assert model == []
+
+
+def test_many_large_images_before_it_delay_a_small_one_by_one_batch() -> None:
+    queue: BatchQueue[str] = BatchQueue(max_batch=16)
+    for number in range(8):
+        queue.put("large", f"large {number}", 0.0, most=2)
+    assert queue.next_batch(0.0) == ["large 0", "large 1"]
+    queue.put("small", "small", 1.0)
+    assert queue.next_batch(1.0) == ["large 2", "large 3"]
+    assert queue.next_batch(1.0) == ["small"]
 
 
 def test_discarding_goes_by_identity() -> None:

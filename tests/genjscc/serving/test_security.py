@@ -26,7 +26,6 @@ from genjscc.v1 import channel_pb2, channel_pb2_grpc
 from tests.helpers.fake_engines import FakeEngine, answer_of, fake_service, request_for, until
 from tests.helpers.tcp_proxy import tcp_proxy
 
-pytestmark = pytest.mark.timeout(60)
 TOKEN = "a-token-of-the-test"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -194,7 +193,7 @@ async def test_the_unread_are_refused_without_being_read() -> None:
         ) as connection:
             call = connection.unary_unary("/genjscc.v1.ChannelService/Transmit")
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call(bytes(32 * 1024 * 1024), timeout=20)
+                await call(bytes(32 * 1024 * 1024), timeout=100)
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
         labels = {"method": "Transmit"}
         value = server.metrics.registry.get_sample_value

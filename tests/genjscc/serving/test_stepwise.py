@@ -12,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from genjscc.errors import DeadlineError, InvalidInputError
 from genjscc.serving.context import deadline
@@ -50,7 +51,7 @@ class FakeStepwiseEngine:
 
     def advance(self, courses: Sequence[FakeCourse]) -> list[FakeReport]:
         self.entered.set()
-        assert self.gate.acquire(timeout=20)
+        assert self.gate.acquire(timeout=100)
         self.log.append([course.name for course in courses])
         bad = [c for c in courses if c.name.startswith("bad") and c.done == c.steps - 1]
         if bad:
@@ -66,12 +67,18 @@ def device() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
+REGISTRIES: dict[Iterations[str], CollectorRegistry] = {}
+
+
 def make(engine: FakeStepwiseEngine, device: ThreadPoolExecutor) -> Iterations[str]:
-    return Iterations(engine, device, Metrics("fake", "0"))
+    metrics = Metrics("fake", "0")
+    steps = Iterations(engine, device, metrics.inversions)
+    REGISTRIES[steps] = metrics.registry
+    return steps
 
 
 def value(steps: Iterations[str], name: str, **labels: str) -> float:
-    return steps._metrics.registry.get_sample_value(name, labels) or 0.0
+    return REGISTRIES[steps].get_sample_value(name, labels) or 0.0
 
 
 async def entered(engine: FakeStepwiseEngine) -> None:

@@ -24,7 +24,6 @@ from receiver.service import receiver_service
 from tests.helpers.pictures import gradient
 from transmitter.service import transmitter_service
 
-pytestmark = pytest.mark.timeout(60)
 METHODS = {
     "genjscc.v1.TransmitterService/Encode",
     "genjscc.v1.ChannelService/Transmit",

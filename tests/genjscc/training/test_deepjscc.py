@@ -9,10 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
+import yaml
 from torch import Tensor
 
 from genjscc.bundles.store import read_config
@@ -23,9 +22,10 @@ from genjscc.training.config import DeepJSCCConfig, load_config
 from genjscc.training.deepjscc import DeepJSCCTraining, fit
 from genjscc.training.export import export_run
 from genjscc.training.loop import fit as loop_fit
-from genjscc.training.loop import learning_rate_at
+from genjscc.training.loop import schedule_at
 from tests.helpers.photo_folders import write_photos
 from tests.helpers.tiny_bundles import MULTI, SINGLE, write_both
+from tests.helpers.tiny_trainings import one_process, tiny_deepjscc
 from transmitter.encoder import encode
 from transmitter.models import load_encoder
 
@@ -40,32 +40,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def tiny(photos: Path, **changes: object) -> DeepJSCCConfig:
-    fields: dict[str, object] = {
-        "train": photos / "train",
-        "val": photos / "val",
-        "image_size": 16,
-        "width": 8,
-        "symbol_channels": 8,
-        "channel_steps": (2, 8),
-        "perceptual": None,
-        "batch_size": 4,
-        "images": 24,
-        "learning_rate": 1e-3,
-        "schedule": "cosine",
-        "ema_decay": 0.9,
-        "validate_every": 12,
-        "validate_images": 5,
-    }
-    return DeepJSCCConfig.model_validate({**fields, **changes})
-
-
-def one_process() -> Fabric:
-    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
-    fabric.launch()
-    return fabric
-
-
 def weights(training: DeepJSCCTraining) -> dict[str, Tensor]:
     return {**training.pair.state_dict()} | {
         f"average.{name}": value
@@ -75,11 +49,13 @@ def weights(training: DeepJSCCTraining) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"schedule": "plateau"}, {"width": 16, "muon_learning_rate": 0.01}]
+)
 def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(
-    photos: Path, tmp_path: Path, schedule: str
+    photos: Path, tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    config = tiny(photos, schedule=schedule)
+    config = tiny_deepjscc(photos, **changes)
     unbroken = fit(config, tmp_path / "unbroken", one_process())
 
     class StoppedError(Exception):
@@ -101,7 +77,7 @@ def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(
 def test_it_learns(photos: Path, tmp_path: Path) -> None:
     # Six pictures, learned by heart.
     known = {"train": photos / "val", "batch_size": 6, "learning_rate": 3e-3, "ema_decay": 0.0}
-    config = tiny(photos, **known, images=1200, validate_every=600)
+    config = tiny_deepjscc(photos, **known, images=1200, validate_every=600)
     untrained = DeepJSCCTraining(config, tmp_path / "untrained", one_process()).validate()
     fit(config, tmp_path, one_process())
     with (tmp_path / "validation.csv").open() as file:
@@ -114,7 +90,7 @@ def test_it_learns(photos: Path, tmp_path: Path) -> None:
 
 
 def test_every_parameter_gets_a_gradient(photos: Path, tmp_path: Path) -> None:
-    training = DeepJSCCTraining(tiny(photos), tmp_path, one_process())
+    training = DeepJSCCTraining(tiny_deepjscc(photos), tmp_path, one_process())
     training.train_step(next(training.batches()))
     for name, parameter in training.pair.named_parameters():
         assert parameter.grad is not None, name
@@ -123,7 +99,7 @@ def test_every_parameter_gets_a_gradient(photos: Path, tmp_path: Path) -> None:
 
 
 def test_the_perceptual_term_joins_when_it_is_due(photos: Path, tmp_path: Path) -> None:
-    config = tiny(photos, image_size=64, perceptual="st-lpips-alex", perceptual_after=4)
+    config = tiny_deepjscc(photos, image_size=64, perceptual="st-lpips-alex", perceptual_after=4)
     training = DeepJSCCTraining(config, tmp_path, one_process())
     batches = training.batches()
     first, second = (training.train_step(next(batches)) for _ in range(2))
@@ -136,7 +112,7 @@ def test_the_perceptual_term_joins_when_it_is_due(photos: Path, tmp_path: Path) 
 def test_the_mean_of_several_distances_counts(photos: Path, tmp_path: Path) -> None:
     names = ("st-lpips-alex", "st-lpips-vgg")
     training = DeepJSCCTraining(
-        tiny(photos, image_size=64, perceptual=names), tmp_path, one_process()
+        tiny_deepjscc(photos, image_size=64, perceptual=names), tmp_path, one_process()
     )
     assert training.perceptual is not None
     x, y = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
@@ -145,7 +121,7 @@ def test_the_mean_of_several_distances_counts(photos: Path, tmp_path: Path) -> N
 
 
 def test_plateau_lowers_the_rate_and_stops(photos: Path, tmp_path: Path) -> None:
-    config = tiny(photos, schedule="plateau", patience=8)
+    config = tiny_deepjscc(photos, schedule="plateau", patience=8)
     training = DeepJSCCTraining(config, tmp_path, one_process())
     training._note_plateau(1.0)
     for _ in range(7):
@@ -160,21 +136,23 @@ def test_plateau_lowers_the_rate_and_stops(photos: Path, tmp_path: Path) -> None
 
 
 def test_learning_rate_warms_up_and_falls_to_one_percent(photos: Path) -> None:
-    config = tiny(photos, images=1000, warmup_images=100, learning_rate=1e-3)
-    assert learning_rate_at(config, 49, 1000, 1.0) == pytest.approx(0.5e-3)
-    assert learning_rate_at(config, 100, 1000, 1.0) == pytest.approx(1e-3, rel=0.03)
-    assert learning_rate_at(config, 1000, 1000, 1.0) == pytest.approx(1e-5)
+    config = tiny_deepjscc(photos, images=1000, warmup_images=100)
+    assert schedule_at(config, 49, 1000) == pytest.approx(0.5)
+    assert schedule_at(config, 100, 1000) == pytest.approx(1, rel=0.03)
+    assert schedule_at(config, 1000, 1000) == pytest.approx(0.01)
 
 
 def test_wsd_holds_the_rate_and_then_lowers_it_to_one_percent(photos: Path) -> None:
-    config = tiny(photos, images=1000, schedule="wsd", decay_images=200, learning_rate=1e-3)
-    assert learning_rate_at(config, 790, 1000, 1.0) == 1e-3
-    assert learning_rate_at(config, 900, 1000, 1.0) == pytest.approx(0.505e-3)
-    assert learning_rate_at(config, 1000, 1000, 1.0) == pytest.approx(1e-5)
+    config = tiny_deepjscc(photos, images=1000, schedule="wsd", decay_images=200)
+    assert schedule_at(config, 790, 1000) == 1
+    assert schedule_at(config, 900, 1000) == pytest.approx(0.505)
+    # A stage that is shorter than the decay is all decay.
+    assert schedule_at(config, 50, 100) == pytest.approx(0.505)
+    assert schedule_at(config, 1000, 1000) == pytest.approx(0.01)
 
 
 def test_a_linear_path_learns_first_and_the_network_joins_it(photos: Path, tmp_path: Path) -> None:
-    config = tiny(photos, linear_path=True, linear_images=8, images=16)
+    config = tiny_deepjscc(photos, linear_path=True, linear_images=8, images=16)
     training = DeepJSCCTraining(config, tmp_path / "run", one_process())
     untrained = {name: value.clone() for name, value in weights(training).items()}
     changed: list[set[str]] = []
@@ -195,9 +173,9 @@ def test_a_linear_path_learns_first_and_the_network_joins_it(photos: Path, tmp_p
 def test_a_linear_path_beats_the_mean_image_before_any_training(
     photos: Path, tmp_path: Path
 ) -> None:
-    plain = DeepJSCCTraining(tiny(photos), tmp_path / "plain", one_process()).validate()
+    plain = DeepJSCCTraining(tiny_deepjscc(photos), tmp_path / "plain", one_process()).validate()
     begun = DeepJSCCTraining(
-        tiny(photos, linear_path=True), tmp_path / "begun", one_process()
+        tiny_deepjscc(photos, linear_path=True), tmp_path / "begun", one_process()
     ).validate()
     assert begun["psnr_8ch_+5dB"] > plain["psnr_8ch_+5dB"] + 1
 
@@ -206,7 +184,7 @@ def test_a_bundle_without_a_linear_path_cannot_begin_a_run_with_one(
     photos: Path, tmp_path: Path
 ) -> None:
     write_both(tmp_path)
-    config = tiny(
+    config = tiny_deepjscc(
         photos,
         symbol_channels=32,
         channel_steps=(2, 8, 32),
@@ -218,7 +196,7 @@ def test_a_bundle_without_a_linear_path_cannot_begin_a_run_with_one(
 
 
 def test_a_logarithmic_loss_weighs_decibels_alike(photos: Path, tmp_path: Path) -> None:
-    training = DeepJSCCTraining(tiny(photos, mse_scale="log"), tmp_path, one_process())
+    training = DeepJSCCTraining(tiny_deepjscc(photos, mse_scale="log"), tmp_path, one_process())
     images = torch.full((2, 3, 16, 16), 0.5)
     good, bad = images + 0.1, images + 0.2
     losses = [float(training.terms(images, x_hat)["loss"]) for x_hat in (good, bad)]
@@ -227,54 +205,30 @@ def test_a_logarithmic_loss_weighs_decibels_alike(photos: Path, tmp_path: Path) 
     assert float(training.terms(images, good)["mse"]) == pytest.approx(0.01)
 
 
-TRAIN = [sys.executable, "-m", "genjscc", "train", "deepjscc"]
-
-
-def command(photos: Path, tmp_path: Path, run: str, *flags: str) -> list[str]:
-    config = tmp_path / "run.yaml"
-    if not config.exists():
-        fields = tiny(photos).model_dump(mode="json")
-        config.write_text(
-            "\n".join(f"{name}: {value!r}" for name, value in fields.items()).replace(
-                "None", "null"
-            )
-        )
-    common = ["--accelerator", "cpu", "--precision", "32-true", "--threads", "1"]
-    return [*TRAIN, str(config), str(tmp_path / run), *common, *flags]
-
-
 def losses(folder: Path) -> list[float]:
     with (folder / "validation.csv").open() as file:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-def test_two_processes_have_the_loss_curve_of_one(photos: Path, tmp_path: Path) -> None:
-    alone = command(photos, tmp_path, "alone", "--set", "batch_size=4")
-    shared = command(photos, tmp_path, "shared", "--set", "batch_size=2", "--devices", "2")
-    for arguments in (alone, shared):
-        subprocess.run(arguments, check=True, cwd=REPOSITORY, timeout=100)
-    np.testing.assert_allclose(losses(tmp_path / "shared"), losses(tmp_path / "alone"), rtol=1e-4)
-
-
 def test_a_killed_command_saves_and_goes_on(photos: Path, tmp_path: Path) -> None:
-    arguments = command(photos, tmp_path, "killed", "--set", "images=4000000")
-    process = subprocess.Popen(arguments, cwd=REPOSITORY)
-    board = tmp_path / "killed" / "validation.csv"
-    until = time.monotonic() + 60
-    while not board.exists() and time.monotonic() < until:
+    config, run = tiny_deepjscc(photos, images=4_000_000), tmp_path / "killed"
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    command = [sys.executable, "-m", "genjscc", "train", "deepjscc", str(tmp_path / "run.yaml")]
+    command += [str(run), "--accelerator", "cpu", "--precision", "32-true", "--threads", "1"]
+    process = subprocess.Popen(command, cwd=REPOSITORY)
+    while not (run / "validation.csv").exists():
+        assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
-    state = torch.load(tmp_path / "killed" / "checkpoint.pt", weights_only=True)
+    assert process.wait() == 0
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
     assert state["step"] >= 3
-    more = ["--set", f"images={state['images'] + 8}"]
-    subprocess.run([*arguments, *more], check=True, cwd=REPOSITORY, capture_output=True, timeout=60)
-    after = torch.load(tmp_path / "killed" / "checkpoint.pt", weights_only=True)
-    assert after["step"] == state["step"] + 2
+    more = config.model_copy(update={"images": state["images"] + 8})
+    assert fit(more, run, one_process()).step == state["step"] + 2
 
 
 def test_a_run_becomes_a_bundle_that_computes_the_same(photos: Path, tmp_path: Path) -> None:
-    training = fit(tiny(photos), tmp_path / "run", one_process())
+    training = fit(tiny_deepjscc(photos), tmp_path / "run", one_process())
     fields = {"name": "mine", "domain": "test pictures", "licence": "none"}
     config = export_run(tmp_path / "run", tmp_path / "models", **fields)
     assert read_config(tmp_path / "models" / "mine") == config
@@ -311,6 +265,14 @@ def test_shipped_files_start_on_a_small_folder(photos: Path, tmp_path: Path, pat
     assert losses(tmp_path)
 
 
+def test_a_run_does_not_change_its_optimiser(photos: Path, tmp_path: Path) -> None:
+    fit(tiny_deepjscc(photos, images=4, width=16), tmp_path, one_process())
+    with pytest.raises(InvalidInputError, match=r"muon_learning_rate: got 0\.01"):
+        DeepJSCCTraining(
+            tiny_deepjscc(photos, width=16, muon_learning_rate=0.01), tmp_path, one_process()
+        )
+
+
 def test_exporting_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="holds no checkpoint"):
         export_run(tmp_path / "no", tmp_path, name="x", domain="", licence="")
@@ -320,7 +282,7 @@ def test_a_new_run_starts_from_a_bundle_and_a_resumed_one_does_not(
     photos: Path, tmp_path: Path
 ) -> None:
     write_both(tmp_path)
-    config = tiny(
+    config = tiny_deepjscc(
         photos,
         symbol_channels=32,
         channel_steps=(2, 8, 32),
@@ -340,4 +302,6 @@ def test_a_new_run_starts_from_a_bundle_and_a_resumed_one_does_not(
 def test_an_initial_bundle_of_another_size_is_refused(photos: Path, tmp_path: Path) -> None:
     write_both(tmp_path)
     with pytest.raises(InvalidInputError, match=r"initial_bundle: .*channel_steps \(\); this run"):
-        fit(tiny(photos, initial_bundle=tmp_path / SINGLE), tmp_path / "run", one_process())
+        fit(
+            tiny_deepjscc(photos, initial_bundle=tmp_path / SINGLE), tmp_path / "run", one_process()
+        )

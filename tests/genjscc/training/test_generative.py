@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import csv
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from genjscc.bundles.store import read_config
@@ -35,6 +31,7 @@ from tests.helpers.tiny_bundles import (
     write_tiny,
     write_tiny_generative,
 )
+from tests.helpers.tiny_trainings import one_process, tiny_generative
 from transmitter.models import load_encoder
 
 SHIPPED = sorted((REPOSITORY / "configs" / "train").glob("generative_*.yaml"))
@@ -49,32 +46,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_photos(root / "val", 4, (64, 64))
     save_bundle(tiny_face_generator(), root / GENERATOR, "# tiny\n")
     return root
-
-
-def tiny(photos: Path, **changes: object) -> GenerativeJSCCConfig:
-    fields: dict[str, object] = {
-        "train": photos / "train",
-        "val": photos / "val",
-        "generator": photos / GENERATOR,
-        "width": 8,
-        "symbol_channels": 8,
-        "perceptual": None,
-        "batch_size": 2,
-        "stage1_images": 6,
-        "stage2_images": 4,
-        "learning_rate": 1e-3,
-        "schedule": "cosine",
-        "ema_decay": 0.9,
-        "validate_every": 100,
-        "validate_images": 2,
-    }
-    return GenerativeJSCCConfig.model_validate({**fields, **changes})
-
-
-def one_process() -> Fabric:
-    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
-    fabric.launch()
-    return fabric
 
 
 def weights(training: GenerativeTraining) -> dict[str, Tensor]:
@@ -93,10 +64,10 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor], prefix: str) ->
 
 
 def test_the_generator_is_bit_equal_after_both_stages(photos: Path, tmp_path: Path) -> None:
-    training = GenerativeTraining(tiny(photos), tmp_path, one_process())
+    training = GenerativeTraining(tiny_generative(photos), tmp_path, one_process())
     before = weights(training)
-    fit(tiny(photos), tmp_path / "run", one_process())
-    trained = fit(tiny(photos), tmp_path / "run", one_process())
+    fit(tiny_generative(photos), tmp_path / "run", one_process())
+    trained = fit(tiny_generative(photos), tmp_path / "run", one_process())
     after = weights(trained)
     frozen = [name for name in after if FROZEN in name]
     assert {name.rpartition(f"{FROZEN}.")[2] for name in frozen} == set(
@@ -114,12 +85,12 @@ def test_the_generator_is_bit_equal_after_both_stages(photos: Path, tmp_path: Pa
 
 
 def test_the_noise_projections_learn_in_stage_2_only(photos: Path, tmp_path: Path) -> None:
-    config = tiny(photos, warmup_images=0, schedule="plateau")
+    config = tiny_generative(photos, warmup_images=0, schedule="plateau")
     seen: list[tuple[int, dict[str, Tensor], list[float]]] = []
 
     def watch(training: GenerativeTraining, values: dict[str, float]) -> None:
         if "mse" in values:
-            rates = [group["lr"] for group in training.optimizer.param_groups]
+            rates = [group["lr"] for group in training.optimizers[0].param_groups]
             seen.append((training.stage, weights(training), rates))
 
     fit(config, tmp_path, one_process(), watch)
@@ -134,7 +105,7 @@ def test_the_noise_projections_learn_in_stage_2_only(photos: Path, tmp_path: Pat
 
 
 def test_every_parameter_that_learns_gets_a_gradient(photos: Path, tmp_path: Path) -> None:
-    training = GenerativeTraining(tiny(photos), tmp_path, one_process())
+    training = GenerativeTraining(tiny_generative(photos), tmp_path, one_process())
     batches = training.batches()
     for stage in (1, 2):
         while training.stage == stage and not training.stage_over:
@@ -154,7 +125,7 @@ def test_every_parameter_that_learns_gets_a_gradient(photos: Path, tmp_path: Pat
 def test_a_run_resumed_in_stage_2_is_bit_equal_to_an_unbroken_one(
     photos: Path, tmp_path: Path
 ) -> None:
-    config = tiny(photos)
+    config = tiny_generative(photos)
     unbroken = fit(config, tmp_path / "unbroken", one_process())
 
     class StoppedError(Exception):
@@ -176,18 +147,18 @@ def test_a_run_resumed_in_stage_2_is_bit_equal_to_an_unbroken_one(
 
 
 def test_a_finished_stage_1_goes_on_with_stage_2(photos: Path, tmp_path: Path) -> None:
-    whole = fit(tiny(photos), tmp_path / "whole", one_process())
-    first = fit(tiny(photos, stage2_images=0), tmp_path / "parts", one_process())
+    whole = fit(tiny_generative(photos), tmp_path / "whole", one_process())
+    first = fit(tiny_generative(photos, stage2_images=0), tmp_path / "parts", one_process())
     assert first.finished
     assert first.images == 6
-    both = fit(tiny(photos), tmp_path / "parts", one_process())
+    both = fit(tiny_generative(photos), tmp_path / "parts", one_process())
     mine, theirs = weights(both), weights(whole)
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
 def test_a_stage_that_stalls_makes_room_for_the_next(photos: Path, tmp_path: Path) -> None:
     training = GenerativeTraining(
-        tiny(photos, schedule="plateau", patience=2), tmp_path, one_process()
+        tiny_generative(photos, schedule="plateau", patience=2), tmp_path, one_process()
     )
     for _ in range(3):
         training._note_plateau(1.0)
@@ -210,7 +181,7 @@ def coded(photos: Path) -> Path:
 def test_codes_are_learned_before_the_stages_of_the_paper(
     photos: Path, coded: Path, tmp_path: Path, latent: str
 ) -> None:
-    config = tiny(
+    config = tiny_generative(
         photos,
         generator=coded,
         train=photos / "val",
@@ -246,11 +217,11 @@ def test_codes_need_a_generator_that_has_them(photos: Path, tmp_path: Path) -> N
     with pytest.raises(
         InvalidInputError, match=r"code_images: .* has no codes\.safetensors: .*; must be 0"
     ):
-        GenerativeTraining(tiny(photos, code_images=4), tmp_path, one_process())
+        GenerativeTraining(tiny_generative(photos, code_images=4), tmp_path, one_process())
 
 
 def test_one_batch_is_learned_by_heart(photos: Path, tmp_path: Path) -> None:
-    config = tiny(
+    config = tiny_generative(
         photos,
         train=photos / "val",
         batch_size=4,
@@ -270,7 +241,7 @@ def test_one_batch_is_learned_by_heart(photos: Path, tmp_path: Path) -> None:
 def test_a_run_becomes_a_bundle_that_computes_the_same(
     photos: Path, tmp_path: Path, variant: dict[str, object]
 ) -> None:
-    training = fit(tiny(photos, **variant), tmp_path / "run", one_process())
+    training = fit(tiny_generative(photos, **variant), tmp_path / "run", one_process())
     root = tmp_path / "models"
     fields = {"name": "mine", "domain": "test pictures", "licence": "none"}
     config = export_run(tmp_path / "run", root, **fields)
@@ -291,7 +262,7 @@ def test_a_run_becomes_a_bundle_that_computes_the_same(
 
 def test_a_run_for_w_plus_starts_from_a_bundle_for_w(photos: Path, tmp_path: Path) -> None:
     declared = write_tiny_generative(tmp_path)
-    config = tiny(
+    config = tiny_generative(
         photos,
         symbol_channels=32,
         channel_steps=STEPS,
@@ -311,7 +282,7 @@ def test_parts_of_the_latent_grow_in_a_run_from_a_bundle(photos: Path, tmp_path:
     declared = write_tiny_generative(tmp_path)
     sizes: dict[str, object] = {"symbol_channels": 32, "channel_steps": STEPS}
     start = {**sizes, "initial_bundle": tmp_path / GENERATIVE}
-    config = tiny(photos, **start, latent="w+", latent_part=6)
+    config = tiny_generative(photos, **start, latent="w+", latent_part=6)
     pair = GenerativeTraining(config, tmp_path / "run", one_process()).pair
     latents = pair.get_submodule("decoder.latents")
     symbols, snr_db = torch.randn(2, 64, dtype=torch.complex64), torch.zeros(2)
@@ -325,13 +296,15 @@ def test_parts_of_the_latent_grow_in_a_run_from_a_bundle(photos: Path, tmp_path:
     write_tiny_generative(tmp_path, "large", latent_part=6)
     with pytest.raises(InvalidInputError, match="latent_part 6; this run has 0"):
         GenerativeTraining(
-            tiny(photos, **sizes, initial_bundle=tmp_path / "large"), tmp_path / "no", one_process()
+            tiny_generative(photos, **sizes, initial_bundle=tmp_path / "large"),
+            tmp_path / "no",
+            one_process(),
         )
 
 
 def test_export_does_not_mix_generators_up(photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos / GENERATOR, tmp_path / GENERATOR)
-    config = tiny(photos, generator=tmp_path / GENERATOR, stage2_images=0)
+    config = tiny_generative(photos, generator=tmp_path / GENERATOR, stage2_images=0)
     fit(config, tmp_path / "run", one_process())
     other = tiny_face_generator()
     with torch.no_grad():
@@ -353,7 +326,7 @@ def test_a_new_run_starts_from_a_bundle_of_either_scheme(photos: Path, tmp_path:
     sizes: dict[str, object] = {"symbol_channels": 32, "channel_steps": STEPS}
     for name in (MULTI, GENERATIVE):
         declared = read_config(tmp_path / name)
-        config = tiny(photos, **sizes, initial_bundle=tmp_path / name)
+        config = tiny_generative(photos, **sizes, initial_bundle=tmp_path / name)
         pair = GenerativeTraining(config, tmp_path / f"run-{name}", one_process()).pair
         encoder = load_encoder(tmp_path, declared).state_dict()
         assert all(torch.equal(v, encoder[k]) for k, v in pair.encoder.state_dict().items())
@@ -364,9 +337,11 @@ def test_a_new_run_starts_from_a_bundle_of_either_scheme(photos: Path, tmp_path:
     write_tiny_generative(tmp_path, "plus", latent="w+")
     with pytest.raises(InvalidInputError, match=r"latent w\+; this run has w"):
         GenerativeTraining(
-            tiny(photos, **sizes, initial_bundle=tmp_path / "plus"), tmp_path / "no", one_process()
+            tiny_generative(photos, **sizes, initial_bundle=tmp_path / "plus"),
+            tmp_path / "no",
+            one_process(),
         )
-    blind = tiny(photos, **sizes, initial_bundle=tmp_path / GENERATIVE, af=False)
+    blind = tiny_generative(photos, **sizes, initial_bundle=tmp_path / GENERATIVE, af=False)
     without = GenerativeTraining(blind, tmp_path / "blind", one_process()).pair.state_dict()
     assert len(without) < len(pair.state_dict())
     assert all(torch.equal(v, pair.state_dict()[k]) for k, v in without.items())
@@ -383,7 +358,7 @@ def test_what_does_not_fit_the_generator_is_refused(
     photos: Path, tmp_path: Path, changes: dict[str, object], told: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=told):
-        GenerativeTraining(tiny(photos, **changes), tmp_path, one_process())
+        GenerativeTraining(tiny_generative(photos, **changes), tmp_path, one_process())
 
 
 @pytest.mark.parametrize(
@@ -397,7 +372,7 @@ def test_what_does_not_fit_the_generator_is_refused(
 )
 def test_wrong_fields_are_told(photos: Path, changes: dict[str, object], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        tiny(photos, **changes)
+        tiny_generative(photos, **changes)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -420,32 +395,3 @@ def test_shipped_files_start_on_a_small_folder(
         "workers": 0,
     }
     assert fit(load_config(GenerativeJSCCConfig, path, small), tmp_path, one_process()).finished
-
-
-def curve(folder: Path) -> list[float]:
-    with (folder / "validation.csv").open() as file:
-        return [float(row["loss"]) for row in csv.DictReader(file)]
-
-
-@pytest.mark.timeout(300)  # three processes that import PyTorch, on a machine that may be busy
-def test_two_processes_have_the_loss_curve_of_one_through_both_stages(
-    photos: Path, tmp_path: Path
-) -> None:
-    fields = tiny(photos, batch_size=4, stage1_images=4, stage2_images=8, validate_every=4)
-    fit(fields, tmp_path / "alone", one_process())
-    config = tmp_path / "run.yaml"
-    lines = [f"{name}: {value!r}" for name, value in fields.model_dump(mode="json").items()]
-    config.write_text("\n".join(lines).replace("None", "null").replace("True", "true"))
-    flags = ["--accelerator", "cpu", "--precision", "32-true", "--threads", "1", "--devices", "2"]
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "genjscc", "train", "generative", str(config)),
-            *(str(tmp_path / "shared"), *flags, "--set", "batch_size=2"),
-        ],
-        check=True,
-        cwd=REPOSITORY,
-        timeout=280,
-    )
-    alone, shared = curve(tmp_path / "alone"), curve(tmp_path / "shared")
-    assert len(alone) == 3
-    np.testing.assert_allclose(shared, alone, rtol=1e-4)

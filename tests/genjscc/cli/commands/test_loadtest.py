@@ -4,24 +4,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-from genjscc.repository import REPOSITORY
+from tests.helpers.command_line import genjscc
 from tests.helpers.real_services import Services
-
-
-def loadtest(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "genjscc", "loadtest", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        timeout=100,
-        env={"PATH": "", "COLUMNS": "160"},
-        check=False,
-    )
 
 
 def test_an_open_loop_of_a_mix_with_failures(services: Services, tmp_path: Path) -> None:
@@ -31,7 +17,7 @@ def test_an_open_loop_of_a_mix_with_failures(services: Services, tmp_path: Path)
     # A scheme that these models do not have, one time in four.
     mix += ["--scheme", "deepjscc:3", "--scheme", "generative"]
     run = ["--arrival-rate", "50", "--num", "40", "--warm-up", "0", "-o", str(result)]
-    done = loadtest(*run, *mix, *addresses)
+    done = genjscc("loadtest", *run, *mix, *addresses)
     assert done.returncode == 0, done.stderr
     found = json.loads(result.read_text())
     assert (found["loop"], found["arrival_rate"], found["images"]) == ("open", 50, 40)
@@ -54,7 +40,7 @@ def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
         (["--arrival-rate", "0"], "arrival_rate: got 0"),
         (["--images", str(tmp_path)], "no image files"),
     ):
-        done = loadtest(*arguments)
+        done = genjscc("loadtest", *arguments)
         assert done.returncode == 1
         assert told in done.stderr
         assert "Traceback" not in done.stderr

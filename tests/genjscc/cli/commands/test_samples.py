@@ -32,8 +32,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def test_it_writes_figures_and_a_sheet(folder: Path) -> None:
-    record = measured(folder)
+@pytest.fixture(scope="module")
+def record(folder: Path) -> SamplesRecord:
+    return measured(folder, seed=3)
+
+
+def test_it_writes_figures_and_a_sheet(folder: Path, record: SamplesRecord) -> None:
     assert (record.generator, record.dataset, record.split) == ("g", "set", "val")
     assert (record.n, record.references, record.fd_efflite0.n) == (8, 8, 2)
     assert record.fd_efflite0.mean > 0
@@ -42,10 +46,9 @@ def test_it_writes_figures_and_a_sheet(folder: Path) -> None:
         assert picture.size == (16 * tiny_generator().size, 8 * tiny_generator().size)
 
 
-def test_the_same_seed_gives_the_same_figures(folder: Path) -> None:
-    first, again = measured(folder, "first", seed=3), measured(folder, "again", seed=3)
-    assert first == again
-    assert first.fd_efflite0 != measured(folder, "other", seed=4).fd_efflite0
+def test_the_same_seed_gives_the_same_figures(folder: Path, record: SamplesRecord) -> None:
+    assert record == measured(folder, "again", seed=3)
+    assert record.fd_efflite0 != measured(folder, "other", seed=4).fd_efflite0
 
 
 def test_full_truncation_leaves_only_the_noise() -> None:

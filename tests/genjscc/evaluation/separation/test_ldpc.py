@@ -12,8 +12,6 @@ from genjscc.evaluation.separation.codecs import codec
 from genjscc.evaluation.separation.ldpc import MODULATIONS, LdpcLink, ldpc_attempts, simulate
 from tests.helpers.pictures import gradient
 
-pytest.importorskip("sionna.phy", reason="the LDPC chain needs sionna-no-rt")
-
 
 @pytest.mark.parametrize("modulation", list(MODULATIONS))
 def test_a_file_crosses_a_good_channel_bit_by_bit(modulation: str) -> None:

@@ -9,7 +9,6 @@ from genjscc.evaluation.separation.codecs import codec
 from genjscc.evaluation.separation.link import DigitalLink
 from genjscc.quality.psnr import psnr_db
 
-pytest.importorskip("sionna", reason="the extra [ldpc] is not installed")
 ROWS, COLUMNS = np.mgrid[:64, :64]
 IMAGE = np.stack([2 * ROWS, 3 * COLUMNS, ROWS + COLUMNS], axis=-1).astype(np.uint8)
 K = 2400

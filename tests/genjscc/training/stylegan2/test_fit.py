@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import csv
 import math
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -42,7 +44,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config(photos: Path) -> StyleGAN2Config:
     """All terms on from the start."""
     return StyleGAN2Config(
@@ -72,11 +74,32 @@ def config(photos: Path) -> StyleGAN2Config:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fabric() -> Fabric:
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric.launch()
     return fabric
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    folder: Path
+    training: StyleGAN2Training
+    reports: list[dict[str, float]]
+
+
+@pytest.fixture(scope="module")
+def finished(
+    config: StyleGAN2Config, fabric: Fabric, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """Train once; tests read it."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("finished")
+    reports: list[dict[str, float]] = []
+    training = fit(config, folder, fabric, lambda _, row: reports.append(row))
+    return Run(folder, training, reports)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -90,22 +113,18 @@ def weights(training: StyleGAN2Training) -> list[Tensor]:
     return [p.detach() for m in (*modules, networks.encoder) for p in m.parameters()]
 
 
-def test_a_run_logs_evaluates_and_exports(
-    config: StyleGAN2Config, fabric: Fabric, tmp_path: Path
-) -> None:
-    seen: list[dict[str, float]] = []
-    training = fit(config, tmp_path, fabric, lambda _t, row: seen.append(row))
-    assert training.images == 40
-    rows = read(tmp_path / "train.csv")
+def test_a_run_logs_evaluates_and_exports(finished: Run) -> None:
+    assert finished.training.images == 40
+    rows = read(finished.folder / "train.csv")
     assert len(rows) == 5
     assert all(math.isfinite(float(rows[-1][name])) for name in rows[-1])
-    (last,) = read(tmp_path / "validation.csv")
+    (last,) = read(finished.folder / "validation.csv")
     assert last["images"] == "40"
     assert float(last["fd_efflite0"]) > 0
     assert 0 <= float(last["coverage"]) <= 1
-    assert len(seen) == 6
-    assert (tmp_path / "sheet_00000040.png").exists()
-    generator = load_generator(tmp_path / "generator")
+    assert len(finished.reports) == 6
+    assert (finished.folder / "sheet_00000040.png").exists()
+    generator = load_generator(finished.folder / "generator")
     assert generator.size == 64
 
 
@@ -138,9 +157,10 @@ def test_a_resumed_run_repeats_the_unbroken_one(
             training.save()
         return training
 
-    unbroken = run(tmp_path / "a", [10])
-    resumed = run(tmp_path / "b", [6, 10])
-    assert resumed.step == 10
+    # The queue of codes is full after four steps.
+    unbroken = run(tmp_path / "a", [6])
+    resumed = run(tmp_path / "b", [4, 6])
+    assert resumed.step == 6
     for ours, theirs in zip(weights(unbroken), weights(resumed), strict=True):
         assert torch.equal(ours, theirs)
     assert torch.equal(unbroken.queue, resumed.queue)
@@ -224,10 +244,11 @@ def test_a_run_can_start_from_another(
 
 
 def test_a_run_can_start_from_the_bundle_that_another_made(
-    config: StyleGAN2Config, fabric: Fabric, tmp_path: Path
+    config: StyleGAN2Config, fabric: Fabric, finished: Run, tmp_path: Path
 ) -> None:
-    first = fit(config, tmp_path / "a", fabric)
-    start = config.model_copy(update={"init": tmp_path / "a" / "generator", "seed": 2})
+    first, bundle = finished.training, tmp_path / "generator"
+    shutil.copytree(finished.folder / "generator", bundle)
+    start = config.model_copy(update={"init": bundle, "seed": 2})
     second = StyleGAN2Training(start, tmp_path / "b", fabric)
     z = torch.randn(3, config.style_dim)
     noise = [torch.zeros(1, 1, r, r) for r in second.exported().noise_sizes]
@@ -241,7 +262,7 @@ def test_a_run_can_start_from_the_bundle_that_another_made(
     codes = [training.networks.encoder(x)[0] for training in (first, second)]
     torch.testing.assert_close(codes[1], codes[0], atol=0.02, rtol=1e-2)
     assert second.step == 0
-    (tmp_path / "a" / "generator" / "codes.safetensors").unlink()
+    (bundle / "codes.safetensors").unlink()
     with pytest.raises(BundleError, match=r"codes\.safetensors"):
         StyleGAN2Training(start, tmp_path / "c", fabric)
 
