@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import genjscc.serving  # noqa: F401 (before gRPC is loaded: its verbosity)
 from genjscc.serving.server import run_process
 from genjscc.serving.settings import ReceiverSettings, read_settings
 from receiver.service import receiver_service

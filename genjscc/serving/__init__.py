@@ -13,3 +13,9 @@
 * `health`, `reflection`, `metrics`, `logs`, `tracing`: standard services and observability
 * `cores`, `memory`: CPU affinity and malloc settings
 """
+
+import os
+
+# gRPC's core would write lines of its own for what callers send, and wait for their reader. It
+# reads the variable when it is loaded.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -258,8 +258,6 @@ def _read_parent(stop: Callable[[], object]) -> None:
 
 def run_process(service: Service, settings: ServiceSettings) -> None:
     """The whole life of a service's process."""
-    # gRPC's core would write lines of its own for what callers send, and wait for their reader.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     written = set_up_logging(service.role, settings.log_level)
     keep_large_blocks()
     have_temporary_folder()

@@ -404,7 +404,10 @@ class Bench:
     async def _invert(self, model: ModelInfo) -> None:
         original = square(self._photo, int(self.side.value))
         keywords = self._keywords(model)
-        keywords["inversion"] = Inversion(preset=str(self._inverse.preset.value))
+        preset = self._inverse.preset.value
+        # Not every generator has an initialiser; without one "fast" starts at the mean.
+        start = "auto" if preset == "fast" else None
+        keywords["inversion"] = Inversion(preset=str(preset), start=start)
         card, last = self._inverse, ""
         card.begin()
         try:

@@ -283,7 +283,7 @@ def test_stopping_an_inversion_stops_the_receiver(
 def test_an_inversion_ends_with_a_reception(page: Page) -> None:
     page.get_by_role("button", name="Refine").click()
     state = card(page, "InverseJSCC").get_by_role("status")
-    state.get_by_text("done after 20 steps").wait_for()
+    state.get_by_text("done after 8 steps").wait_for()
     assert re.match(r"\d+\.\d\d dB", figure(card(page, "InverseJSCC"), "PSNR"))
     assert card(page, "InverseJSCC").locator(".model").inner_text() == "tiny-multi"
 
