@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from genjscc.client.sigmf import load_sigmf, save_sigmf
     from genjscc.errors import GenJSCCError
     from genjscc.wire.codewords import Codeword
-    from genjscc.wire.ofdm import Ofdm
+    from genjscc.wire.ofdm import Ofdm, OfdmReport
 
 _HOMES = {
     "AsyncLink": "genjscc.client.aio",
@@ -55,6 +55,7 @@ _HOMES = {
     "ModelInfo": "genjscc.client.options",
     "Noiseless": "genjscc.client.options",
     "Ofdm": "genjscc.wire.ofdm",
+    "OfdmReport": "genjscc.wire.ofdm",
     "Options": "genjscc.client.options",
     "PluginChannel": "genjscc.client.options",
     "Reception": "genjscc.client.options",
@@ -79,6 +80,7 @@ __all__ = [
     "ModelInfo",
     "Noiseless",
     "Ofdm",
+    "OfdmReport",
     "Options",
     "PluginChannel",
     "Reception",
