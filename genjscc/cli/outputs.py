@@ -122,7 +122,7 @@ def free_name(folder: Path, stem: str, suffix: str, *, inputs: Iterable[Path] = 
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Writes a picture; the suffix chooses the format. Raises InvalidInputError."""
     try:
-        picture.save(path)
+        picture.save(path, lossless=True)  # where the format, as WebP, has both
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidInputError("output", f"cannot write {path}: {reason}") from error

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,10 @@ def draw(panels: Sequence[Panel], name: str, columns: int = 3) -> str:
             )
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
+    # Hundredths of a point are finer than any screen.
+    return re.sub(
+        r"(?<![\d.])[1-9]\d*\.\d{3,}", lambda found: f"{float(found[0]):.2f}", file.getvalue()
+    )
 
 
 def _draw_panel(axis: Axes, panel: Panel) -> None:

@@ -15,7 +15,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from genjscc.cli import hear_interrupts, outputs
 from genjscc.cli.commands.send import name_of
@@ -116,6 +118,14 @@ def test_every_command_that_writes_asks_first() -> None:
         }
         if called & writes:
             assert called & claims, path.name
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_pictures_keep_every_pixel(suffix: str, tmp_path: Path) -> None:
+    pixels = gradient(40, 30)
+    save_picture(Image.fromarray(pixels), tmp_path / f"sheet{suffix}")
+    with Image.open(tmp_path / f"sheet{suffix}") as read:
+        np.testing.assert_array_equal(np.asarray(read), pixels)
 
 
 def reception(model: str = "faces64", rate: Fraction = Fraction(1, 768)) -> Any:
