@@ -56,6 +56,7 @@ def test_inversions_are_asked_for_as_told(photos: Path) -> None:
                 yield SimpleNamespace(
                     image=picture,
                     codeword=SimpleNamespace(k=16),
+                    transmission=SimpleNamespace(channel_uses=16),
                     compute_seconds={"decode": 2.0 + len(asked)},
                 )
 

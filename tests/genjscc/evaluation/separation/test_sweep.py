@@ -197,7 +197,7 @@ def test_the_command_does_rayleigh_fading_as_well(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        (["--channel", "noiseless"], InvalidInputError, "noiseless has no capacity"),
+        (["--channel", "noiseless"], InvalidInputError, "got noiseless; must be awgn or rayleigh"),
         (["--channel-code", "turbo"], InvalidInputError, "'turbo'; there are capacity, ldpc"),
         (["--codec", "gif"], InvalidInputError, "'gif'; there are jpeg"),
         (["--rate", "2"], InvalidInputError, "at most 1"),
