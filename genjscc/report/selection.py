@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -146,6 +147,13 @@ def ratio_text(ratio: Fraction) -> str:
 
 
 def three_snrs(entries: Iterable[Entry]) -> list[float]:
-    """Return the lowest, the middle and the highest SNR."""
-    snrs = sorted({entry.record.snr_db for entry in entries})
+    """Return the lowest, the middle and the highest of the SNRs that most series share.
+
+    An SNR counts if it has at least half as many series as the one with the most.
+    """
+    series: defaultdict[float, set[tuple[object, ...]]] = defaultdict(set)
+    for entry in entries:
+        series[entry.record.snr_db].add(_series(entry))
+    most = max(map(len, series.values()))
+    snrs = sorted(snr for snr, found in series.items() if 2 * len(found) >= most)
     return list(dict.fromkeys([snrs[0], snrs[len(snrs) // 2], snrs[-1]]))

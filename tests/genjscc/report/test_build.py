@@ -14,7 +14,7 @@ from genjscc.errors import InvalidInputError
 from genjscc.evaluation.records import InversionRecord, ResultFile, write_results
 from genjscc.report.build import build_report
 from genjscc.report.files import read_result_file
-from genjscc.report.selection import comparable
+from genjscc.report.selection import comparable, three_snrs
 from genjscc.report.sources import PSNR, Entry, Source, read_folder
 from tests.helpers.pictures import file_of, gradient
 from tests.helpers.result_files import learned, linear, separated, timed, write
@@ -312,3 +312,12 @@ def test_the_subset_that_schemes_share_is_compared() -> None:
     assert {entry.record.n for entry in deep} == {128}
     assert {e.record.n for e in comparable(entries) if e.record.scheme == "deepjscc"} == {1000}
     assert PSNR.text(many[0]) == "17.00 ± 0.01"
+
+
+def test_snrs_of_few_series_are_left_out_of_the_tables() -> None:
+    source = Source("s", ResultFile(command="c", version="v", commit="d"))
+    shared = [*learned("deepjscc", "faces", 18.0), *linear(16.0)]
+    alone = [one.model_copy(update={"snr_db": 20.0}) for one in learned("deepjscc", "a", 18.0)[:1]]
+    snrs = three_snrs(Entry(record, source) for record in (*shared, *alone))
+    assert snrs == three_snrs(Entry(record, source) for record in shared)
+    assert three_snrs(Entry(record, source) for record in alone) == [20.0]
