@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from channel.physics import measured_power
 from genjscc.limits import MAX_SNR_DB, MIN_SNR_DB
 
 
@@ -24,17 +25,13 @@ def blind_snr_db(
         received: symbols [k]; equalised ones, or with `gains` those before equalisation.
         gains: known gain of each symbol [k]; None: 1.
     """
-    power = _mean_power(received)
+    power = float(measured_power(received))
     if gains is None:
         noise = power - 1.0
     else:
-        wide = np.abs(gains.astype(np.complex128)) ** 2
-        noise = (power - float(wide.mean())) * float(np.mean(1.0 / wide))
+        inverse = float(np.mean(1.0 / np.abs(gains.astype(np.complex128)) ** 2))
+        noise = (power - float(measured_power(gains))) * inverse
     # NaN cannot be: symbols and gains are finite, and gains are not 0.
     if not noise > 10.0 ** (-MAX_SNR_DB / 10.0):
         return MAX_SNR_DB
     return max(float(-10.0 * np.log10(noise)), MIN_SNR_DB)
-
-
-def _mean_power(symbols: NDArray[np.complex64]) -> float:
-    return float(np.mean(np.abs(symbols.astype(np.complex128)) ** 2))

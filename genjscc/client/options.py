@@ -72,7 +72,7 @@ Channel = Awgn | Fading | Noiseless | Ofdm | PluginChannel
 SnrKnowledge = Literal["known", "estimated"]
 
 RICIAN_K_FACTOR = 4.0
-CHANNELS: Mapping[str, Channel] = {
+CHANNELS: Mapping[str, Awgn | Fading | Noiseless | Ofdm] = {
     "awgn": Awgn(),
     "rayleigh": Fading(),
     "rician": Fading(RICIAN_K_FACTOR),

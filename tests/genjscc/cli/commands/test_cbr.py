@@ -39,12 +39,7 @@ def test_from_bits_per_pixel_of_a_modulation() -> None:
         (("half",), "value: got 'half'; must be a fraction"),
     ],
 )
-def test_errors_name_the_field(
-    words: tuple[str, ...],
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_errors_name_the_field(words: tuple[str, ...], message: str) -> None:
     shown = run(*words)
     assert shown["code"] == 1
     assert message in shown["error"]["message"]
