@@ -27,7 +27,7 @@ from genjscc.bundles.store import read_config
 from genjscc.errors import InvalidInputError
 from genjscc.layers.bottleneck import num_symbols
 from genjscc.quality.fast_backward import with_fast_backward
-from genjscc.quality.grid import PERIODS, grid_share
+from genjscc.quality.grid import grid_shares
 from genjscc.quality.perceptual import MeanDistance, mse, perceptual
 from genjscc.training.averaging import Average
 from genjscc.training.config import PairConfig
@@ -322,8 +322,7 @@ class PairTraining(ABC, Generic[C]):
                 terms["perceptual"] = self.perceptual(*seen).mean()
             loss = loss + self.config.perceptual_weight * terms["perceptual"]
         if self.config.grid_weight and not always:
-            shares = [grid_share(images, x_hat, period).clamp(min=0) for period in PERIODS]
-            terms["grid"] = torch.stack(shares).mean().float()
+            terms["grid"] = grid_shares(images, x_hat).clamp(min=0).mean()
             loss = loss + self.config.grid_weight * terms["grid"]
         return {"loss": loss, **terms}
 
