@@ -80,9 +80,8 @@ class AdversarialTerm:
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in self._heads.parameters() if p.grad is not None]
         flat = mean_over_processes(self._fabric, torch.cat([g.flatten() for g in gradients]))
-        for gradient, part in zip(
-            gradients, flat.split([g.numel() for g in gradients]), strict=True
-        ):
+        parts = torch.split(flat, [g.numel() for g in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
         self._optimizer.step()
 
