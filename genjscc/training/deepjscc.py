@@ -11,9 +11,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from genjscc.bundles.config import BundleConfig
-from genjscc.bundles.store import ENCODER, read_config
-from genjscc.errors import InvalidInputError
+from genjscc.bundles.config import BundleConfig, SharedEncoder
+from genjscc.bundles.store import encoder_sha256, read_config
+from genjscc.errors import BundleError, InvalidInputError
 from genjscc.evaluation.linear import fit_linear, tiles_of
 from genjscc.layers.bottleneck import STRIDE
 from genjscc.layers.linear_path import BesideLinearPath, start_as_transform
@@ -61,9 +61,20 @@ def fit_linear_path(pair: ForwardOperator, config: DeepJSCCConfig) -> None:
     )
 
 
-def given_encoder_sha256(config: DeepJSCCConfig) -> str:
-    """Return the digest of the frozen encoder's weights. Raises BundleError: it has none."""
-    return read_config(_given_bundle(config)).files[ENCODER]
+def shared_encoder(config: DeepJSCCConfig) -> SharedEncoder:
+    """Return what a bundle says of the frozen encoder of a run.
+
+    Raises:
+        BundleError: the bundle that the run began from is no longer good.
+    """
+    bundle = _given_bundle(config)
+    declared = read_config(bundle)
+    sha256 = encoder_sha256(declared)
+    if sha256 is None:
+        raise BundleError(f"{bundle}: holds no encoder")
+    own = declared.shared_encoder
+    name = own.bundle if own else declared.name
+    return SharedEncoder(bundle=name, pair_id=declared.codeword_pair_id, sha256=sha256)
 
 
 def _given_encoder(config: DeepJSCCConfig) -> Encoder:
@@ -108,7 +119,7 @@ class DeepJSCCTraining(PairTraining[DeepJSCCConfig]):
     def facts(self) -> dict[str, str]:
         if not self.frozen:
             return {}
-        return {"encoder": given_encoder_sha256(self.config)}
+        return {"encoder": shared_encoder(self.config).sha256}
 
     def restore_further(self, state: dict[str, Any]) -> None:
         config = self.config
