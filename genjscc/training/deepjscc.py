@@ -61,6 +61,11 @@ def fit_linear_path(pair: ForwardOperator, config: DeepJSCCConfig) -> None:
     )
 
 
+def frozen_part(config: DeepJSCCConfig) -> str:
+    """Return the name of the pair's submodule that does not learn; "" for none."""
+    return "encoder" if config.freeze_encoder else ""
+
+
 def shared_encoder(config: DeepJSCCConfig) -> SharedEncoder:
     """Return what a bundle says of the frozen encoder of a run.
 
@@ -105,7 +110,7 @@ class DeepJSCCTraining(PairTraining[DeepJSCCConfig]):
     scheme = "deepjscc"
 
     def __init__(self, config: DeepJSCCConfig, folder: Path, fabric: Fabric) -> None:
-        self.frozen = "encoder" if config.freeze_encoder else ""
+        self.frozen = frozen_part(config)
         self._adversarial: AdversarialTerm | None = None
         super().__init__(config, folder, fabric)
 

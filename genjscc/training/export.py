@@ -90,10 +90,11 @@ def export_run(
 def _deepjscc(state: dict[str, Any], root: Path) -> Exported:
     config = DeepJSCCConfig.model_validate(state["config"])
     pair = deepjscc.build_pair(config)
-    load_trained(pair, state["average"] or state["pair"], "")
+    frozen = deepjscc.frozen_part(config)
+    load_trained(pair, state["average"] or state["pair"], frozen)
     rows = {"linear path": "a 16x16 transform beside both networks"} if config.linear_path else {}
     encoder: nn.Module | SharedEncoder = pair.encoder
-    if config.freeze_encoder:
+    if frozen:
         encoder = _frozen_encoder(config, state["facts"]["encoder"], root)
         rows["encoder"] = f"that of {encoder.bundle}; only the decoder learned"
     if config.adversarial:
