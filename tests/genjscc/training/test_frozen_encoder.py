@@ -90,7 +90,7 @@ def test_it_becomes_a_bundle_without_an_encoder(
     assert f"codewords of `{MULTI}`" in card
     assert "0.5 x grid share" in card
     rewrite(tmp_path / "other", pair)
-    with pytest.raises(InvalidInputError, match="bundles: .*another encoder"):
+    with pytest.raises(InvalidInputError, match=r"bundles: .*another encoder"):
         export_run(tmp_path / "run", tmp_path / "other", **fields)
 
 
