@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from genjscc.client.inversion import Inversion, InversionReport
+from genjscc.client.inversion import InversionOptions, InversionSummary
 from genjscc.display import card_html, constellation_svg, image_html, line, png
 from genjscc.errors import GenJSCCError, InvalidInputError, checked_kind, needs
 from genjscc.wire import schemes
@@ -116,7 +116,7 @@ class Options:
     seed: int | None = None
     channel: Channel | str = field(default_factory=Awgn)
     told_snr_db: float | None = None
-    inversion: Inversion | None = None
+    inversion: InversionOptions | None = None
     snr: SnrKnowledge = "known"
 
 
@@ -193,7 +193,7 @@ class Reception:
     model: str
     seconds: Mapping[Hop, float]
     compute_seconds: Mapping[Hop, float]
-    inversion: InversionReport | None = None
+    inversion: InversionSummary | None = None
     decoder_snr_db: float | None = None
 
     @property

@@ -19,8 +19,8 @@ from genjscc.cli.inversion_options import InversionPairs, inversion_of
 from genjscc.cli.measuring import load_dataset, parse_snrs, progress
 from genjscc.cli.model_choice import choose_models, scheme_name
 from genjscc.cli.options import Bundles, Device, Seed, Snrs
-from genjscc.cli.outputs import claim, save_picture
-from genjscc.client.inversion import Inversion
+from genjscc.cli.output_files import claim, save_picture
+from genjscc.client.inversion import InversionOptions
 from genjscc.client.local import LocalLink
 from genjscc.client.options import Failure, ModelInfo, SchemeName
 from genjscc.errors import InvalidInputError, needs
@@ -117,7 +117,7 @@ def _receive(
     images: Sequence[Rgb],
     rate: str,
     seed: int,
-    inversion: Inversion | None,
+    inversion: InversionOptions | None,
     series: Series,
     snr_db: float,
 ) -> list[Rgb]:

@@ -198,7 +198,7 @@ def test_weights_of_another_network_are_refused(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "problem"),
     [
         ({"name": "other"}, "name is 'other', the folder's is 'tiny-single'"),
         ({"name": "../up"}, "name"),
@@ -222,10 +222,10 @@ def test_weights_of_another_network_are_refused(root: Path) -> None:
         ({"snr_db": [-1e300, 1e300]}, "snr_db"),
     ],
 )
-def test_wrong_declarations_are_refused_by_field(root: Path, change: Any, told: str) -> None:
+def test_wrong_declarations_are_refused_by_field(root: Path, change: Any, problem: str) -> None:
     find_bundles(root)
     alter_config(root, **change)
-    with pytest.raises(BundleError, match=told) as caught:
+    with pytest.raises(BundleError, match=problem) as caught:
         find_bundles(root)
     assert str(root / NAME / CONFIG) in str(caught.value)
 
