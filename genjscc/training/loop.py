@@ -502,22 +502,23 @@ def fit(
         DivergedError: the loss or a weight is not finite any more.
     """
     config, fabric = training.config, training.fabric
-    stop = StopOnSignal()
-    saved_at = time.monotonic()
-    for pixels in training.batches():
-        training.go_on()
-        if training.finished or any_process(fabric, stop.asked):
-            break
-        before = training.images
-        terms = {name: float(value) for name, value in training.train_step(pixels).items()}
-        if any_process(fabric, not all(map(math.isfinite, terms.values()))):
-            refuse_diverged([math.nan], training.run, f"the loss after {training.images} images")
-        report(training, terms)
-        due = before // config.validate_every < training.images // config.validate_every
-        if due or training.stage_over:
-            report(training, training.validate())
-        if due or time.monotonic() - saved_at > config.checkpoint_every_s:
-            training.save()
-            saved_at = time.monotonic()
-    training.save()
+    with StopOnSignal() as stop:
+        saved_at = time.monotonic()
+        for pixels in training.batches():
+            training.go_on()
+            if training.finished or any_process(fabric, stop.asked):
+                break
+            before = training.images
+            terms = {name: float(value) for name, value in training.train_step(pixels).items()}
+            if any_process(fabric, not all(map(math.isfinite, terms.values()))):
+                what = f"the loss after {training.images} images"
+                refuse_diverged([math.nan], training.run, what)
+            report(training, terms)
+            due = before // config.validate_every < training.images // config.validate_every
+            if due or training.stage_over:
+                report(training, training.validate())
+            if due or time.monotonic() - saved_at > config.checkpoint_every_s:
+                training.save()
+                saved_at = time.monotonic()
+        training.save()
     return training
