@@ -284,6 +284,8 @@ class ModelInfo:
         max_pixels: rows times columns of the largest image that the service accepts, padded to
             multiples of 16; None: the service does not say.
         dtype: arithmetic of the service's networks, "float32" or "bfloat16"; empty likewise.
+        inversion_sizes: from a receiver: sides in pixels of the square images that InverseJSCC
+            takes, ascending.
     """
 
     name: str
@@ -297,3 +299,4 @@ class ModelInfo:
     schemes: tuple[SchemeName, ...] = ()
     max_pixels: int | None = None
     dtype: str = ""
+    inversion_sizes: tuple[int, ...] = ()

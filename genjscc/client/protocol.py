@@ -336,6 +336,7 @@ def model_info(message: model_pb2.Model) -> ModelInfo:
         tuple(names[number] for number in message.schemes if number in names),
         message.max_pixels or None,
         message.dtype,
+        tuple(message.inversion_sizes),
     )
 
 
