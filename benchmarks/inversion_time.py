@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common.harness import criterion, finish, parser
-from genjscc import Inversion, LocalLink, Options
+from genjscc import InversionOptions, LocalLink, Options
 from genjscc.cli.inversion_options import inversion_of
 from genjscc.cli.measuring import load_dataset
 from genjscc.cli.model_choice import choose_models
@@ -77,7 +77,7 @@ def requests_for(
 
 
 def with_options(
-    request: receiver_pb2.DecodeRequest, inversion: Inversion
+    request: receiver_pb2.DecodeRequest, inversion: InversionOptions
 ) -> receiver_pb2.DecodeRequest:
     """A request with an inversion's options."""
     changed = receiver_pb2.DecodeRequest()
@@ -143,7 +143,9 @@ def measure(
 ) -> dict[str, Any]:
     """Both presets on what one pair sent."""
     requests = requests_for(arguments, model, images)
-    presets = {name: inversion_of(pairs) or Inversion() for name, pairs in options(arguments)}
+    presets = {
+        name: inversion_of(pairs) or InversionOptions() for name, pairs in options(arguments)
+    }
     curves = {name: Curve() for name in presets}
     for inversion in presets.values():  # what is loaded once is not measured
         warm = [engine.begin(engine.prepare(with_options(requests[0], inversion)))]

@@ -20,7 +20,7 @@ from genjscc.service_packages import find_services_in_clone
 
 if TYPE_CHECKING:
     from genjscc.client.aio import AsyncLink
-    from genjscc.client.inversion import Inversion, InversionReport, InversionStep
+    from genjscc.client.inversion import InversionOptions, InversionStep, InversionSummary
     from genjscc.client.link import Link
     from genjscc.client.local import LocalLink
     from genjscc.client.options import (
@@ -47,8 +47,8 @@ _HOMES = {
     "Fading": "genjscc.client.options",
     "Failure": "genjscc.client.options",
     "GenJSCCError": "genjscc.errors",
-    "Inversion": "genjscc.client.inversion",
-    "InversionReport": "genjscc.client.inversion",
+    "InversionOptions": "genjscc.client.inversion",
+    "InversionSummary": "genjscc.client.inversion",
     "InversionStep": "genjscc.client.inversion",
     "Link": "genjscc.client.link",
     "LocalLink": "genjscc.client.local",
@@ -72,9 +72,9 @@ __all__ = [
     "Fading",
     "Failure",
     "GenJSCCError",
-    "Inversion",
-    "InversionReport",
+    "InversionOptions",
     "InversionStep",
+    "InversionSummary",
     "Link",
     "LocalLink",
     "ModelInfo",

@@ -102,8 +102,10 @@ class Decoder(nn.Module):
         """
         device = next(self.parameters()).device
         bottleneck = torch.zeros(2, self.symbol_channels, 1, 1, device=device)
-        told = condition(torch.zeros(2, device=device), self.symbol_channels, self.channel_steps)
-        return partial(self._decode, as_graph(self.blocks, bottleneck, told))
+        conditions = condition(
+            torch.zeros(2, device=device), self.symbol_channels, self.channel_steps
+        )
+        return partial(self._decode, as_graph(self.blocks, bottleneck, conditions))
 
     def _decode(
         self, blocks: nn.Module, symbols: Tensor, snr_db: Tensor, size: tuple[int, int]
@@ -114,12 +116,12 @@ class Decoder(nn.Module):
     def tiles(self, symbols: Tensor, snr_db: Tensor, size: tuple[int, int]) -> Tiles:
         """Return the work of `forward` on large images, tile by tile, for inference."""
         bottleneck, channels = bottleneck_from_symbols(symbols, self.symbol_channels, size)
-        told = condition(snr_db, channels, self.channel_steps)
+        conditions = condition(snr_db, channels, self.channel_steps)
         height, width = bottleneck.shape[-2:]
         plan = plan_tiles(self.blocks, (height, width), device_type=bottleneck.device.type)
 
         def work() -> Generator[None, None, Tensor]:
-            return self._images((yield from in_tiles(plan, bottleneck, told)))
+            return self._images((yield from in_tiles(plan, bottleneck, conditions)))
 
         return Tiles(plan.num_tiles, work())
 

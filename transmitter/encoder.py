@@ -110,8 +110,8 @@ class Encoder(nn.Module):
         plan = plan_tiles(self.blocks, (height, width), device_type=images.device.type)
 
         def work() -> Generator[None, None, Tensor]:
-            told = condition(snr_db, sent, self.channel_steps)
-            bottleneck = yield from in_tiles(plan, images, told)
+            conditions = condition(snr_db, sent, self.channel_steps)
+            bottleneck = yield from in_tiles(plan, images, conditions)
             return symbols_from_bottleneck(bottleneck[:, :sent])
 
         return Tiles(plan.num_tiles, work())
@@ -123,8 +123,8 @@ class Encoder(nn.Module):
         """
         images = torch.zeros(2, 3, STRIDE, STRIDE, device=device)
         snr_db = torch.zeros(2, device=device)
-        told = condition(snr_db, self.symbol_channels, self.channel_steps)
-        self.graph = as_graph(self.blocks if self.graph is None else self.graph, images, told)
+        conditions = condition(snr_db, self.symbol_channels, self.channel_steps)
+        self.graph = as_graph(self.blocks if self.graph is None else self.graph, images, conditions)
 
 
 def encode(encoder: Encoder, images: Tensor, snr_db: Tensor, channels: int | None = None) -> Tensor:

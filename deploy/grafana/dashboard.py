@@ -183,7 +183,7 @@ def panels() -> list[list[dict[str, Any]]]:
             f"sum(rate(genjscc_inversion_batch_size_count{RATE}))",
         },
         unit="short",
-        text="Optimisations of the scheme inverse: under way, waiting for a place, and how many "
+        text="Optimisations of the scheme inverse: under way, waiting for a slot, and how many "
         "make a step together.",
     )
     progress = lines(

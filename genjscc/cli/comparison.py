@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from genjscc.cli.console import err
 from genjscc.cli.measuring import progress
 from genjscc.client.availability import TITLES, for_photos, places
-from genjscc.client.inversion import Inversion
+from genjscc.client.inversion import InversionOptions
 from genjscc.client.local import LocalLink
 from genjscc.client.options import Failure, ModelInfo, SchemeName
 from genjscc.errors import InvalidInputError, needs
@@ -107,7 +107,7 @@ def over_model(
     images: Sequence[Rgb],
     rate: str,
     seed: int,
-    inversion: Inversion | None,
+    inversion: InversionOptions | None,
     series: Series,
     snr_db: float,
 ) -> list[Received]:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from genjscc.cli.console import err, has_window
 from genjscc.cli.pictures import half_blocks
-from genjscc.client.inversion import Inversion, InversionStep
+from genjscc.client.inversion import InversionOptions, InversionStep
 from genjscc.client.link import Link
 from genjscc.client.options import Reception
 from genjscc.client.protocol import ImageInput
@@ -35,26 +35,26 @@ InversionPairs = Annotated[
 ]
 
 
-def inversion_of(pairs: list[str] | None) -> Inversion | None:
+def inversion_of(pairs: list[str] | None) -> InversionOptions | None:
     """The options that FIELD=VALUE pairs describe; None where there are none.
 
     Raises:
         InvalidInputError: not of that form, no such field, or a value of another kind.
     """
-    kinds = get_type_hints(Inversion)
+    kinds = get_type_hints(InversionOptions)
     values: dict[str, Any] = {}
     for pair in pairs or ():
         name, equals, text = pair.partition("=")
         if not equals:
             raise InvalidInputError("--inversion", f"got {pair!r}; must be FIELD=VALUE")
         if name not in kinds:
-            known = ", ".join(field.name for field in fields(Inversion))
+            known = ", ".join(field.name for field in fields(InversionOptions))
             raise InvalidInputError("--inversion", f"got {name!r}; there are {known}")
         try:
             values[name] = _parsed(text, get_args(kinds[name])[0])
         except ValueError as error:
             raise InvalidInputError(f"--inversion {name}", f"got {text!r}; {error}") from error
-    return Inversion(**values) if values else None
+    return InversionOptions(**values) if values else None
 
 
 def _parsed(text: str, kind: Any) -> Any:

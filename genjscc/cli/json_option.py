@@ -10,7 +10,7 @@ import typer
 import typer.main
 
 from genjscc.cli.console import answer_in_json
-from genjscc.cli.outputs import force_option
+from genjscc.cli.output_files import force_option
 
 
 def _chosen(context: typer.Context, value: bool) -> None:

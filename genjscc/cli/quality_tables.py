@@ -25,7 +25,7 @@ def tables_of(records: Sequence[Record]) -> Iterator[Table]:
         "FD: FD-EffLite0; grid: largest share of the error that repeats every 2, 4, 8 or 16 pixels "
         "(visible from 0.02); ± 95 % interval"
     )
-    names = ("rho", "SNR", "told", "PSNR", "MS-SSIM", "VGG", "Alex", "FD", "grid")
+    names = ("rho", "SNR", "assumed", "PSNR", "MS-SSIM", "VGG", "Alex", "FD", "grid")
     for title, members in _families(records):
         rows = [
             (
@@ -62,7 +62,7 @@ def tables_of_differences(differences: Sequence[Difference]) -> Iterator[Table]:
             )
             for one in members
         ]
-        yield _table(title, caption, ("rho", "SNR", "told", *names), rows)
+        yield _table(title, caption, ("rho", "SNR", "assumed", *names), rows)
 
 
 def _families(measured: Sequence[Measured]) -> Iterator[tuple[str, list[Measured]]]:
@@ -76,9 +76,9 @@ def _families(measured: Sequence[Measured]) -> Iterator[tuple[str, list[Measured
 
 
 def _condition(one: Record | Difference) -> tuple[str, ...]:
-    """Bandwidth ratio, SNR and told SNR."""
-    told = "-" if one.told_snr_db is None else f"{one.told_snr_db:+g}"
-    return one.bandwidth_ratio, f"{one.snr_db:+g}", told
+    """Bandwidth ratio, SNR and assumed SNR."""
+    assumed = "-" if one.told_snr_db is None else f"{one.told_snr_db:+g}"
+    return one.bandwidth_ratio, f"{one.snr_db:+g}", assumed
 
 
 def _table(title: str, caption: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -12,7 +12,6 @@ from typing import Any, Self, Unpack
 from numpy import uint8
 from numpy.typing import NDArray
 
-from genjscc.client.checks import checked_images, checked_timeout
 from genjscc.client.inversion import InversionStep, read_step
 from genjscc.client.keywords import CommonKeywords, SendKeywords, options_for, options_for_each
 from genjscc.client.options import Failure, Hop, ModelInfo, Reception, Transmission
@@ -42,6 +41,7 @@ from genjscc.client.transport import (
     time_limit,
     translated,
 )
+from genjscc.client.validation import checked_images, checked_timeout
 from genjscc.errors import DeadlineError, checked_kind
 from genjscc.v1 import receiver_pb2, transmitter_pb2
 from genjscc.wire.codewords import Codeword

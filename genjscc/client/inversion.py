@@ -16,7 +16,7 @@ from genjscc.wire.images import rgb_from_message
 
 
 @dataclass(frozen=True)
-class Inversion:
+class InversionOptions:
     """How an image is found by InverseJSCC; None: as the preset says.
 
     Attributes:
@@ -123,7 +123,7 @@ class InversionStep:
 
 
 @dataclass(frozen=True)
-class InversionReport:
+class InversionSummary:
     """How an image was found.
 
     Attributes:
@@ -141,7 +141,7 @@ class InversionReport:
     seed: int
 
 
-def inversion_to_message(inversion: Inversion) -> inversion_pb2.InversionOptions:
+def inversion_to_message(inversion: InversionOptions) -> inversion_pb2.InversionOptions:
     """Raises InvalidInputError for what cannot be told at all; the receiver checks the rest."""
     message = inversion_pb2.InversionOptions()
     for field in fields(inversion):
@@ -173,8 +173,8 @@ def read_step(message: inversion_pb2.InversionProgress) -> InversionStep:
     return InversionStep(message.step, message.num_steps, message.stage, losses, preview)
 
 
-def read_report(message: inversion_pb2.InversionSummary) -> InversionReport:
+def read_summary(message: inversion_pb2.InversionSummary) -> InversionSummary:
     """How an image was found, from an answer."""
-    return InversionReport(
+    return InversionSummary(
         message.generator, message.start, message.steps, read_losses(message.losses), message.seed
     )

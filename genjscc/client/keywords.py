@@ -8,9 +8,9 @@ from dataclasses import fields, replace
 from fractions import Fraction
 from typing import Any, TypedDict, cast
 
-from genjscc.client.checks import checked_options
-from genjscc.client.inversion import Inversion
+from genjscc.client.inversion import InversionOptions
 from genjscc.client.options import Channel, Options, SchemeName, SnrKnowledge
+from genjscc.client.validation import checked_options
 from genjscc.errors import InvalidInputError
 from genjscc.wire.numbers import checked_seed
 
@@ -26,7 +26,7 @@ class CommonKeywords(TypedDict, total=False):
     seed: int | None
     channel: Channel | str
     told_snr_db: float | None
-    inversion: Inversion | None
+    inversion: InversionOptions | None
     snr: SnrKnowledge
 
 

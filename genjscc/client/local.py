@@ -12,7 +12,6 @@ from typing import Any, Literal, Self, Unpack
 from numpy import uint8
 from numpy.typing import NDArray
 
-from genjscc.client.checks import checked_count, checked_images
 from genjscc.client.inversion import InversionStep, read_step
 from genjscc.client.keywords import CommonKeywords, SendKeywords, options_for, options_for_each
 from genjscc.client.options import HOPS, Failure, Hop, ModelInfo, Reception, Transmission
@@ -31,6 +30,7 @@ from genjscc.client.protocol import (
     send_steps,
     transmit_request,
 )
+from genjscc.client.validation import checked_count, checked_images
 from genjscc.errors import GenJSCCError, InvalidInputError, checked_kind, needs
 from genjscc.wire.codewords import Codeword
 

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genjscc.client.arrays import TensorLike, rgb_from_array, rgb_from_tensor
-from genjscc.client.checks import checked_codeword, checked_count, checked_received
-from genjscc.client.inversion import inversion_to_message, read_report
+from genjscc.client.inversion import inversion_to_message, read_summary
 from genjscc.client.options import (
     Awgn,
     Fading,
@@ -33,6 +32,7 @@ from genjscc.client.options import (
     Reception,
     Transmission,
 )
+from genjscc.client.validation import checked_codeword, checked_count, checked_received
 from genjscc.errors import InvalidInputError
 from genjscc.limits import MAX_SNR_DB, MIN_SNR_DB, PHOTO_LIMITS, Limits
 from genjscc.photos import read_file
@@ -105,12 +105,12 @@ def _file_to_message(data: bytes) -> tensor_pb2.Image:
 
 def encode_request(image: ImageInput, options: Options) -> transmitter_pb2.EncodeRequest:
     """Raises InvalidInputError for what the services would refuse anyway."""
-    told = options.snr_db if options.told_snr_db is None else options.told_snr_db
+    assumed = options.snr_db if options.told_snr_db is None else options.told_snr_db
     return transmitter_pb2.EncodeRequest(
         image=image_to_message(image),
         model=options.model or "",
         bandwidth_ratio="" if options.rate is None else str(options.rate),
-        snr_db=checked_snr_db(told),
+        snr_db=checked_snr_db(assumed),
     )
 
 
@@ -157,22 +157,26 @@ def _set_plugin(message: channel_pb2.PluginChannel, channel: PluginChannel) -> N
 def decode_request(
     transmission: Transmission | Codeword, options: Options
 ) -> receiver_pb2.DecodeRequest:
-    """The received symbols to the decoder of the options; a codeword is taken as received."""
+    """The received symbols to the decoder of the options; a codeword is taken as received.
+
+    `model` of the options is the decoder; None: the codeword's pair chooses.
+    """
     transmission = checked_received(transmission)
     if isinstance(transmission, Codeword):
         received, gains, block_length, ofdm = transmission, None, 0, None
     else:
         received, gains, ofdm = transmission.received, transmission.gains, transmission.ofdm
         block_length = transmission.block_length
-    told = options.snr_db if options.told_snr_db is None else options.told_snr_db
+    assumed = options.snr_db if options.told_snr_db is None else options.told_snr_db
     estimated = options.snr == "estimated"
     if estimated and ofdm is not None:  # the pilots know better than the power
-        told = min(max(ofdm.estimated_snr_db, MIN_SNR_DB), MAX_SNR_DB)
+        assumed = min(max(ofdm.estimated_snr_db, MIN_SNR_DB), MAX_SNR_DB)
     request = receiver_pb2.DecodeRequest(
         received=codeword_to_message(received),
-        snr_db=checked_snr_db(told),
+        snr_db=checked_snr_db(assumed),
         format=tensor_pb2.IMAGE_FORMAT_RAW,
         estimate_snr=estimated and ofdm is None,
+        model=options.model or "",
     )
     if options.scheme is not None:
         request.scheme = SCHEMES[options.scheme]
@@ -189,20 +193,20 @@ def read_codeword(response: transmitter_pb2.EncodeResponse, options: Options) ->
     codeword = codeword_from_message(response.codeword, limits=_LIMITS)
     asked = options.snr_db if options.told_snr_db is None else options.told_snr_db
     if codeword.snr_db is not None and codeword.snr_db != asked:
-        _remark_told(response.model, asked, codeword.snr_db)
+        _remark_assumed(response.model, asked, codeword.snr_db)
     return codeword
 
 
 @lru_cache(64)
-def _remark_told(model: str, asked: float, told: float) -> None:
-    """Says once that networks are told another SNR than the one that was asked for."""
+def _remark_assumed(model: str, asked: float, assumed: float) -> None:
+    """Says once that networks assume another SNR than the one that was asked for."""
     _log.warning(
-        "snr_db: got %g; model %r was trained up to %g dB and is told that"
-        if asked > told
-        else "snr_db: got %g; model %r was trained from %g dB on and is told that",
+        "snr_db: got %g; model %r was trained up to %g dB, which is used instead"
+        if asked > assumed
+        else "snr_db: got %g; model %r was trained from %g dB on, which is used instead",
         asked,
         model,
-        told,
+        assumed,
     )
 
 
@@ -237,7 +241,7 @@ class Journey:
         self._seconds: dict[Hop, float] = {}
         self._compute: dict[Hop, float] = {}
         self._left_at = 0.0
-        self._model = ""
+        self._model = self._decoder = ""
         self._codeword: Codeword | None = None
         self._transmission: Transmission | None = None
 
@@ -248,7 +252,7 @@ class Journey:
     def after_encode(self, response: transmitter_pb2.EncodeResponse) -> channel_pb2.TransmitRequest:
         """The request to the channel."""
         self._arrive("encode", response.compute_seconds)
-        self._model = response.model
+        self._model, self._decoder = response.model, response.decoder
         self._codeword = read_codeword(response, self.options)
         return self._leave(transmit_request(self._codeword, self.options))
 
@@ -256,7 +260,9 @@ class Journey:
         """The request to the receiver."""
         self._arrive("transmit", response.compute_seconds)
         self._transmission = read_transmission(response, self.options)
-        return self._leave(decode_request(self._transmission, self.options))
+        # The model's name is the transmitter's; at the receiver the pair chooses, as a rule.
+        options = replace(self.options, model=self._decoder or None)
+        return self._leave(decode_request(self._transmission, options))
 
     def after_decode(self, response: receiver_pb2.DecodeResponse) -> Reception:
         """The end."""
@@ -270,7 +276,7 @@ class Journey:
             self._model,
             self._seconds,
             self._compute,
-            read_report(response.inversion) if response.HasField("inversion") else None,
+            read_summary(response.inversion) if response.HasField("inversion") else None,
             response.snr_db if response.HasField("snr_db") else None,
         )
 
@@ -305,7 +311,7 @@ def last_of(steps: Generator[Call, Any, Reception], response: Any) -> Reception:
 def invert_request(
     request: receiver_pb2.DecodeRequest, preview_every: int
 ) -> receiver_pb2.InvertRequest:
-    """A decode request as one whose progress is told."""
+    """A decode request as one whose progress is reported."""
     preview_every = checked_count(preview_every, "preview_every")
     return receiver_pb2.InvertRequest(request=request, preview_every=preview_every)
 
@@ -336,6 +342,7 @@ def model_info(message: model_pb2.Model) -> ModelInfo:
         tuple(names[number] for number in message.schemes if number in names),
         message.max_pixels or None,
         message.dtype,
+        message.encoder_pair_id,
         tuple(message.inversion_sizes),
     )
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genjscc.client.checks import checked_codeword, checked_positive
+from genjscc.client.validation import checked_codeword, checked_positive
 from genjscc.errors import InvalidInputError, checked_kind, needs
 from genjscc.limits import Limits
 from genjscc.v1 import codeword_pb2
@@ -253,20 +253,20 @@ def _dataset(recording: Any, path: Path) -> bytes:
 
 def _header(recording: Any, path: str | Path) -> codeword_pb2.CodewordHeader:
     """The recording's header as a message from anywhere, which is checked as such."""
-    told = recording.get_global_info()
+    recorded = recording.get_global_info()
     header = codeword_pb2.CodewordHeader()
     for name in _FIELDS:
         key = f"{_NAMESPACE}:{name}"
-        if key not in told:
+        if key not in recorded:
             if name == "snr_db":
                 continue
             raise InvalidInputError(
                 f"{path} {key}", "is missing; name the sent codeword with `like`"
             )
         try:
-            setattr(header, name, told[key])
+            setattr(header, name, recorded[key])
         except (TypeError, ValueError) as error:
             raise InvalidInputError(
-                f"{path} {key}", f"got {json.dumps(told[key])}; {error}"
+                f"{path} {key}", f"got {json.dumps(recorded[key])}; {error}"
             ) from error
     return header

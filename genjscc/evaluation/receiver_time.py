@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from genjscc.client.inversion import Inversion
+from genjscc.client.inversion import InversionOptions
 from genjscc.client.options import ModelInfo, Reception, SchemeName
 from genjscc.evaluation.records import Record, ResultFile
 from genjscc.evaluation.sweep import Cell, Dataset, Meter, SendsMany, evaluate_cell
@@ -46,7 +46,7 @@ def time_receiver(
     *,
     scheme: SchemeName,
     machine: Machine,
-    inversion: Inversion | None = None,
+    inversion: InversionOptions | None = None,
     seed: int = 0,
     note: Callable[[Reception], None] = lambda _: None,
 ) -> TimedRecord:

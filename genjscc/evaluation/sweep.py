@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from channel.noise import unit_noise_rows
-from genjscc.client.inversion import Inversion
+from genjscc.client.inversion import InversionOptions
 from genjscc.client.options import (
     Awgn,
     Channel,
@@ -162,7 +162,7 @@ def evaluate_cell(
     *,
     seed: int,
     scheme: SchemeName,
-    inversion: Inversion | None = None,
+    inversion: InversionOptions | None = None,
     channel: Channel | None = None,
     snr: SnrKnowledge = "known",
     note: Callable[[Reception], None] = lambda _: None,

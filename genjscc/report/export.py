@@ -74,10 +74,10 @@ def all_curves(sources: Sources, results: Path) -> list[ExportedCurve]:
     groups: dict[tuple[object, ...], list[Entry]] = {}
     for entry in sources.entries:
         record = entry.record
-        told = record.told_snr_db
+        assumed = record.told_snr_db
         key = (
             *(name_of(entry), record.pair_id, record.dataset, record.split, record.image_size),
-            *(record.n, record.channel, entry.ratio, told, record.seed),
+            *(record.n, record.channel, entry.ratio, assumed, record.seed),
         )
         groups.setdefault(key, []).append(entry)
     curves = [

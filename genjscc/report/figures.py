@@ -35,9 +35,9 @@ def plot_against_snr(records: Sequence[Record], title: str) -> Figure:
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]
     ratios = sorted({Fraction(record.bandwidth_ratio) for record in records})
     for axis, metric in zip(axes, metrics, strict=True):
-        for (scheme, bundle, ratio, told), line in _lines(records).items():
+        for (scheme, bundle, ratio, assumed), line in _lines(records).items():
             label = f"{scheme}{f' ({bundle})' if bundle else ''}, {ratio}"
-            label += "" if told is None else f", assumed {told:+g} dB"
+            label += "" if assumed is None else f", assumed {assumed:+g} dB"
             colour = f"C{ratios.index(Fraction(ratio))}"
             _draw_line(axis, line, metric.field, label, _LINES[scheme], colour)
         axis.set_xlabel("SNR / dB")

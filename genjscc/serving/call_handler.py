@@ -26,7 +26,7 @@ from genjscc.errors import (
     InvalidInputError,
     OverloadedError,
 )
-from genjscc.serving.admission import Place
+from genjscc.serving.admission import Slot
 from genjscc.serving.context import deadline, is_due, request_id
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.security import TokenGuard
@@ -126,7 +126,7 @@ class CallHandler(_Handler):
     Args:
         metrics: of the service.
         guard: knows the tokens.
-        enter: gives a call its place, or raises GenJSCCError; told whether it streams, and from
+        enter: gives a call its slot, or raises GenJSCCError; told whether it streams, and from
             which peer it comes.
         span: begins the span of a call; None: there are none.
         arrival_s: how long the content of a single call may take to arrive.
@@ -137,7 +137,7 @@ class CallHandler(_Handler):
         self,
         metrics: Metrics,
         guard: TokenGuard,
-        enter: Callable[[bool, str], Place],
+        enter: Callable[[bool, str], Slot],
         span: Span | None,
         *,
         arrival_s: float,
@@ -215,8 +215,8 @@ class CallHandler(_Handler):
         async def wrapped(_: Any, context: _Context) -> Any:
             with _Call(method, context, self._span) as call:
                 try:
-                    with self._enter(False, context.peer()) as place:
-                        content = await self._content(context, place)
+                    with self._enter(False, context.peer()) as slot:
+                        content = await self._content(context, slot)
                         return await serve(parse(content), context)
                 except Exception as error:  # noqa: BLE001 (whatever it is becomes a status)
                     await call.fail(context, error)
@@ -232,10 +232,10 @@ class CallHandler(_Handler):
         async def wrapped(_: Any, context: _Context) -> AsyncIterator[Any]:
             with _Call(method, context, self._span) as call:
                 try:
-                    with self._enter(False, context.peer()) as place:
-                        request = parse(await self._content(context, place))
+                    with self._enter(False, context.peer()) as slot:
+                        request = parse(await self._content(context, slot))
                         async for response in serve(request, context):
-                            with _handing_over(place):
+                            with _handing_over(slot):
                                 yield response
                 except Exception as error:  # noqa: BLE001 (whatever it is becomes a status)
                     await call.fail(context, error)
@@ -251,12 +251,12 @@ class CallHandler(_Handler):
         async def wrapped(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[Any]:
             with _Call(method, context, self._span) as call:
                 try:
-                    with self._enter(True, context.peer()) as place:
+                    with self._enter(True, context.peer()) as slot:
                         # Tells the caller that it is let in, before it sends anything.
                         await context.send_initial_metadata(())
-                        items = _Items(requests, parse, place, self._silence_s)
+                        items = _Items(requests, parse, slot, self._silence_s)
                         async for response in serve(items.arriving(), context):
-                            with _handing_over(place):
+                            with _handing_over(slot):
                                 yield response
                             if response.WhichOneof("result") != "progress":
                                 items.answered()
@@ -265,14 +265,14 @@ class CallHandler(_Handler):
 
         return wrapped
 
-    async def _content(self, context: _Context, place: Place) -> bytes:
+    async def _content(self, context: _Context, slot: Slot) -> bytes:
         """The one request of a call.
 
         Raises:
             InvalidInputError: there is none.
-            GenJSCCError: it takes too long; a place is not for those who only hold it.
+            GenJSCCError: it takes too long; a slot is not for those who only hold it.
         """
-        async with _patience(place, self._arrival_s, "request: did not arrive"):
+        async with _patience(slot, self._arrival_s, "request: did not arrive"):
             request: Any = await context.read()
         if request is grpc.aio.EOF:  # type: ignore[attr-defined]
             raise InvalidInputError("request", "is missing")
@@ -281,37 +281,37 @@ class CallHandler(_Handler):
 
 
 @asynccontextmanager
-async def _patience(place: Place, longest_s: float, what: str) -> AsyncIterator[None]:
+async def _patience(slot: Slot, longest_s: float, what: str) -> AsyncIterator[None]:
     """The service waits for a caller inside.
 
     Raises:
         DeadlineError: for too long.
-        OverloadedError: another one needed the place.
+        OverloadedError: another one needed the slot.
     """
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(longest_s) as limit:
-            place.wait(lambda: limit.reschedule(loop.time()))
+            slot.wait(lambda: limit.reschedule(loop.time()))
             yield
     except TimeoutError:
-        if place.evicted:
+        if slot.evicted:
             raise OverloadedError(
-                f"{what} in time, and others needed the place; try again later", retry_after_s=1.0
+                f"{what} in time, and others needed the slot; try again later", retry_after_s=1.0
             ) from None
         raise DeadlineError(f"{what} within {longest_s:g} s") from None
     finally:
-        place.work()
+        slot.work()
 
 
 @contextmanager
-def _handing_over(place: Place) -> Iterator[None]:
+def _handing_over(slot: Slot) -> Iterator[None]:
     """The caller is to take a message inside; where it does not, its call can be ended."""
     task = asyncio.current_task()
-    place.wait(lambda: task is not None and task.cancel())
+    slot.wait(lambda: task is not None and task.cancel())
     try:
         yield
     finally:
-        place.work()
+        slot.work()
 
 
 class _Items:
@@ -320,7 +320,7 @@ class _Items:
     Args:
         requests: the messages.
         parse: a message's bytes.
-        place: of the stream.
+        slot: of the stream.
         silence_s: how long it may be silent.
     """
 
@@ -328,11 +328,11 @@ class _Items:
         self,
         requests: AsyncIterator[bytes],
         parse: Callable[[bytes], Any],
-        place: Place,
+        slot: Slot,
         silence_s: float,
     ) -> None:
         self._requests, self._parse = requests, parse
-        self._place, self._silence_s = place, silence_s
+        self._slot, self._silence_s = slot, silence_s
         self._in_work = 0
         self._limit: asyncio.Timeout | None = None
 
@@ -352,7 +352,7 @@ class _Items:
                 yield self._parse(request)
         except TimeoutError:
             # Its caller may open another one, at once or when it has something to say.
-            raise OverloadedError("the stream was silent, and its place was given away") from None
+            raise OverloadedError("the stream was silent, and its slot was given away") from None
 
     async def _next(self) -> bytes | None:
         try:
@@ -362,7 +362,7 @@ class _Items:
         finally:
             self._limit = None
             if not self._in_work:
-                self._place.work()
+                self._slot.work()
 
     def _watch(self) -> None:
         """Begins to wait for the caller where nothing else is to be done."""
@@ -371,7 +371,7 @@ class _Items:
             return
         loop = asyncio.get_running_loop()
         limit.reschedule(loop.time() + self._silence_s)
-        self._place.wait(lambda: limit.reschedule(loop.time()))
+        self._slot.wait(lambda: limit.reschedule(loop.time()))
 
 
 def _codecs(method: _Method, handler: Any) -> tuple[Callable[[bytes], Any], Callable[[Any], bytes]]:

@@ -25,13 +25,13 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from genjscc.errors import OverloadedError, UnavailableError, UnsupportedError
-from genjscc.serving.admission import Admission, Place
+from genjscc.serving.admission import Admission, Slot
 from genjscc.serving.batches import BatchRunner
 from genjscc.serving.engine import Engine, Job, QuickEngine, SizedEngine
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.queue import BatchQueue
 from genjscc.serving.settings import ServiceSettings
-from genjscc.serving.stepwise import Iterations, StepwiseEngine
+from genjscc.serving.stepwise import StepScheduler, StepwiseEngine
 from genjscc.serving.tiled import TiledEngine
 
 Request = TypeVar("Request")
@@ -47,25 +47,25 @@ _MOST_STREAM_BYTES = 16 * 1024 * 1024
 _DRAINING = "the service is shutting down; another one may answer"
 
 
-class _Held:
+class _HeldBytes:
     """Bytes that a stream holds in the service."""
 
     def __init__(self) -> None:
         self._bytes = 0
-        self._few = asyncio.Event()
-        self._few.set()
+        self._below_limit = asyncio.Event()
+        self._below_limit.set()
 
     def change(self, by: int) -> None:
         """So many more, or fewer."""
         self._bytes += by
         if self._bytes < _MOST_STREAM_BYTES:
-            self._few.set()
+            self._below_limit.set()
         else:
-            self._few.clear()
+            self._below_limit.clear()
 
-    async def few(self) -> None:
+    async def below_limit(self) -> None:
         """Until there is room for another item, however long that is."""
-        await self._few.wait()
+        await self._below_limit.wait()
 
 
 class _Begun(Generic[Out]):
@@ -118,7 +118,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         self._batches: BatchRunner[Job, Result] = BatchRunner(
             self._run, self._device, self._queue, metrics, self._admission.note_served
         )
-        self._iterations: list[Iterations[Job]] = []
+        self._schedulers: list[StepScheduler[Job]] = []
         self._is_quick: Callable[[Request], bool] = lambda _: False
         self._runs_quickly = False
         self._readers: set[asyncio.Task[None]] = set()
@@ -130,10 +130,10 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         loop = asyncio.get_running_loop()
         engine = await loop.run_in_executor(self._device, self._load)
         if isinstance(engine, StepwiseEngine):
-            self._iterations.append(Iterations(engine, self._device, self._metrics.inversions))
+            self._schedulers.append(StepScheduler(engine, self._device, self._metrics.inversions))
         if isinstance(engine, TiledEngine):
-            self._iterations.append(
-                Iterations(engine.tiled, self._device, self._metrics.large_images)
+            self._schedulers.append(
+                StepScheduler(engine.tiled, self._device, self._metrics.large_images)
             )
         if isinstance(engine, QuickEngine):
             self._is_quick, self._runs_quickly = engine.is_quick, engine.runs_quickly
@@ -150,8 +150,8 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             raise UnavailableError("the service is still loading its models; try again later")
         return self._engine
 
-    def enter(self, streaming: bool, peer: str = "") -> Place:
-        """The place of a call that has just come; its content has not been read.
+    def enter(self, streaming: bool, peer: str = "") -> Slot:
+        """The slot of a call that has just come; its content has not been read.
 
         Args:
             streaming: whether it is a stream.
@@ -183,7 +183,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
     async def answer(
         self, request: Request, tell: Callable[[Any], object] | None = None
     ) -> Response:
-        """The response to a request that has a place.
+        """The response to a request that has a slot.
 
         Args:
             request: what to answer.
@@ -239,8 +239,8 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
                 yield report
         yield await self._apart(quick, engine.finish, job, report.result)
 
-    def _steps_of(self, job: Job) -> Iterations[Job] | None:
-        return next((steps for steps in self._iterations if steps.takes(job)), None)
+    def _steps_of(self, job: Job) -> StepScheduler[Job] | None:
+        return next((steps for steps in self._schedulers if steps.takes(job)), None)
 
     async def answer_stream(
         self,
@@ -268,18 +268,18 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         window = asyncio.Semaphore(self.stream_window)
         answers: asyncio.Queue[Out | _Begun[Out] | None] = asyncio.Queue()
         begun: set[asyncio.Task[Out]] = set()
-        held = _Held()
+        held = _HeldBytes()
 
         def swap(item: In, answer: asyncio.Task[Out]) -> None:
             good = not answer.cancelled() and answer.exception() is None
             held.change(-size_of(item) + (size_of(answer.result()) if good else 0))
 
         async def begin(item: In) -> _Begun[Out]:
-            place = await self._admission.enter_item()
+            slot = await self._admission.enter_item()
             one: _Begun[Out] = _Begun(partial(answer_item, item))
             answer = one.task
             # Not for its own code to do: a task that is cancelled early never runs.
-            answer.add_done_callback(place.__exit__)
+            answer.add_done_callback(slot.__exit__)
             held.change(size_of(item))
             answer.add_done_callback(partial(swap, item))
             begun.add(answer)
@@ -289,7 +289,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             try:
                 async for item in items:
                     await window.acquire()
-                    await held.few()
+                    await held.below_limit()
                     answer = answer_at_once(item)
                     if answer is not None:
                         held.change(size_of(answer))

@@ -125,7 +125,7 @@ class Metrics:
         self.rejected = Counter(
             "genjscc_rejected_requests",
             "Calls refused before their content was read, by reason: queue, streams, token; idle: "
-            "calls that held a place, let the service wait, and lost it to others.",
+            "calls that held a slot, let the service wait, and lost it to others.",
             ["reason"],
             registry=self.registry,
         )
@@ -173,7 +173,7 @@ class Metrics:
             ),
             waiting=Gauge(
                 "genjscc_waiting_inversions",
-                "Receiver only: inversions that wait for a place among them.",
+                "Receiver only: inversions that wait for a slot among them.",
                 registry=self.registry,
             ),
             steps=Counter(

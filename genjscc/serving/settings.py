@@ -150,7 +150,7 @@ class ReceiverSettings(ModelSettings):
         description="most inversions that make a step together; other work waits so long",
     )
     max_inversions: int = Field(
-        16, ge=1, description="inversions under way at a time; more wait for a place"
+        16, ge=1, description="inversions under way at a time; more wait for a slot"
     )
 
 

@@ -48,7 +48,7 @@ class StepwiseEngine(Protocol[J_contra]):
     """An engine with jobs of many steps; `Engine.run` takes them through all of theirs at once.
 
     Attributes:
-        max_active: courses that may be on their way; others wait for a place, in their order.
+        max_active: courses that may be on their way; others wait for a slot, in their order.
         max_together: courses that advance together; where more are on their way, they take turns.
     """
 
@@ -83,7 +83,7 @@ class _Entry:
         self.changed.set()
 
 
-class Iterations(Generic[J]):
+class StepScheduler(Generic[J]):
     """Steps the courses of one engine on an executor. Lives on one event loop."""
 
     def __init__(self, engine: StepwiseEngine[J], device: Executor, metrics: StepMetrics) -> None:
@@ -167,7 +167,7 @@ class Iterations(Generic[J]):
                 self._active.remove(entry)
                 entry.fail(DeadlineError("its deadline passed before it was at its end"))
         if not self._active:
-            # What waits may now have a place.
+            # What waits may now have a slot.
             return self._next_batch() if self._waiting else []
         first = self._active[0]
         if first.alone:

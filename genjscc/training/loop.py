@@ -27,6 +27,7 @@ from genjscc.bundles.store import read_config
 from genjscc.errors import InvalidInputError
 from genjscc.layers.bottleneck import num_symbols
 from genjscc.quality.fast_backward import with_fast_backward
+from genjscc.quality.grid import grid_shares
 from genjscc.quality.perceptual import MeanDistance, mse, perceptual
 from genjscc.training.averaging import Average
 from genjscc.training.config import PairConfig
@@ -38,7 +39,7 @@ from genjscc.training.data import (
     list_images,
 )
 from genjscc.training.distributed import StopOnSignal, any_process, sum_over_processes
-from genjscc.training.draws import VALIDATION, draw_batch, draw_rate
+from genjscc.training.draws import VALIDATION, draw_batch, draw_rate, draw_window
 from genjscc.training.muon import Muon, matrix_groups
 from genjscc.training.run import RunFolder, refuse_diverged
 from transmitter.models import load_encoder
@@ -81,7 +82,7 @@ class PairTraining(ABC, Generic[C]):
     """One run: build, step, validate, save. `fit` drives it."""
 
     scheme: ClassVar[str]
-    frozen: ClassVar[str] = ""
+    frozen: str = ""
     """name of the submodule of the pair that is given, not trained; empty: none"""
 
     def __init__(self, config: C, folder: Path, fabric: Fabric) -> None:
@@ -113,6 +114,7 @@ class PairTraining(ABC, Generic[C]):
             self._restore(state, optimizers)
         self._enter_stage()
         self.optimizers: list[Any] = [fabric.setup_optimizers(each) for each in optimizers]
+        self.restore_further(state["further"] if state is not None and "further" in state else {})
         self.perceptual: nn.Module | None = None
         if config.perceptual:
             distances = (with_fast_backward(perceptual(name)) for name in config.perceptual)
@@ -189,6 +191,13 @@ class PairTraining(ABC, Generic[C]):
     def facts(self) -> dict[str, str]:
         """What a checkpoint depends on besides its configuration."""
         return {}
+
+    def further_state(self) -> dict[str, Any]:
+        """Return what else a checkpoint holds."""
+        return {}
+
+    def restore_further(self, state: dict[str, Any]) -> None:
+        """Go on from what `further_state` returned."""
 
     def _enter_stage(self) -> None:
         """Sets which parameters learn, and the gradients' exchange among processes up for them.
@@ -308,10 +317,22 @@ class PairTraining(ABC, Generic[C]):
         else:
             loss = self.config.mse_weight * terms["mse"]
         if self.perceptual is not None and (always or self.images >= self.config.perceptual_after):
+            seen = (x_hat, images) if always else self._windows(x_hat, images)
             with self.fabric.autocast():
-                terms["perceptual"] = self.perceptual(x_hat, images).mean()
+                terms["perceptual"] = self.perceptual(*seen).mean()
             loss = loss + self.config.perceptual_weight * terms["perceptual"]
+        if self.config.grid_weight and not always:
+            terms["grid"] = grid_shares(images, x_hat).clamp(min=0).mean()
+            loss = loss + self.config.grid_weight * terms["grid"]
         return {"loss": loss, **terms}
+
+    def _windows(self, *images: Tensor) -> list[Tensor]:
+        """Cut the same window out of several images: what the perceptual term sees of them."""
+        side = self.config.perceptual_side
+        if not side:
+            return list(images)
+        rows, columns = draw_window(self.config.seed, self.step, self.config.image_size, side)
+        return [image[..., rows, columns] for image in images]
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -400,6 +421,7 @@ class PairTraining(ABC, Generic[C]):
                 "images": self.images,
                 "stages": self._began,
                 "plateau": [self.plateau_factor, self.best, self.stale],
+                "further": self.further_state(),
             }
         )
 

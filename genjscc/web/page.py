@@ -19,7 +19,7 @@ from nicegui.events import UploadEventArguments
 
 from genjscc.client.aio import AsyncLink
 from genjscc.client.availability import Place, for_photos, places
-from genjscc.client.inversion import Inversion
+from genjscc.client.inversion import InversionOptions
 from genjscc.client.keywords import SendKeywords
 from genjscc.client.options import (
     Awgn,
@@ -437,8 +437,8 @@ class Bench:
         self._plots.show(reception)
         self._original.show_cost(reception, original)
         measured = reception.measured_snr_db
-        told = f"measured {measured:+.2f} dB" if math.isfinite(measured) else "nothing was added"
-        say(self._measured, told)
+        text = f"measured {measured:+.2f} dB" if math.isfinite(measured) else "nothing was added"
+        say(self._measured, text)
 
     async def _receive(self, place: Place, card: ReceptionCard, original: Rgb) -> Reception | None:
         if place.model is None:
@@ -493,7 +493,7 @@ class Bench:
         preset, how = self._inverse.preset.value, self._how()
         # Not every generator has an initialiser; without one "fast" starts at the mean.
         start = "auto" if preset == "fast" else None
-        keywords["inversion"] = Inversion(preset=str(preset), start=start)
+        keywords["inversion"] = InversionOptions(preset=str(preset), start=start)
         card, last = self._inverse, ""
         card.begin()
         try:

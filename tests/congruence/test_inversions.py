@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genjscc import AsyncLink, Inversion, InversionStep, Link, LocalLink, Reception
+from genjscc import AsyncLink, InversionOptions, InversionStep, Link, LocalLink, Reception
 from genjscc.errors import GenJSCCError, InvalidInputError, ModelNotFoundError
 from genjscc.v1 import inversion_pb2
 from tests.helpers.pictures import gradient
@@ -19,7 +19,7 @@ from tests.helpers.real_services import Services
 from tests.helpers.tiny_bundles import GENERATOR, SINGLE
 
 PICTURE = gradient(64, 64)
-QUICK = Inversion(steps=(2, 1), perceptual_weight=0, image_perceptual_weight=0, seed=4)
+QUICK = InversionOptions(steps=(2, 1), perceptual_weight=0, image_perceptual_weight=0, seed=4)
 SENT: dict[str, Any] = {"snr_db": 3.0, "model": SINGLE, "seed": 1, "inversion": QUICK}
 KINDS = ("Link", "AsyncLink", "LocalLink")
 
@@ -79,7 +79,7 @@ def test_the_image_is_the_same_near_and_far_watched_or_not(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_previews_come_as_often_as_asked(kind: str, services: Services, local: LocalLink) -> None:
-    longer = Inversion(steps=(5,), perceptual_weight=0, image_perceptual_weight=0)
+    longer = InversionOptions(steps=(5,), perceptual_weight=0, image_perceptual_weight=0)
     events = watch(kind, services, local, preview_every=2, inversion=longer)
     steps = [one for one in events if isinstance(one, InversionStep)]
     # Reports may be left out under load, never added.
@@ -97,10 +97,14 @@ def test_previews_come_as_often_as_asked(kind: str, services: Services, local: L
 REFUSED: list[tuple[dict[str, Any], type[GenJSCCError], str]] = [
     ({"scheme": "deepjscc"}, InvalidInputError, "scheme: got 'deepjscc'; only inverse"),
     ({"preview_every": -1}, InvalidInputError, "preview_every: got -1"),
-    ({"inversion": Inversion(generator="cats")}, ModelNotFoundError, "got 'cats'"),
-    ({"inversion": Inversion(steps=(5000,))}, InvalidInputError, "inversion.steps: got 5000"),
-    ({"inversion": Inversion(mse_weight="much")}, InvalidInputError, "inversion.mse_weight"),  # type: ignore[arg-type]
-    ({"inversion": Inversion(steps=(-1,))}, InvalidInputError, "inversion.steps"),
+    ({"inversion": InversionOptions(generator="cats")}, ModelNotFoundError, "got 'cats'"),
+    (
+        {"inversion": InversionOptions(steps=(5000,))},
+        InvalidInputError,
+        "inversion.steps: got 5000",
+    ),
+    ({"inversion": InversionOptions(mse_weight="much")}, InvalidInputError, "inversion.mse_weight"),  # type: ignore[arg-type]
+    ({"inversion": InversionOptions(steps=(-1,))}, InvalidInputError, "inversion.steps"),
 ]
 
 
@@ -121,4 +125,4 @@ def test_refusals(
 
 def test_the_callers_options_are_those_of_the_protocol() -> None:
     wire = [field.name for field in inversion_pb2.InversionOptions.DESCRIPTOR.fields]
-    assert [field.name for field in fields(Inversion)] == wire
+    assert [field.name for field in fields(InversionOptions)] == wire

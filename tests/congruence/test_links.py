@@ -259,15 +259,15 @@ ERRORS: list[tuple[dict[str, Any], type[GenJSCCError], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("keywords", "kind", "told"), ERRORS, ids=str)
+@pytest.mark.parametrize(("keywords", "kind", "problem"), ERRORS, ids=str)
 def test_errors_are_the_same_alone_and_in_streams(
-    keywords: dict[str, Any], kind: type[GenJSCCError], told: str, local: LocalLink, remote: Any
+    keywords: dict[str, Any], kind: type[GenJSCCError], problem: str, local: LocalLink, remote: Any
 ) -> None:
     image = keywords.get("image", gradient())
     options = {k: v for k, v in keywords.items() if k != "image"}
     texts = []
     for link in (local, remote):
-        with pytest.raises(kind, match=told) as caught:
+        with pytest.raises(kind, match=problem) as caught:
             link.send(image, **options)
         (failure,) = link.send_many([image], **options)
         assert isinstance(failure, Failure)

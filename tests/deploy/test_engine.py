@@ -48,8 +48,8 @@ with Link() as link:
     link.wait_ready()
     for one in link.send_many(images, rate="1/48", seed=1):
         good = isinstance(one, Reception)
-        told = [one.measured_snr_db, float(one.image.mean())] if good else str(one.error)
-        print(json.dumps(told))
+        answer = [one.measured_snr_db, float(one.image.mean())] if good else str(one.error)
+        print(json.dumps(answer))
 """
 SINGLE = """
 import sys

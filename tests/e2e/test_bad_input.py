@@ -163,25 +163,25 @@ CHANNEL: dict[str, tuple[Callable[[], Any], Code, str]] = {
 }
 
 
-def refused(call: Callable[[Any], Any], request: Any, code: Code, told: str) -> None:
+def refused(call: Callable[[Any], Any], request: Any, code: Code, problem: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         call(request)
     assert caught.value.code() is code
-    assert told in caught.value.details()
+    assert problem in caught.value.details()
     assert "Traceback" not in caught.value.details()
 
 
 @pytest.mark.parametrize("kind", TRANSMITTER)
 def test_transmitter(kind: str, stubs: Stubs) -> None:
-    make, code, told = TRANSMITTER[kind]
-    refused(stubs.transmitter.Encode, make(), code, told)
+    make, code, problem = TRANSMITTER[kind]
+    refused(stubs.transmitter.Encode, make(), code, problem)
     assert stubs.transmitter.Encode(encode()).codeword.header.num_symbols
 
 
 @pytest.mark.parametrize("kind", CHANNEL)
 def test_channel(kind: str, stubs: Stubs) -> None:
-    make, code, told = CHANNEL[kind]
-    refused(stubs.channel.Transmit, make(), code, told)
+    make, code, problem = CHANNEL[kind]
+    refused(stubs.channel.Transmit, make(), code, problem)
     assert stubs.channel.Transmit(transmit()).seed == 1
 
 
@@ -223,10 +223,10 @@ RECEIVER: dict[str, tuple[Callable[[receiver_pb2.DecodeRequest], Any], Code, str
 
 @pytest.mark.parametrize("kind", RECEIVER)
 def test_receiver(kind: str, stubs: Stubs, good: receiver_pb2.DecodeRequest) -> None:
-    change, code, told = RECEIVER[kind]
+    change, code, problem = RECEIVER[kind]
     request = receiver_pb2.DecodeRequest.FromString(good.SerializeToString())
     change(request)
-    refused(stubs.receiver.Decode, request, code, told)
+    refused(stubs.receiver.Decode, request, code, problem)
     assert stubs.receiver.Decode(good).image.encoded
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from genjscc import Inversion, InversionStep, Link, Reception
+from genjscc import InversionOptions, InversionStep, Link, Reception
 from genjscc.errors import DeadlineError
 from tests.helpers.pictures import gradient
 from tests.helpers.real_services import Services
@@ -19,8 +19,8 @@ from tests.helpers.tiny_bundles import SINGLE
 
 PICTURE = gradient(64, 64)
 PLAIN = {"perceptual_weight": 0.0, "image_perceptual_weight": 0.0}
-LONG = Inversion(steps=(1000,), **PLAIN)  # type: ignore[arg-type]
-SHORT = Inversion(steps=(3,), **PLAIN)  # type: ignore[arg-type]
+LONG = InversionOptions(steps=(1000,), **PLAIN)  # type: ignore[arg-type]
+SHORT = InversionOptions(steps=(3,), **PLAIN)  # type: ignore[arg-type]
 
 
 def metric(services: Services, name: str, **labels: str) -> float:

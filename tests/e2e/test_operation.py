@@ -193,14 +193,14 @@ def test_one_request_id_joins_the_logs_of_all_hops(services: Services, link: Lin
 
 
 @pytest.mark.parametrize(
-    ("role", "flag", "told"),
+    ("role", "flag", "problem"),
     [
         ("channel", "--port={taken}", "cannot listen on 127.0.0.1:{taken}"),
         ("receiver", "--bundles=/nowhere", "no bundle"),
     ],
 )
 def test_what_keeps_a_service_from_starting_is_told_in_one_line(
-    role: str, flag: str, told: str, services: Services
+    role: str, flag: str, problem: str, services: Services
 ) -> None:
     taken = services.channel.address.rpartition(":")[2]
     done = subprocess.run(
@@ -212,23 +212,23 @@ def test_what_keeps_a_service_from_starting_is_told_in_one_line(
     )
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert told.format(taken=taken) in line
+    assert problem.format(taken=taken) in line
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "problem"),
     [
         (("--port", "99999"), "error: port: got '99999'"),
         (("--log-level", "LOUD"), "LOUD"),
         (("--surprise", "1"), "surprise"),
     ],
 )
-def test_wrong_flags_are_told(flags: tuple[str, ...], told: str) -> None:
+def test_wrong_flags_are_told(flags: tuple[str, ...], problem: str) -> None:
     done = run_main(channel_main, "channel", *flags)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert problem in done.stderr
     assert done.stdout == ""
 
 

@@ -57,9 +57,9 @@ def test_a_photo_beyond_the_limit_is_reduced_upright_and_a_line_says_so(
     # The camera's left edge is at the top.
     assert sent[: height // 5, :, 0].mean() > 240
     assert sent[height // 3 :, :, 0].mean() < 15
-    told = capsys.readouterr().err.replace("\n", "")
-    assert f"reduced to {width}x{height} pixels" in told
-    assert str(limit) in told
+    printed = capsys.readouterr().err.replace("\n", "")
+    assert f"reduced to {width}x{height} pixels" in printed
+    assert str(limit) in printed
 
 
 def test_a_panorama_is_reduced_to_the_longest_side(tmp_path: Path) -> None:

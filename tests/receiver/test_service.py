@@ -101,10 +101,10 @@ def test_batched_equals_alone(engine: ReceiverEngine, pairs: dict[str, str]) -> 
 
 def test_told_snr_goes_before_the_headers(engine: ReceiverEngine, pairs: dict[str, str]) -> None:
     received = codeword(pairs[MULTI])
-    at_header, told = (answer(engine, request_for(received, snr_db=s)) for s in (None, 0.0))
-    np.testing.assert_array_equal(pixels(at_header), pixels(told))
+    at_header, assumed = (answer(engine, request_for(received, snr_db=s)) for s in (None, 0.0))
+    np.testing.assert_array_equal(pixels(at_header), pixels(assumed))
     other = answer(engine, request_for(received, snr_db=20.0))
-    assert (pixels(other) != pixels(told)).any()
+    assert (pixels(other) != pixels(assumed)).any()
 
 
 def test_gains_are_divided_out(engine: ReceiverEngine, pairs: dict[str, str]) -> None:
@@ -211,11 +211,11 @@ def test_estimated_snr_is_that_of_the_received_power(
     power = np.mean(np.abs(sent.symbols) ** 2)
     noise = 10 ** (-3 / 20) * unit_complex_gaussian(9, sent.k)
     received = replace(sent, symbols=(sent.symbols / np.sqrt(power) + noise).astype(np.complex64))
-    told = answer(engine, request_for(received, snr_db=-4.0))
+    assumed = answer(engine, request_for(received, snr_db=-4.0))
     estimated = answer(engine, request_for(received, snr_db=-4.0, estimate_snr=True))
-    assert told.snr_db == -4.0
+    assert assumed.snr_db == -4.0
     assert estimated.snr_db == pytest.approx(3.0, abs=0.5)
-    assert (pixels(told) != pixels(estimated)).any()
+    assert (pixels(assumed) != pixels(estimated)).any()
     # The gains of a channel that left the division to the receiver change nothing.
     faded = replace(received, symbols=received.symbols * np.complex64(0.5j))
     state = channel_pb2.ChannelState(

@@ -82,7 +82,7 @@ def test_file_and_pixels_are_the_same_image(engine: TransmitterEngine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "error", "told"),
+    ("fields", "error", "problem"),
     [
         ({"model": "nobody"}, ModelNotFoundError, f"model: got 'nobody'.*{MULTI}, {SINGLE}"),
         ({"bandwidth_ratio": "1/47"}, ModelNotFoundError, "'1/47'.*1/768, 1/192, 1/48"),
@@ -93,9 +93,9 @@ def test_file_and_pixels_are_the_same_image(engine: TransmitterEngine) -> None:
     ],
 )
 def test_bad_requests(
-    engine: TransmitterEngine, fields: Any, error: type[Exception], told: str
+    engine: TransmitterEngine, fields: Any, error: type[Exception], problem: str
 ) -> None:
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=problem):
         answer(engine, request_for(**fields))
 
 

@@ -27,9 +27,16 @@ from genjscc.cli.inversion_options import InversionPairs, inversion_of
 from genjscc.cli.measuring import load_dataset, parse_snrs, progress
 from genjscc.cli.model_choice import choose_models, scheme_name
 from genjscc.cli.options import Bundles, Device, Seed, Snrs
-from genjscc.cli.outputs import claim, claim_folder, expanded, free_name, is_picture, save_picture
+from genjscc.cli.output_files import (
+    claim,
+    claim_folder,
+    expanded,
+    free_name,
+    is_picture,
+    save_picture,
+)
 from genjscc.client.availability import TITLES, for_photos
-from genjscc.client.inversion import Inversion
+from genjscc.client.inversion import InversionOptions
 from genjscc.client.local import LocalLink
 from genjscc.client.options import ModelInfo
 from genjscc.errors import InvalidInputError, needs
@@ -152,7 +159,7 @@ def compare(
             ]
         else:
             series = suitable(offered, link.decoders(), images, rate)
-            options = options or Inversion(preset="fast", start="auto")
+            options = options or InversionOptions(preset="fast", start="auto")
         rate = rate or shared_rate([one.model for one in series])
         received = {
             (snr, number): over_model(link, images, rate, seed, options, one, snr)

@@ -20,7 +20,7 @@ from genjscc.cli.console import err, present
 from genjscc.cli.local_services import service_flags, started
 from genjscc.cli.model_choice import choose_model, scheme_name
 from genjscc.cli.options import Bundles, Device, Preview
-from genjscc.cli.outputs import claim, save_picture
+from genjscc.cli.output_files import claim, save_picture
 from genjscc.cli.pictures import show_pictures
 from genjscc.cli.receptions import record_of
 from genjscc.client.link import Link

@@ -35,7 +35,7 @@ from genjscc.cli.options import (
     Transmitter,
     channel_of,
 )
-from genjscc.cli.outputs import claim
+from genjscc.cli.output_files import claim
 from genjscc.cli.provenance import origin
 from genjscc.cli.quality_tables import tables_of, tables_of_differences
 from genjscc.client.aio import DEFAULT_TIMEOUT_S
@@ -137,7 +137,7 @@ def evaluate(
     torch.set_num_threads(threads)
     made_by = origin()
     snrs = parse_snrs(snr_db, "--snr-db")
-    told: Sequence[float | None] = (
+    assumed: Sequence[float | None] = (
         [None] if told_snr_db is None else parse_snrs(told_snr_db, "--told-snr-db")
     )
     picture = results.with_suffix(".png")
@@ -161,15 +161,15 @@ def evaluate(
         for chosen, wanted in product(models, scheme or [""]):
             how = scheme_name(wanted or None) or chosen.scheme
             ratios = rate or chosen.bandwidth_ratios
-            for ratio, snr, believed in product(ratios, snrs, told):
+            for ratio, snr, assumed_snr in product(ratios, snrs, assumed):
                 text = f"{chosen.name}, {how}, {ratio}, {snr:+g} dB"
-                text += "" if believed is None else f", told {believed:+g} dB"
+                text += "" if assumed_snr is None else f", assumed {assumed_snr:+g} dB"
                 with progress(text, len(images.images)) as note:
                     outcome = evaluate_cell(
                         link,
                         chosen,
                         images,
-                        Cell(ratio, snr, believed),
+                        Cell(ratio, snr, assumed_snr),
                         meter,
                         seed=seed,
                         scheme=how,

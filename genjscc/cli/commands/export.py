@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from genjscc.cli.console import present
-from genjscc.cli.outputs import claim_bundle
+from genjscc.cli.output_files import claim_bundle
 from genjscc.errors import needs
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from genjscc.cli.console import err, present
 from genjscc.cli.options import Bundles, parse_size
-from genjscc.cli.outputs import claim
+from genjscc.cli.output_files import claim
 from genjscc.errors import needs
 from genjscc.repository import default_models
 from genjscc.wire.ratios import parse_ratio

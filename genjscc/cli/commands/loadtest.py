@@ -17,7 +17,7 @@ from rich.table import Table
 from genjscc.cli.console import err, present
 from genjscc.cli.measuring import parse_snrs
 from genjscc.cli.options import ChannelAddress, Receiver, Snrs, Transmitter
-from genjscc.cli.outputs import claim
+from genjscc.cli.output_files import claim
 from genjscc.cli.provenance import origin
 from genjscc.errors import InvalidInputError
 

@@ -27,7 +27,7 @@ from genjscc.cli.options import (
     TestImages,
     Threads,
 )
-from genjscc.cli.outputs import claim
+from genjscc.cli.output_files import claim
 from genjscc.cli.provenance import origin
 from genjscc.cli.quality_tables import interval
 from genjscc.client.local import LocalLink

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from genjscc.cli.console import err, present
-from genjscc.cli.outputs import claim, claim_folder
+from genjscc.cli.output_files import claim, claim_folder
 from genjscc.errors import needs
 from genjscc.repository import default_models
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from genjscc.cli.console import present
 from genjscc.cli.measuring import load_dataset, progress
 from genjscc.cli.options import GeneratorDevice, GeneratorPath, Notes, ResultsAndPicture, Threads
-from genjscc.cli.outputs import claim
+from genjscc.cli.output_files import claim
 from genjscc.cli.provenance import origin
 from genjscc.cli.quality_tables import interval
 from genjscc.errors import InvalidInputError, needs

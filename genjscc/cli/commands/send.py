@@ -25,7 +25,7 @@ from genjscc.cli.options import (
     Transmitter,
     channel_of,
 )
-from genjscc.cli.outputs import claim_folder, expanded, free_name
+from genjscc.cli.output_files import claim_folder, expanded, free_name
 from genjscc.cli.pictures import show_pictures
 from genjscc.cli.receptions import cells, record_of
 from genjscc.client.link import Link

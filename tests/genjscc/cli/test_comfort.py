@@ -70,10 +70,10 @@ def test_send_tells_programs_what_arrived_and_what_did_not(
         *("--output", str(output), "--json", *flags(services)),
     )
     assert done.returncode == 1
-    told = json.loads(done.stdout)
-    assert (told["format"], told["command"]) == (1, "send")
-    assert told["files"] == [str(output / f"good_{MULTI}_1-48_0dB.png")]
-    failed, received = told["results"]
+    printed = json.loads(done.stdout)
+    assert (printed["format"], printed["command"]) == (1, "send")
+    assert printed["files"] == [str(output / f"good_{MULTI}_1-48_0dB.png")]
+    failed, received = printed["results"]
     assert failed["photo"] == str(bad)
     assert failed["error"]["type"] == "InvalidInputError"
     assert failed["error"]["status"] == "INVALID_ARGUMENT"
@@ -86,10 +86,10 @@ def test_send_tells_programs_what_arrived_and_what_did_not(
 def test_an_error_is_json_too() -> None:
     done = genjscc("models", "--transmitter", NOWHERE, "--json")
     assert done.returncode == 1
-    told = json.loads(done.stdout)
-    assert told["command"] == "models"
-    assert told["error"]["status"] == "UNAVAILABLE"
-    assert "genjscc up" in told["error"]["hint"]
+    printed = json.loads(done.stdout)
+    assert printed["command"] == "models"
+    assert printed["error"]["status"] == "UNAVAILABLE"
+    assert "genjscc up" in printed["error"]["hint"]
     assert f"transmitter at {NOWHERE}" in done.stderr
 
 
@@ -117,8 +117,8 @@ class Some:
 def test_values_become_json() -> None:
     value = Some(Path("a/b"), float("inf"), ({"n": 1, "x": 0.5, "none": None, "yes": True},))
     mean = Mean(mean=float("nan"), ci95=0.5, n=2)
-    told = console.plain([value, Finding("a", "b", "ok", "c"), mean])
-    assert json.loads(json.dumps(told, allow_nan=False)) == [
+    printed = console.plain([value, Finding("a", "b", "ok", "c"), mean])
+    assert json.loads(json.dumps(printed, allow_nan=False)) == [
         {"where": "a/b", "value": None, "parts": [{"n": 1, "x": 0.5, "none": None, "yes": True}]},
         {"area": "a", "name": "b", "state": "ok", "found": "c", "advice": ""},
         {"mean": None, "ci95": 0.5, "n": 2},

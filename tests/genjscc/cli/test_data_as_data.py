@@ -56,9 +56,9 @@ def test_every_column_of_text_and_every_console_takes_text_as_it_is() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
-            told = {one.arg: one.value for one in node.keywords}
+            keywords = {one.arg: one.value for one in node.keywords}
             if node.func.id in ("TextColumn", "Console"):
-                wrong = told.get("markup")
+                wrong = keywords.get("markup")
                 assert isinstance(wrong, ast.Constant), path
                 assert wrong.value is False, path
             if node.func.id == "TextColumn":

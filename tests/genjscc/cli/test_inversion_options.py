@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from genjscc import Inversion, LocalLink
+from genjscc import InversionOptions, LocalLink
 from genjscc.cli.inversion_options import inversion_of
 from genjscc.cli.pictures import half_blocks
 from genjscc.errors import InvalidInputError
@@ -26,7 +26,7 @@ PLAIN = ["perceptual_weight=0", "image_perceptual_weight=0", "steps=2,1", "seed=
 def test_pairs_become_options() -> None:
     assert inversion_of(None) is None
     given = ["preset=fast", "steps=50,0,25", "learning_rate=0.05", "seed=7", "betas=0.9,0.99"]
-    assert inversion_of(given) == Inversion(
+    assert inversion_of(given) == InversionOptions(
         preset="fast", steps=(50, 0, 25), learning_rate=0.05, seed=7, betas=(0.9, 0.99)
     )
 

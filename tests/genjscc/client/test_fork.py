@@ -33,7 +33,7 @@ os._exit(0)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "problem"),
     [
         (["used", "old"], "had used gRPC already.*multiprocessing_context='spawn'"),
         (["used", "new"], "had used gRPC already.*multiprocessing_context='spawn'"),
@@ -41,13 +41,13 @@ os._exit(0)
         (["unused", "new"], "transmitter at 127.0.0.1:9"),  # works: nobody is there
     ],
 )
-def test_a_forked_child_is_told_at_once(arguments: list[str], told: str) -> None:
+def test_a_forked_child_is_told_at_once(arguments: list[str], problem: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *arguments],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     child, status = done.stdout.splitlines()[-2:]
     assert child.startswith("UnavailableError: ")
-    for part in told.split(".*"):
+    for part in problem.split(".*"):
         assert part in child
     assert status == "child 0"

@@ -62,12 +62,12 @@ def test_others_can_read_it(tmp_path: Path) -> None:
     interleaved = np.frombuffer(data, "<f4").reshape(-1, 2)
     np.testing.assert_array_equal(interleaved[:, 0], one().symbols.real)
     np.testing.assert_array_equal(interleaved[:, 1], one().symbols.imag)
-    told = json.loads((tmp_path / "a.sigmf-meta").read_text())
-    assert told["global"]["core:datatype"] == "cf32_le"
-    assert told["global"]["core:sha512"] == hashlib.sha512(data).hexdigest()
-    assert told["global"]["core:description"] == "mine"
-    assert told["global"]["genjscc:bandwidth_ratio"] == "1/48"
-    assert told["captures"] == [{"core:sample_start": 0}]
+    recorded = json.loads((tmp_path / "a.sigmf-meta").read_text())
+    assert recorded["global"]["core:datatype"] == "cf32_le"
+    assert recorded["global"]["core:sha512"] == hashlib.sha512(data).hexdigest()
+    assert recorded["global"]["core:description"] == "mine"
+    assert recorded["global"]["genjscc:bandwidth_ratio"] == "1/48"
+    assert recorded["captures"] == [{"core:sample_start": 0}]
     save_sigmf(one(), tmp_path / "b.sigmf")
     with tarfile.open(tmp_path / "b.sigmf") as archive:
         assert {Path(name).name for name in archive.getnames()} >= {
@@ -89,15 +89,15 @@ def write(path: Path, data: bytes, **changes: Any) -> None:
     """A recording of `one()` with other fields and samples."""
     save_sigmf(one(), path)
     meta = path.with_name(path.name + ".sigmf-meta")
-    told = json.loads(meta.read_text())
-    told["global"]["core:sha512"] = hashlib.sha512(data).hexdigest()
+    recorded = json.loads(meta.read_text())
+    recorded["global"]["core:sha512"] = hashlib.sha512(data).hexdigest()
     for name, value in changes.items():
         key = name.replace("__", ":")
         if value is None:
-            told["global"].pop(key)
+            recorded["global"].pop(key)
         else:
-            told["global"][key] = value
-    meta.write_text(json.dumps(told))
+            recorded["global"][key] = value
+    meta.write_text(json.dumps(recorded))
     path.with_name(path.name + ".sigmf-data").write_bytes(data)
 
 
@@ -204,12 +204,12 @@ def test_bytes_that_are_no_samples_are_left_out(tmp_path: Path, packed: bool) ->
     data = b"HEAD" * 4 + symbols[:4].tobytes() + b"again..." + symbols[4:].tobytes() + b"end"
     write(tmp_path / "x", data, core__trailing_bytes=3)
     meta = tmp_path / "x.sigmf-meta"
-    told = json.loads(meta.read_text())
-    told["captures"] = [
+    recorded = json.loads(meta.read_text())
+    recorded["captures"] = [
         {"core:sample_start": 0, "core:header_bytes": 16},
         {"core:sample_start": 4, "core:header_bytes": 8},
     ]
-    meta.write_text(json.dumps(told))
+    meta.write_text(json.dumps(recorded))
     path = tmp_path / "x"
     if packed:
         path = tmp_path / "packed.sigmf"
@@ -225,14 +225,14 @@ def test_what_is_no_recording_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "zip.sigmf").write_bytes(b"PK\x03\x04" + bytes(400))
     (tmp_path / "song.wav").write_bytes(b"RIFF\x24\0\0\0WAVEfmt " + bytes(60))
     (tmp_path / "photo.png").write_bytes(b"\x89PNG")
-    for name, told in (
+    for name, problem in (
         ("gz.sigmf", r"no plain tar archive; a compressed one must be called \.sigmf\.gz"),
         ("gz", "no plain tar archive"),
         ("zip.sigmf", "no plain tar archive"),
         ("song.wav", "is not a SigMF recording"),
         ("photo.png", "is not a SigMF recording"),
     ):
-        with pytest.raises(InvalidInputError, match=told):
+        with pytest.raises(InvalidInputError, match=problem):
             load_sigmf(tmp_path / name)
     (tmp_path / "gz.sigmf").rename(tmp_path / "y.sigmf.gz")
     assert same(load_sigmf(tmp_path / "y.sigmf.gz"), one())

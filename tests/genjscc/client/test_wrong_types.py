@@ -24,7 +24,7 @@ from genjscc import (
     Codeword,
     Fading,
     Failure,
-    Inversion,
+    InversionOptions,
     Link,
     LocalLink,
     Noiseless,
@@ -36,8 +36,8 @@ from genjscc import (
     save_sigmf,
 )
 from genjscc.client import protocol
-from genjscc.client.checks import checked_options
 from genjscc.client.keywords import options_for
+from genjscc.client.validation import checked_options
 from genjscc.errors import GenJSCCError, InvalidInputError, ModelNotFoundError
 from tests.helpers.pictures import gradient
 from tests.helpers.tiny_bundles import MULTI
@@ -56,7 +56,7 @@ WRONG: dict[str, list[Any]] = {
     "channel": [*JUNK, None, 5, Noiseless, "AWGN", Options()],
     "told_snr_db": [*JUNK, "3", math.inf],
     "snr": [*JUNK, None, 5, "told"],
-    "inversion": [*JUNK, Inversion, "fast", {"preset": "fast"}],
+    "inversion": [*JUNK, InversionOptions, "fast", {"preset": "fast"}],
 }
 WRONG_CHANNELS: list[Any] = [
     Fading(k_factor="large"),  # type: ignore[arg-type]
@@ -312,7 +312,7 @@ def test_numbers_of_every_library_are_numbers(local: LocalLink) -> None:
 def test_networks_are_told_what_they_know_and_that_is_said_once(
     local: LocalLink, caplog: pytest.LogCaptureFixture
 ) -> None:
-    protocol._remark_told.cache_clear()
+    protocol._remark_assumed.cache_clear()
     with caplog.at_level(logging.WARNING, logger="genjscc"):
         beyond = [local.send(gradient(), snr_db=40.0, seed=1, model=MULTI) for _ in range(3)]
         end = local.send(gradient(), snr_db=40.0, told_snr_db=5.0, seed=1, model=MULTI)
@@ -321,7 +321,7 @@ def test_networks_are_told_what_they_know_and_that_is_said_once(
     assert beyond[0].codeword.snr_db == 5.0
     assert beyond[0].measured_snr_db > 35
     assert caplog.messages == [
-        f"snr_db: got 40; model '{MULTI}' was trained up to 5 dB and is told that"
+        f"snr_db: got 40; model '{MULTI}' was trained up to 5 dB, which is used instead"
     ]
     caplog.clear()
     with caplog.at_level(logging.WARNING, logger="genjscc"):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from genjscc import LocalLink
 from genjscc.cli.commands import receiver_time, report
 from genjscc.cli.measuring import load_dataset
-from genjscc.client.inversion import Inversion
+from genjscc.client.inversion import InversionOptions
 from genjscc.evaluation.receiver_time import Machine, TimedFile, time_receiver
 from genjscc.evaluation.sweep import Cell, Meter
 from genjscc.report.files import read_result_file
@@ -61,7 +61,7 @@ def test_inversions_are_asked_for_as_told(photos: Path) -> None:
                 )
 
     model: Any = SimpleNamespace(name="m", pair_id="p")
-    fast = Inversion(preset="fast")
+    fast = InversionOptions(preset="fast")
     record = time_receiver(
         Recorder(),  # type: ignore[arg-type]
         model,

@@ -128,7 +128,7 @@ async def test_a_cancelled_item_leaves_the_queue_and_is_not_computed() -> None:
         await leaving
     assert len(dispatcher._queue) == 1
     assert dispatcher._metrics.registry.get_sample_value("genjscc_queue_depth") == 1
-    (newcomer,) = await put(dispatcher, "newcomer")  # its place is free
+    (newcomer,) = await put(dispatcher, "newcomer")  # its slot is free
     engine.gate.set()
     await asyncio.gather(first, staying, newcomer)
     assert engine.batches == [["first"], ["staying", "newcomer"]]
@@ -240,7 +240,7 @@ async def test_streams_leave_room_for_single_calls_and_take_turns() -> None:
     greedy = asyncio.create_task(use("g", 30))
     await queued(dispatcher, 2)
     modest = asyncio.create_task(use("m", 2))
-    # However many wait in streams, a call of its own finds its place.
+    # However many wait in streams, a call of its own finds its slot.
     single = await put(dispatcher, "single", "other", "third")
     with pytest.raises(OverloadedError):
         await call(dispatcher, "one too many")
@@ -255,7 +255,7 @@ async def test_streams_leave_room_for_single_calls_and_take_turns() -> None:
     dispatcher.close()
 
 
-async def test_places_come_back_whatever_becomes_of_a_stream() -> None:
+async def test_slots_come_back_whatever_becomes_of_a_stream() -> None:
     engine = FakeEngine()
     dispatcher = await started(engine, stream_queue_size=3)
     for moment in range(6):
@@ -270,7 +270,7 @@ async def test_places_come_back_whatever_becomes_of_a_stream() -> None:
         engine.gate.set()
     stream = answered(dispatcher, texts("x", "y"))
     assert [answer_of(a) async for a in stream] == ["<x>", "<y>"]
-    # All places are free again.
+    # All slots are free again.
     for _ in range(3):
         await asyncio.wait_for(dispatcher._admission.enter_item(), 100)
     dispatcher.close()

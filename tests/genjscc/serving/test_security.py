@@ -266,9 +266,9 @@ async def test_settings_that_make_no_sense_are_told(files: Files, tmp_path: Path
         ({"token": "two words"}, "token: is empty or holds"),
         ({"token": ""}, "token: is empty or holds"),
     ]
-    for settings, told in cases:
+    for settings, problem in cases:
         server = Server(fake_service(FakeEngine()), ServiceSettings(**settings))
-        with pytest.raises(GenJSCCError, match=told) as caught:
+        with pytest.raises(GenJSCCError, match=problem) as caught:
             await server.start()
         assert "two words" not in str(caught.value)
         await server.stop()
@@ -306,17 +306,17 @@ def test_a_token_is_not_taken_as_a_flag(
     with pytest.raises(SystemExit) as caught:
         read_settings(ChannelSettings, "channel", flags)
     assert caught.value.code == 2
-    told = capsys.readouterr().err
-    assert "GENJSCC_TOKEN" in told
-    assert "--token-file" in told
-    assert "geheim" not in told
+    printed = capsys.readouterr().err
+    assert "GENJSCC_TOKEN" in printed
+    assert "--token-file" in printed
+    assert "geheim" not in printed
 
 
 @pytest.mark.parametrize(
-    ("days", "told"), [(-1, "certificate has ended"), (3, "ends soon"), (90, "")]
+    ("days", "problem"), [(-1, "certificate has ended"), (3, "ends soon"), (90, "")]
 )
 async def test_a_certificates_end_is_told_and_measured(
-    days: int, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    days: int, problem: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
     begin = end - timedelta(days=100)
@@ -328,8 +328,8 @@ async def test_a_certificates_end_is_told_and_measured(
         measured = server.metrics.certificate_end.labels(str(certificate))._value.get()
     assert measured == end.timestamp()
     warnings = [r.message for r in caplog.records if r.message.startswith("certificate")]
-    assert len(warnings) == bool(told)
-    assert not told or told in warnings[0]
+    assert len(warnings) == bool(problem)
+    assert not problem or problem in warnings[0]
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])

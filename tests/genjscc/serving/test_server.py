@@ -289,7 +289,7 @@ async def test_a_call_without_a_request_is_told_so() -> None:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await method(iter([]))
             assert caught.value.details() == "request: is missing"
-            # One that only holds a place loses it.
+            # One that only holds a slot loses it.
             holding = method()
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await holding

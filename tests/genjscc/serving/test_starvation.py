@@ -65,7 +65,7 @@ async def in_flight(server: Server, method: str, count: int) -> None:
     await until(lambda: gauge.get() == count)
 
 
-async def test_no_connection_has_all_places() -> None:
+async def test_no_connection_has_all_slots() -> None:
     async with serving(queue_size=8) as server, connected(server) as greedy:
         empty = [greedy.stream_unary(TRANSMIT)() for _ in range(20)]
         await asyncio.sleep(0.5)
@@ -78,7 +78,7 @@ async def test_no_connection_has_all_places() -> None:
 
 
 @pytest.mark.parametrize("kind", ["calls", "streams"])
-async def test_who_lets_the_service_wait_loses_the_place_to_others(
+async def test_who_lets_the_service_wait_loses_the_slot_to_others(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "_SPARED_S", 0.05)
@@ -130,14 +130,14 @@ async def test_a_stream_is_not_silent_while_its_item_is_in_work() -> None:
 def test_the_oldest_of_the_greediest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "_SPARED_S", 0.0)
     gone: list[str] = []
-    places = Admission(calls=5, items=1, streams=1)
+    slots = Admission(calls=5, items=1, streams=1)
     for peer, name in (("a", "a1"), ("b", "b1"), ("b", "b2"), ("c", "c1"), ("b", "b3")):
-        place = places.enter_call(peer)
+        slot = slots.enter_call(peer)
         if name != "b1":
-            place.wait(lambda name=name: gone.append(name))  # type: ignore[misc]
-    places.enter_call("d")
+            slot.wait(lambda name=name: gone.append(name))  # type: ignore[misc]
+    slots.enter_call("d")
     assert gone == ["b2"]
-    places.enter_call("d")
+    slots.enter_call("d")
     assert gone[1] in ("a1", "b3", "c1")
 
 

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from genjscc.errors import DeadlineError, InvalidInputError
 from genjscc.serving.context import deadline
 from genjscc.serving.metrics import Metrics
-from genjscc.serving.stepwise import Iterations
+from genjscc.serving.stepwise import StepScheduler
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,17 @@ def device() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
-REGISTRIES: dict[Iterations[str], CollectorRegistry] = {}
+REGISTRIES: dict[StepScheduler[str], CollectorRegistry] = {}
 
 
-def make(engine: FakeStepwiseEngine, device: ThreadPoolExecutor) -> Iterations[str]:
+def make(engine: FakeStepwiseEngine, device: ThreadPoolExecutor) -> StepScheduler[str]:
     metrics = Metrics("fake", "0")
-    steps = Iterations(engine, device, metrics.inversions)
+    steps = StepScheduler(engine, device, metrics.inversions)
     REGISTRIES[steps] = metrics.registry
     return steps
 
 
-def value(steps: Iterations[str], name: str, **labels: str) -> float:
+def value(steps: StepScheduler[str], name: str, **labels: str) -> float:
     return REGISTRIES[steps].get_sample_value(name, labels) or 0.0
 
 
@@ -129,7 +129,7 @@ async def test_more_jobs_than_a_step_takes_get_their_turns(device: ThreadPoolExe
         assert max(counts.values()) - min(counts.get(name, 0) for name in names) <= 1
 
 
-async def test_what_finds_no_place_waits_in_its_order(device: ThreadPoolExecutor) -> None:
+async def test_what_finds_no_slot_waits_in_its_order(device: ThreadPoolExecutor) -> None:
     engine = FakeStepwiseEngine(max_active=2)
     engine.gate = threading.Semaphore(0)
     steps = make(engine, device)

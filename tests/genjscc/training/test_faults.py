@@ -114,12 +114,12 @@ def test_one_bad_file_is_left_out_by_name(
     with caplog.at_level(logging.WARNING):
         training = fit(tiny(photos, images=36), tmp_path / "run", one_process())
     assert training.finished
-    for name, told in (
+    for name, problem in (
         ("photo_002.png", "left out, number 1 of those"),
         ("photo_000.png", "left out, number 1 of those"),
         ("._photo_001.png", "1 files as"),
     ):
-        assert any(name in line and told in line for line in caplog.messages)
+        assert any(name in line and problem in line for line in caplog.messages)
     assert sum("photo_002.png" in line for line in caplog.messages) == 1
 
 

@@ -348,21 +348,21 @@ def test_a_new_run_starts_from_a_bundle_of_either_scheme(photos: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "problem"),
     [
         ({"generator": Path("nowhere.pt")}, r"nowhere\.pt is not a generator's bundle"),
         ({"image_size": 128}, r"image_size: got 128; .* 64x64"),
     ],
 )
 def test_what_does_not_fit_the_generator_is_refused(
-    photos: Path, tmp_path: Path, changes: dict[str, object], told: str
+    photos: Path, tmp_path: Path, changes: dict[str, object], problem: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match=told):
+    with pytest.raises(InvalidInputError, match=problem):
         GenerativeTraining(tiny_generative(photos, **changes), tmp_path, one_process())
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "problem"),
     [
         ({"noise": False}, "stage2_images: got some, but without noise maps"),
         ({"stage1_images": 0, "stage2_images": 0}, "got 0 for both"),
@@ -370,8 +370,8 @@ def test_what_does_not_fit_the_generator_is_refused(
         ({"latent_grid": 3}, "1, 2 or 4"),
     ],
 )
-def test_wrong_fields_are_told(photos: Path, changes: dict[str, object], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_wrong_fields_are_told(photos: Path, changes: dict[str, object], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
         tiny_generative(photos, **changes)
 
 

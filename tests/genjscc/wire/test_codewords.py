@@ -66,7 +66,7 @@ def change_symbols(symbols: Any) -> Callable[[codeword_pb2.Codeword], None]:
 
 
 @pytest.mark.parametrize(
-    ("change", "field", "told"),
+    ("change", "field", "problem"),
     [
         (change_header("num_symbols", 63), "c.header.num_symbols", "got 63; there are 64"),
         (change_header("pair_id", ""), "c.header.pair_id", "got 0 characters"),
@@ -83,12 +83,12 @@ def change_symbols(symbols: Any) -> Callable[[codeword_pb2.Codeword], None]:
     ],
 )
 def test_wrong_codewords_are_refused_by_field_and_value(
-    change: Callable[[codeword_pb2.Codeword], None], field: str, told: str
+    change: Callable[[codeword_pb2.Codeword], None], field: str, problem: str
 ) -> None:
     wrong = message()
     codeword_from_message(wrong, limits=LIMITS, field="c")
     change(wrong)
-    with pytest.raises(InvalidInputError, match=told) as caught:
+    with pytest.raises(InvalidInputError, match=problem) as caught:
         codeword_from_message(wrong, limits=LIMITS, field="c")
     assert caught.value.field == field
 

@@ -100,7 +100,7 @@ def test_truncated_files_are_refused(kind: str, part: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "problem"),
     [
         (b"", "is empty"),
         (b"hello, I am a photo", "19 bytes that are not a PNG, JPEG or WebP"),
@@ -111,8 +111,8 @@ def test_truncated_files_are_refused(kind: str, part: float) -> None:
         (b"\x89PNG\r\n\x1a\n", "image: "),
     ],
 )
-def test_what_is_no_image_is_refused(data: bytes, told: str) -> None:
-    with pytest.raises(InvalidInputError, match=told) as caught:
+def test_what_is_no_image_is_refused(data: bytes, problem: str) -> None:
+    with pytest.raises(InvalidInputError, match=problem) as caught:
         decode(data)
     assert caught.value.field == "image"
 
@@ -145,7 +145,7 @@ def test_the_pixel_limit_itself_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "field", "told"),
+    ("raw", "field", "problem"),
     [
         (tensor_pb2.RawImage(height=2, width=2, rgb=bytes(11)), "image.raw.rgb", "11 bytes"),
         (tensor_pb2.RawImage(height=2, width=2, rgb=bytes(13)), "image.raw.rgb", "are 12"),
@@ -153,8 +153,8 @@ def test_the_pixel_limit_itself_is_accepted() -> None:
         (tensor_pb2.RawImage(height=2**31, width=2**31), "image.raw", "at most"),
     ],
 )
-def test_wrong_raw_pixels_are_refused(raw: tensor_pb2.RawImage, field: str, told: str) -> None:
-    with pytest.raises(InvalidInputError, match=told) as caught:
+def test_wrong_raw_pixels_are_refused(raw: tensor_pb2.RawImage, field: str, problem: str) -> None:
+    with pytest.raises(InvalidInputError, match=problem) as caught:
         rgb_from_message(tensor_pb2.Image(raw=raw), limits=LIMITS)
     assert caught.value.field == field
 

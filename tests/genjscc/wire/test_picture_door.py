@@ -91,8 +91,8 @@ def test_a_profile_that_is_srgb_leaves_every_pixel_alone(mode: str) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = Image.fromarray(gradient()).convert(mode)
     plain = decode_file(file_of(image), limits=Limits(), field="image")
-    told = decode_file(file_of(image, icc_profile=profile), limits=Limits(), field="image")
-    np.testing.assert_array_equal(told, plain)
+    kept = decode_file(file_of(image, icc_profile=profile), limits=Limits(), field="image")
+    np.testing.assert_array_equal(kept, plain)
 
 
 def test_transparency_and_profile_go_together() -> None:

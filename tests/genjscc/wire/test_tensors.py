@@ -56,7 +56,7 @@ def test_the_unchanged_tensor_is_good() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "field", "told"),
+    ("message", "field", "problem"),
     [
         (tensor(dtype="cf64_le"), "x.dtype", "'cf64_le'"),
         (tensor(dtype=""), "x.dtype", "''"),
@@ -72,12 +72,12 @@ def test_the_unchanged_tensor_is_good() -> None:
     ],
 )
 def test_wrong_tensors_are_refused_by_field_and_value(
-    message: tensor_pb2.ComplexTensor, field: str, told: str
+    message: tensor_pb2.ComplexTensor, field: str, problem: str
 ) -> None:
     with pytest.raises(InvalidInputError) as caught:
         read(message)
     assert caught.value.field == field
-    assert told in str(caught.value)
+    assert problem in str(caught.value)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

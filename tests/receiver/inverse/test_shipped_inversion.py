@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from genjscc import Inversion, LocalLink
+from genjscc import InversionOptions, LocalLink
 from genjscc.photos import load_square, sample_photos
 from genjscc.quality.metrics import perceptual_metric
 
-FAST = Inversion(preset="fast")
+FAST = InversionOptions(preset="fast")
 
 
 def distances(
-    images: list[np.ndarray], link: LocalLink, scheme: str, inversion: Inversion | None
+    images: list[np.ndarray], link: LocalLink, scheme: str, inversion: InversionOptions | None
 ) -> float:
     """Mean ST-LPIPS (Alex) of what arrives over the pair for any image; no step sees it."""
     received = [
@@ -46,7 +46,7 @@ def faces() -> list[np.ndarray]:
 def test_faces_over_a_pair_that_was_trained_on_anything_look_like_faces(
     faces: list[np.ndarray],
 ) -> None:
-    from_the_mean = Inversion(preset="fast", start="mean")
+    from_the_mean = InversionOptions(preset="fast", start="mean")
     with LocalLink() as link:
         blurred = distances(faces, link, "deepjscc", None)
         found = distances(faces, link, "inverse", FAST)

@@ -35,12 +35,12 @@ def test_an_open_loop_of_a_mix_with_failures(services: Services, tmp_path: Path)
 
 
 def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
-    for arguments, told in (
+    for arguments, problem in (
         (["--size", "big"], "size: got 'big'"),
         (["--arrival-rate", "0"], "arrival_rate: got 0"),
         (["--images", str(tmp_path)], "no image files"),
     ):
         done = genjscc("loadtest", *arguments)
         assert done.returncode == 1
-        assert told in done.stderr
+        assert problem in done.stderr
         assert "Traceback" not in done.stderr

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from genjscc.client.arrays import TensorLike
-from genjscc.client.inversion import Inversion
+from genjscc.client.inversion import InversionOptions
 from genjscc.client.options import (
     CHANNELS,
     Awgn,
@@ -60,7 +60,7 @@ def checked_options(options: Options) -> Options:
         seed=_seed(options.seed),
         channel=checked_channel(options.channel),
         told_snr_db=_told(options.told_snr_db),
-        inversion=checked_kind(options.inversion, (Inversion, type(None)), "inversion"),
+        inversion=checked_kind(options.inversion, (InversionOptions, type(None)), "inversion"),
         snr=_snr(options.snr),
     )
 

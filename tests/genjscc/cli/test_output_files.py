@@ -21,7 +21,14 @@ from PIL import Image
 
 from genjscc.cli import hear_interrupts, outputs
 from genjscc.cli.commands.send import name_of
-from genjscc.cli.outputs import claim, claim_bundle, claim_folder, expanded, free_name, save_picture
+from genjscc.cli.output_files import (
+    claim,
+    claim_bundle,
+    claim_folder,
+    expanded,
+    free_name,
+    save_picture,
+)
 from genjscc.client.link import Link
 from genjscc.errors import InvalidInputError
 from tests.helpers.command_line import genjscc
@@ -107,7 +114,7 @@ def test_folders_are_made(tmp_path: Path) -> None:
 
 
 def test_every_command_that_writes_asks_first() -> None:
-    """Who saves, writes or makes folders in a command goes through `genjscc.cli.outputs`."""
+    """Who saves, writes or makes folders in a command goes through `genjscc.cli.output_files`."""
     writes = {"save_picture", "write_results", "write_json", "save_bundle", "export_run"}
     claims = {"claim", "claim_folder", "claim_bundle"}
     for path in COMMANDS.glob("*.py"):
