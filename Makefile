@@ -9,7 +9,7 @@ NAMES ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-deploy lint format protos breaking report docs results bench bench-short clean
+.PHONY: help demo web test test-deploy lint format protos breaking report docs results bench bench-short clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,15 +20,15 @@ $(VENV)/pip:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/models: $(VENV)/pip pyproject.toml
+$(VENV)/serve: $(VENV)/pip pyproject.toml
 	@echo 'installing the services into $(VENV) (PyTorch is large: a minute or more)'
-	$(BIN)/pip install -qq --disable-pip-version-check -e '.[models]'
+	$(BIN)/pip install -qq --disable-pip-version-check -e '.[serve]'
 	touch $@
 
 $(VENV)/dev: $(VENV)/pip pyproject.toml
 	@echo 'installing the development tools into $(VENV) (PyTorch is large: a minute or more)'
 	$(BIN)/pip install -qq --disable-pip-version-check -e '.[dev]'
-	touch $@ $(VENV)/models $(VENV)/docs
+	touch $@ $(VENV)/serve $(VENV)/docs
 
 # No PyTorch: the site can be built anywhere.
 $(VENV)/docs: $(VENV)/pip pyproject.toml
@@ -36,8 +36,11 @@ $(VENV)/docs: $(VENV)/pip pyproject.toml
 	$(BIN)/pip install -qq --disable-pip-version-check -e '.[docs]'
 	touch $@
 
-demo: $(VENV)/models  ## send photos through three processes (PHOTO=mine.jpg for your own)
+demo: $(VENV)/serve  ## send photos through three processes (PHOTO=mine.jpg for your own)
 	$(BIN)/genjscc demo $(if $(PHOTO),--photo '$(PHOTO)')
+
+web: $(VENV)/serve  ## a page to try photos, SNRs and schemes, at http://127.0.0.1:8080
+	$(BIN)/genjscc web
 
 # A file's tests run in one process: they share its services and folders.
 test: $(VENV)/dev  ## run the tests, in two processes (JOBS=4 for more)

@@ -21,6 +21,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"})
 _LARGEST_SIDE = math.isqrt(Limits().max_pixels)
 ACCEPTED_BY_ALL = 2 * 1024 * 1024
 """pixels that every service accepts by default, those included that do not name their limit"""
+_SAMPLES = Path(str(resources.files("genjscc") / "samples"))
 # Services pad images to multiples of this (`genjscc.pixels`, which needs torch).
 _MULTIPLE = 16
 
@@ -126,6 +127,10 @@ def pictures_below(folder: Path) -> list[Path]:
 
 
 def sample_photos() -> list[Path]:
-    """The photographs that ship with the package."""
-    folder = Path(str(resources.files("genjscc") / "samples"))
-    return sorted(folder.glob("*.png"))
+    """The photographs of faces that ship with the package, squares."""
+    return sorted(_SAMPLES.glob("*.png"))
+
+
+def sample_scenes() -> list[Path]:
+    """The photographs of anything else that ship with the package, squares."""
+    return sorted(_SAMPLES.glob("*.webp"))

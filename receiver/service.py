@@ -85,7 +85,10 @@ class ReceiverEngine:
         """What ListModels answers: the models, each with the schemes on offer."""
         listed = self.catalogue.messages()
         for message in listed:
-            message.schemes.extend(self.offered(self.catalogue.by_name(message.name)))
+            model = self.catalogue.by_name(message.name)
+            message.schemes.extend(self.offered(model))
+            if self._inversions.offered(model):
+                message.inversion_sizes.extend(self._inversions.sizes())
         return listed
 
     def offered(self, model: LoadedModel[nn.Module]) -> list[model_pb2.Scheme.ValueType]:

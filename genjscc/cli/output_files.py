@@ -79,6 +79,11 @@ def claim(*paths: Path, inputs: Iterable[Path] = (), anew: bool = False) -> None
         claim_folder(path.parent)
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a path names a picture to write, rather than a folder."""
+    return path.suffix.lower() in {".jpeg", ".jpg", ".png", ".webp"} and not path.is_dir()
+
+
 def claim_folder(folder: Path) -> None:
     """Makes a folder and sees whether files can be written there. Raises InvalidInputError."""
     try:

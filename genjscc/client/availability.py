@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be shown side by side: which model stands for which scheme, or why none does."""
+"""What can be compared side by side: which model stands for which scheme, or why none does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TITLES: dict[SchemeName, str] = {
 
 @dataclass(frozen=True)
 class Place:
-    """A scheme's place on the page.
+    """A scheme's place in a comparison.
 
     Attributes:
         scheme: how it decodes.
@@ -28,6 +28,11 @@ class Place:
     scheme: SchemeName
     model: ModelInfo | None
     reason: str = ""
+
+
+def for_photos(offered: Sequence[ModelInfo]) -> ModelInfo:
+    """The DeepJSCC model that was trained on the largest pictures."""
+    return max(offered, key=lambda m: (m.scheme == "deepjscc", m.image_size, m.is_default))
 
 
 def places(
@@ -52,7 +57,7 @@ def places(
     return {
         "deepjscc": deep,
         "generative": _place("generative", models, decoders, chosen, rate, side),
-        "inverse": _inverse(deep, decoders),
+        "inverse": _inverse(deep, decoders, side),
     }
 
 
@@ -91,13 +96,17 @@ def _likeness(model: ModelInfo, chosen: ModelInfo, rate: str) -> tuple[bool, ...
     )
 
 
-def _inverse(deep: Place, decoders: Sequence[ModelInfo]) -> Place:
+def _inverse(deep: Place, decoders: Sequence[ModelInfo], side: int) -> Place:
     model = deep.model
     if model is None:
         return Place("inverse", None, f"It inverts a DeepJSCC model. {deep.reason}")
-    schemes = next(one.schemes for one in decoders if one.pair_id == model.pair_id)
-    if "inverse" not in schemes:
+    decoder = next(one for one in decoders if one.pair_id == model.pair_id)
+    if "inverse" not in decoder.schemes:
         return Place(
             "inverse", None, "The receiver has no StyleGAN2 generator beside its models to invert."
         )
+    sizes = decoder.inversion_sizes
+    if sizes and side not in sizes:  # services of before say none
+        shown = " or ".join(f"{one}x{one}" for one in sizes)
+        return Place("inverse", None, f"The receiver's generator shows {shown} pixels only.")
     return Place("inverse", model)

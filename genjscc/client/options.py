@@ -287,6 +287,8 @@ class ModelInfo:
         dtype: arithmetic of the service's networks, "float32" or "bfloat16"; empty likewise.
         encoder_pair_id: of the model whose encoder it shares, which its codewords carry; empty:
             it has its own.
+        inversion_sizes: from a receiver: sides in pixels of the square images that InverseJSCC
+            takes, ascending.
     """
 
     name: str
@@ -301,3 +303,4 @@ class ModelInfo:
     max_pixels: int | None = None
     dtype: str = ""
     encoder_pair_id: str = ""
+    inversion_sizes: tuple[int, ...] = ()

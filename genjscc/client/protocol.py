@@ -343,6 +343,7 @@ def model_info(message: model_pb2.Model) -> ModelInfo:
         message.max_pixels or None,
         message.dtype,
         message.encoder_pair_id,
+        tuple(message.inversion_sizes),
     )
 
 

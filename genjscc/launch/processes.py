@@ -16,7 +16,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from queue import Empty, Queue
 from types import TracebackType
@@ -27,6 +28,7 @@ from genjscc.errors import MissingExtraError, UnavailableError
 from genjscc.service_packages import ROLES, service_package
 
 _START_S, _STOP_S = 120.0, 15.0
+_LOOK_EVERY_S, _MOST_PAUSE_S = 1.0, 30.0
 
 
 class LocalService:
@@ -155,9 +157,12 @@ class LocalServices:
         self._flags = flags or {}
         self._start_timeout_s, self._echo = start_timeout_s, echo_logs
         self.services: dict[str, LocalService] = {}
+        self._ports: dict[str, str] = {}
+        self._changing, self._stopped = threading.Lock(), False
 
     def __enter__(self) -> Self:
         until = time.monotonic() + self._start_timeout_s
+        self._stopped = False
         try:
             for role in ROLES:
                 flags = self._flags.get(role, ())
@@ -194,8 +199,53 @@ class LocalServices:
                 return service
         return None
 
+    def restart(self, role: str) -> None:
+        """Starts a service that has ended once more, at the address that it had.
+
+        Raises:
+            UnavailableError: it ended again or was too slow.
+        """
+        port = self.services[role].address.rpartition(":")[2] or self._ports[role]
+        self._ports[role] = port
+        with self._changing:
+            if self._stopped:
+                return
+            self.services[role].wait()
+            # Of two ports the later one counts.
+            flags = [*self._flags.get(role, ()), "--port", port]
+            service = LocalService(role, flags, echo_logs=self._echo)
+            self.services[role] = service
+        service.wait_ready(self._start_timeout_s)
+
+    @contextmanager
+    def kept_alive(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """Inside, a service that ends is started again; `tell` gets a line each time."""
+        done = threading.Event()
+
+        def watch() -> None:
+            pause = _LOOK_EVERY_S
+            while not done.wait(pause):
+                ended = self.ended()
+                if ended is None:
+                    pause = _LOOK_EVERY_S
+                    continue
+                tell(f"{ended.role} has ended ({ended.last_words}); it is started again")
+                try:
+                    self.restart(ended.role)
+                except UnavailableError as error:
+                    tell(str(error))
+                    pause = min(2 * pause, _MOST_PAUSE_S)
+
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()
+
     def stop(self) -> dict[str, int]:
         """Asks them to drain and end; kills one that does not. Returns their exit codes."""
+        with self._changing:
+            self._stopped = True
         for service in self.services.values():
             service.terminate()
         return {role: service.wait() for role, service in self.services.items()}

@@ -38,7 +38,7 @@ def missing(
         if (gap := expected.gap(sources))
     ]
     if not with_pictures:
-        rows.append(["Pictures", "everything", "`genjscc compare PICTURE --model NAME`"])
+        rows.append(["Pictures", "everything", "`genjscc compare --output PICTURE --model NAME`"])
     if rows:
         book.table(["", "missing", "command"], rows)
     else:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-_TILE, _GAP, _GROUP_GAP, _MARGIN = 112, 4, 16, 16
+TILE = 112
+_GAP, _GROUP_GAP, _MARGIN = 4, 16, 16
 _TITLE, _HEAD, _CAPTION = 34, 24, 20
 _INK, _FAINT, _PAPER = (25, 25, 25), (110, 110, 110), (255, 255, 255)
 
@@ -32,30 +34,58 @@ class Group:
     rows: list[list[Tile]] = field(default_factory=list)
 
 
-def draw_sheet(title: str, groups: Sequence[Group]) -> Image.Image:
-    """Draw the sheet; all groups must have the same number of rows."""
-    num_rows = len(groups[0].rows)
+def draw_sheet(title: str, groups: Sequence[Group], tile: int = TILE) -> Image.Image:
+    """Draw the sheet; all groups must have the same number of rows.
+
+    Args:
+        title: above all; broken into lines where it is wider than the pictures.
+        groups: from left to right.
+        tile: the longer side of a picture on the sheet, in pixels.
+    """
     starts: list[int] = []
     x = _MARGIN
     for group in groups:
         starts.append(x)
-        x += len(group.columns) * (_TILE + _GAP) - _GAP + _GROUP_GAP
+        x += len(group.columns) * (tile + _GAP) - _GAP + _GROUP_GAP
     width = x - _GROUP_GAP + _MARGIN
-    top = _MARGIN + _TITLE + 2 * _HEAD
-    height = top + num_rows * (_TILE + _CAPTION + _GAP) + _MARGIN
-    sheet = Image.new("RGB", (width, height), _PAPER)
-    draw = ImageDraw.Draw(sheet)
     large, normal, small = (ImageFont.load_default(size) for size in (20, 15, 12))
-    draw.text((_MARGIN, _MARGIN), title, font=large, fill=_INK)
+    lines = _lines(title, large, width - 2 * _MARGIN)
+    heads = _MARGIN + len(lines) * _TITLE
+    tops = [heads + 2 * _HEAD]
+    for row in zip(*(group.rows for group in groups), strict=True):
+        shown = max(_shown(one.pixels, tile)[1] for tiles in row for one in tiles)
+        tops.append(tops[-1] + shown + _CAPTION + _GAP)
+    sheet = Image.new("RGB", (width, tops[-1] + _MARGIN), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, line in enumerate(lines):
+        draw.text((_MARGIN, _MARGIN + number * _TITLE), line, font=large, fill=_INK)
     for left, group in zip(starts, groups, strict=True):
-        draw.text((left, _MARGIN + _TITLE), group.heading, font=normal, fill=_INK)
+        draw.text((left, heads), group.heading, font=normal, fill=_INK)
         for column, name in enumerate(group.columns):
-            x = left + column * (_TILE + _GAP)
-            draw.text((x, _MARGIN + _TITLE + _HEAD), name, font=small, fill=_FAINT)
-            for row in range(num_rows):
-                tile = group.rows[row][column]
-                y = top + row * (_TILE + _CAPTION + _GAP)
-                picture = Image.fromarray(tile.pixels)
-                sheet.paste(picture.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (x, y))
-                draw.text((x, y + _TILE + 2), tile.caption, font=small, fill=_INK)
+            x = left + column * (tile + _GAP)
+            draw.text((x, heads + _HEAD), name, font=small, fill=_FAINT)
+            for top, tiles in zip(tops, group.rows, strict=False):
+                one = tiles[column]
+                size = _shown(one.pixels, tile)
+                picture = Image.fromarray(one.pixels)
+                sheet.paste(picture.resize(size, Image.Resampling.BICUBIC), (x, top))
+                draw.text((x, top + size[1] + 2), one.caption, font=small, fill=_INK)
     return sheet
+
+
+def _shown(pixels: NDArray[np.uint8], tile: int) -> tuple[int, int]:
+    """Width and height on the sheet."""
+    height, width, _ = pixels.shape
+    longer = max(height, width)
+    return max(1, round(width * tile / longer)), max(1, round(height * tile / longer))
+
+
+def _lines(text: str, font: Any, width: int) -> list[str]:
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines or [""]

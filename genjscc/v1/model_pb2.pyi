@@ -66,6 +66,7 @@ class Model(_message.Message):
     MAX_PIXELS_FIELD_NUMBER: _builtins.int
     DTYPE_FIELD_NUMBER: _builtins.int
     ENCODER_PAIR_ID_FIELD_NUMBER: _builtins.int
+    INVERSION_SIZES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name to ask for it by."""
     scheme: Global___Scheme.ValueType
@@ -98,6 +99,10 @@ class Model(_message.Message):
     def schemes(self) -> _containers.RepeatedScalarFieldContainer[Global___Scheme.ValueType]:
         """From a receiver: how it can decode this model's symbols, the model's own scheme first."""
 
+    @_builtins.property
+    def inversion_sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """From a receiver: sides in pixels of the square images that its inversions take, ascending."""
+
     def __init__(
         self,
         *,
@@ -114,10 +119,11 @@ class Model(_message.Message):
         max_pixels: _builtins.int = ...,
         dtype: _builtins.str = ...,
         encoder_pair_id: _builtins.str = ...,
+        inversion_sizes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bandwidth_ratios", b"bandwidth_ratios", "domain", b"domain", "dtype", b"dtype", "encoder_pair_id", b"encoder_pair_id", "image_size", b"image_size", "is_default", b"is_default", "max_pixels", b"max_pixels", "name", b"name", "pair_id", b"pair_id", "scheme", b"scheme", "schemes", b"schemes", "snr_db_max", b"snr_db_max", "snr_db_min", b"snr_db_min"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bandwidth_ratios", b"bandwidth_ratios", "domain", b"domain", "dtype", b"dtype", "encoder_pair_id", b"encoder_pair_id", "image_size", b"image_size", "inversion_sizes", b"inversion_sizes", "is_default", b"is_default", "max_pixels", b"max_pixels", "name", b"name", "pair_id", b"pair_id", "scheme", b"scheme", "schemes", b"schemes", "snr_db_max", b"snr_db_max", "snr_db_min", b"snr_db_min"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,13 +12,14 @@ from nicegui import ui
 from numpy.typing import NDArray
 from PIL import Image
 
+from genjscc.client.availability import TITLES
 from genjscc.client.inversion import InversionStep
-from genjscc.client.options import Reception, SchemeName
-from genjscc.web.availability import TITLES
+from genjscc.client.options import ModelInfo, Reception, SchemeName
 from genjscc.web.constellation import scatter, span_of
 from genjscc.web.quality import Quality, available
 
 Rgb = NDArray[np.uint8]
+_FIRST_WORDS = "Asking the services ..."
 _ABOUT: dict[SchemeName, str] = {
     "deepjscc": "A network decodes in one pass.",
     "generative": "A StyleGAN2 generator paints what the symbols describe.",
@@ -65,7 +66,7 @@ class Picture:
         with box(classes="picture") as self._frame:
             self._image = box("img").props(f'alt="{alt}"')
             self._image.set_visibility(False)
-            self._word = words(classes="placeholder")
+            self._word = words(_FIRST_WORDS, "placeholder")
 
     def show(self, pixels: Rgb) -> None:
         """A picture uint8 [H, W, 3]."""
@@ -82,7 +83,7 @@ class Picture:
 
 
 class Figures:
-    """Labels and values in a row."""
+    """Labels and values in a row; what each one means shows when it is pointed at."""
 
     def __init__(self, labels: Iterable[tuple[str, str]]) -> None:
         self._values: dict[str, ui.html] = {}
@@ -103,22 +104,49 @@ class ReceptionCard:
 
     def __init__(self, scheme: SchemeName) -> None:
         self.empty = True
+        self._scheme = scheme
+        self._file: tuple[Rgb, str] | None = None
         title = TITLES[scheme]
         with box("article", f"card scheme {scheme}", title) as self.element:
             with box("header"):
                 words(title, kind="h2")
                 self._model = words(classes="model")
-            words(_ABOUT[scheme], "about", kind="p")
+            self._about = words(_ABOUT[scheme], "about", kind="p")
             self._picture = Picture(f"reception by {title}")
-            self._figures = Figures((one.label, one.meaning) for one in available())
+            self._figures = Figures((one.text, one.meaning) for one in available())
+            self._save = ui.button("Save picture", on_click=self._download)
+            self._save.props("no-caps flat dense").classes("quiet save").set_visibility(False)
 
-    def show(self, pixels: Rgb, quality: Quality, model: str) -> None:
-        """A reception with its figures, made by a model."""
+    def wait(self) -> None:
+        """A reception is under way; until it is there, what is shown is of other settings."""
+        if self.empty:
+            self._picture.clear("Receiving ...")
+            self.element.classes(remove="absent")
+        else:
+            self.grow_stale()
+
+    def show(self, pixels: Rgb, quality: Quality, model: ModelInfo, how: str) -> None:
+        """A reception with its figures.
+
+        Args:
+            pixels: uint8 [H, W, 3].
+            quality: figures by label; dashes for those that are not there (yet).
+            model: whose codeword it is.
+            how: rate, SNR and so on, for the name of its file.
+        """
         self.empty = False
         self.element.classes(remove="stale absent")
         self._picture.show(pixels)
-        self._figures.show(quality)
-        say(self._model, model)
+        self._figures.show({one.text: quality.get(one.label, "-") for one in available()})
+        say(self._model, model.name)
+        say(self._about, f"{_ABOUT[self._scheme]} Trained on: {model.domain}.")
+        self._file = pixels, f"{model.name}_{self._scheme}_{how}.png"
+        self._save.set_visibility(True)
+
+    def _download(self) -> None:
+        if self._file is not None:
+            pixels, name = self._file
+            ui.download(png(pixels), name)
 
     def clear(self, reason: str, *, absent: bool = False) -> None:
         """No reception, and why; `absent` where the scheme is not on offer at all."""
@@ -129,6 +157,9 @@ class ReceptionCard:
         self._picture.clear(f"Not on offer. {reason}" if absent else reason)
         self._figures.show({})
         say(self._model, "")
+        say(self._about, _ABOUT[self._scheme])
+        self._file = None
+        self._save.set_visibility(False)
 
     def grow_stale(self) -> None:
         """What it shows is of other settings or of a service that has gone."""

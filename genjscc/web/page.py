@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 from typing import Any
+from weakref import WeakMethod
 
-from nicegui import ui
+from nicegui import context, ui
 from nicegui.events import UploadEventArguments
 
 from genjscc.client.aio import AsyncLink
+from genjscc.client.availability import Place, for_photos, places
 from genjscc.client.inversion import InversionOptions
 from genjscc.client.keywords import SendKeywords
 from genjscc.client.options import (
@@ -30,8 +33,8 @@ from genjscc.client.options import (
 from genjscc.client.probe import problem
 from genjscc.errors import GenJSCCError, UnavailableError
 from genjscc.limits import MAX_SNR_DB, MIN_SNR_DB, Limits
-from genjscc.photos import sample_photos, square
-from genjscc.web.availability import Place, places
+from genjscc.photos import sample_photos, sample_scenes, square
+from genjscc.web.address import read_settings, write_settings
 from genjscc.web.cards import (
     InversionCard,
     OriginalCard,
@@ -39,7 +42,7 @@ from genjscc.web.cards import (
     ReceptionCard,
     Rgb,
     box,
-    data_url,
+    png,
     say,
     words,
 )
@@ -49,6 +52,8 @@ from genjscc.web.quality import Judge, Quality
 from genjscc.wire.images import decode_file
 
 MOST_FILE_BYTES = 32 * 1024 * 1024
+SAMPLES_PATH = "/samples"
+"""where the thumbnails are: /samples/1 and so on"""
 _LIMITS = Limits(max_pixels=64_000_000, max_side=2**15, max_encoded_bytes=MOST_FILE_BYTES)
 _LARGEST_SIDE = 1024
 _ENLARGED = (1, 2, 4)
@@ -60,6 +65,10 @@ _CHANNELS = {
 }
 _FADING = ("rayleigh", "rician")
 _BELOW_DB, _ABOVE_DB = 10, 15
+_USUAL_RATE = "1/48"
+# Models that were trained at this size or above see photographs, not pictures that small.
+_WINDOW = 128
+_FILES = ".png,.jpg,.jpeg,.webp"
 _LOOK_EVERY_S = 4.0
 _PREVIEW_EVERY = 5
 
@@ -77,19 +86,46 @@ class Links:
     patient: AsyncLink
 
 
-class Bench:
-    """The page: built once, then driven by what the visitor does."""
+@dataclass(frozen=True)
+class Sample:
+    """A photograph that ships with the package: uint8 [H, W, 3], and a PNG of its thumbnail."""
 
-    def __init__(self, links: Links) -> None:
-        self._links = links
+    pixels: Rgb
+    thumbnail: bytes
+
+
+@cache
+def samples() -> list[Sample]:
+    """Those on the page, once for all visitors."""
+    found = []
+    for path in (*sample_scenes(), *sample_photos()):
+        pixels = decode_file(path.read_bytes(), limits=_LIMITS, field="photo")
+        found.append(Sample(pixels, png(square(pixels, 96))))
+    return found
+
+
+class Bench:
+    """The page: built once, then driven by what the visitor does.
+
+    Args:
+        links: to the services.
+        query: of the page's address, which may hold settings; see `genjscc.web.address`.
+    """
+
+    def __init__(self, links: Links, query: Mapping[str, str] | None = None) -> None:
+        self._links, self._client = links, context.client
+        self._wanted = read_settings(query or {})
         self._models: Sequence[ModelInfo] = ()
         self._decoders: Sequence[ModelInfo] = ()
+        self._sized_for = ""
         self._in_trouble = False
         self._judge: tuple[bytes, Judge] | None = None
         self._inversion: asyncio.Task[None] | None = None
         self._refresh = Latest(self._receive_all)
-        self._seed = random.randrange(1_000_000)  # noqa: S311 (of noise that is to be seen)
-        self._photo = decode_file(sample_photos()[0].read_bytes(), limits=_LIMITS, field="photo")
+        self._seed = self._wanted.get("seed", _new_seed())
+        number = self._wanted.get("sample", 1)
+        self._sample_number: int | None = number if 1 <= number <= len(samples()) else 1
+        self._photo = samples()[self._sample_number - 1].pixels
         self._build()
         self._timer = ui.timer(_LOOK_EVERY_S, self._look)
 
@@ -129,44 +165,47 @@ class Bench:
 
     def _build_settings(self) -> None:
         with box("section"):
-            words("Photo", kind="h3")
+            words("Photo", kind="h2")
             with box(classes="samples"):
-                for number, path in enumerate(sample_photos(), 1):
-                    self._sample(number, path)
+                for number, sample in enumerate(samples(), 1):
+                    self._build_sample(number, sample)
             with box(classes="drop"):
                 words("Drop a photo, or click", "invitation")
                 words("PNG, JPEG or WebP, up to 32 MB", "small")
+                # FastAPI remembers routes that are gone, and with them what their uploader holds.
+                taken, refused = WeakMethod(self._uploaded), WeakMethod(self._refused)
                 self._upload = ui.upload(
                     max_file_size=MOST_FILE_BYTES,
-                    on_upload=self._uploaded,
-                    on_rejected=lambda: self._tell("Photo: a file may have at most 32 MB."),
+                    on_upload=lambda event: (alive := taken()) and alive(event),
+                    on_rejected=lambda: (alive := refused()) and alive(),
                     auto_upload=True,
-                )
+                ).props(f'accept="{_FILES}"')
         with box("section"):
-            words("Model", kind="h3")
+            words("Model", kind="h2")
             self.model = ui.select([], on_change=self._model_chosen).props(
                 'dense outlined options-dense aria-label="model"'
             )
             self._about_model = words(classes="small")
         with box("section"):
-            words("Bandwidth ratio", kind="h3")
+            words("Bandwidth ratio", kind="h2")
             self.rate = self._toggle([], "bandwidth ratio")
         with box("section"):
-            words("Picture size", kind="h3")
+            words("Picture size", kind="h2")
             self.side = self._toggle([], "picture size")
         with box("section"):
-            words("Channel", kind="h3")
+            words("Channel", kind="h2")
             self.channel = self._toggle(_CHANNELS, "kind of channel", self._channel_chosen)
             with box(classes="pair") as self._fading:
+                k_factor = min(max(self._wanted.get("k_factor", 4.0), 0.0), 1000.0)
                 self.k_factor = ui.number(
-                    "K, line of sight over scatter", value=4, min=0, max=1000, step=1
+                    "K, line of sight over scatter", value=k_factor, min=0, max=1000, step=1
                 )
+                block = self._wanted.get("block", 0)
                 self.block = ui.number(
-                    "Symbols per gain, 0: all", value=0, min=0, max=65536, step=1, precision=0
+                    "Symbols per gain, 0: all", value=block, min=0, max=65536, step=1, precision=0
                 )
                 for one in (self.k_factor, self.block):
                     one.props("dense outlined").on_value_change(self._ask)
-            self._fading.set_visibility(False)
 
     def _toggle(
         self,
@@ -174,19 +213,19 @@ class Bench:
         label: str,
         then: Callable[[], None] | None = None,
     ) -> ui.toggle:
-        value = next(iter(options), None)
+        value = self._wanted.get("channel") if options is _CHANNELS else None
+        if value not in options:
+            value = next(iter(options), None)
         made = ui.toggle(options, value=value, on_change=then or self._ask)
         return made.props(f'no-caps unelevated spread aria-label="{label}"')
 
-    def _sample(self, number: int, path: Path) -> None:
-        pixels = decode_file(path.read_bytes(), limits=_LIMITS, field="photo")
-        thumbnail = data_url(square(pixels, 96))
+    def _build_sample(self, number: int, sample: Sample) -> None:
         with (
             box("button", "sample", f"sample {number}")
             .props('type="button"')
-            .on("click", lambda: self._take(pixels))
+            .on("click", lambda: self._take(sample.pixels, number))
         ):
-            box("img").props(f'alt="" src="{thumbnail}"')
+            box("img").props(f'alt="" src="{SAMPLES_PATH}/{number}"')
 
     def _build_channel(self) -> None:
         with box("header"):
@@ -205,6 +244,7 @@ class Bench:
             self.snr.props('aria-label="SNR in dB"')
             self._snr_note = words(classes="value")
         self._range_note = words(classes="small")
+        self._show_channel()
 
     # What the visitor does
 
@@ -212,10 +252,14 @@ class Bench:
         """Everything once more with the settings as they are; the noise stays the same."""
         self.stop_inversion()
         self._inverse.grow_stale()
+        if self._models:
+            for scheme, place in self._places().items():
+                if place.model is not None and scheme in self._cards:
+                    self._cards[scheme].wait()
         self._refresh.ask()
 
-    def _take(self, photo: Rgb) -> None:
-        self._photo = photo
+    def _take(self, photo: Rgb, number: int | None = None) -> None:
+        self._photo, self._sample_number = photo, number
         self._untell()
         self._ask()
 
@@ -229,16 +273,22 @@ class Bench:
         except GenJSCCError as error:
             self._tell(f"{event.file.name}: {sentence(error).partition(': ')[2]}")
 
+    def _refused(self) -> None:
+        self._tell("Photo: must be a PNG, JPEG or WebP file of at most 32 MB.")
+
     def _new_noise(self) -> None:
-        self._seed = random.randrange(1_000_000)  # noqa: S311
+        self._seed = _new_seed()
         self._ask()
 
     def _channel_chosen(self) -> None:
+        self._show_channel()
+        self._ask()
+
+    def _show_channel(self) -> None:
         kind = self.channel.value
         self._fading.set_visibility(kind in _FADING)
         self.k_factor.set_visibility(kind == "rician")
         self.snr.set_enabled(kind != "noiseless")
-        self._ask()
 
     def _model_chosen(self) -> None:
         model = self._chosen()
@@ -248,20 +298,28 @@ class Bench:
         say(self._about_model, f"{model.domain}, {low:g} to {high:g} dB")
         lowest = max(low - _BELOW_DB, MIN_SNR_DB)
         highest = min(high + _ABOVE_DB, MAX_SNR_DB)
-        self.snr.props(f"min={lowest:g} max={highest:g}")
-        self.snr.set_value(min(max(self.snr.value, lowest), highest))
+        # Numbers: the slider computes with them, which it cannot with text.
+        self.snr.props["min"], self.snr.props["max"] = lowest, highest
+        self.snr.update()
+        snr_db = self._wanted.pop("snr_db", self.snr.value)
+        self.snr.set_value(min(max(snr_db, lowest), highest))
         say(
             self._range_note,
             f"{model.name} was trained for {low:g} to {high:g} dB. "
             "The slider replays the same noise, weaker or stronger.",
         )
         rates = list(model.bandwidth_ratios)
-        rate = self.rate.value if self.rate.value in rates else rates[-1]
+        rate = self._wanted.pop("rate", self.rate.value)
+        if rate not in rates:
+            rate = _USUAL_RATE if _USUAL_RATE in rates else rates[-1]
         self.rate.set_options(rates, value=rate)
         scales = _ENLARGED if model.scheme == "deepjscc" else (1,)
         sides = {model.image_size * scale: str(model.image_size * scale) for scale in scales}
-        side = self.side.value if self.side.value in sides else model.image_size
-        self.side.set_options(sides, value=side)
+        side = self._wanted.pop("size", None)
+        if side is None and self._sized_for == model.name:  # found again after an outage
+            side = self.side.value
+        self._sized_for = model.name
+        self.side.set_options(sides, value=side if side in sides else _usual_side(model))
         self._ask()
 
     # What the services say
@@ -293,8 +351,9 @@ class Bench:
             return
         self._untell()
         names = [model.name for model in self._models]
-        default = next(model.name for model in self._models if model.is_default)
-        kept = self.model.value if self.model.value in names else default
+        kept = self._wanted.pop("model", self.model.value)
+        if kept not in names:
+            kept = for_photos(self._models).name
         self.model.set_options(names, value=kept)
         self._model_chosen()
 
@@ -342,12 +401,37 @@ class Bench:
                 self._show_link(reception, original)
         if not self._in_trouble:
             self._untell()
+        self._write_address()
         place = found["inverse"]
         self._inverse.forbid(place.model is None)
         if place.model is None:
             self._inverse.clear(place.reason, absent=True)
         elif self._inverse.empty:
             self._inverse.clear("Press Refine and watch.")
+
+    def _write_address(self) -> None:
+        fading = self.channel.value in _FADING
+        query = write_settings(
+            {
+                "sample": self._sample_number,
+                "model": self.model.value,
+                "rate": self.rate.value,
+                "size": self.side.value,
+                "channel": self.channel.value,
+                "k_factor": self.k_factor.value if self.channel.value == "rician" else None,
+                "block": int(self.block.value or 0) if fading else None,
+                "snr_db": self.snr.value,
+                "seed": self._seed,
+            }
+        )
+        self._client.run_javascript(f"history.replaceState(null, '', {json.dumps('?' + query)})")
+
+    def _how(self) -> str:
+        """The settings in the name of a picture's file."""
+        rate = str(self.rate.value).replace("/", "-")
+        kind = self.channel.value
+        level = "" if kind == "noiseless" else f"_{self.snr.value:g}dB"
+        return f"{rate}_{kind}{level}_noise{self._seed}"
 
     def _show_link(self, reception: Reception, original: Rgb) -> None:
         self._plots.show(reception)
@@ -360,14 +444,16 @@ class Bench:
         if place.model is None:
             card.clear(place.reason, absent=True)
             return None
-        keywords = self._keywords(place.model)
+        keywords, how = self._keywords(place.model), self._how()
         try:
             reception = await self._links.quick.send(original, **keywords)
+            if card.empty:  # the first figures may take seconds
+                card.show(reception.image, {}, place.model, how)
             quality = await self._judged(original, reception.image)
         except GenJSCCError as error:
             self._failed(error, card)
             return None
-        card.show(reception.image, quality, place.model.name)
+        card.show(reception.image, quality, place.model, how)
         return reception
 
     def _failed(self, error: GenJSCCError, card: ReceptionCard) -> None:
@@ -404,7 +490,7 @@ class Bench:
     async def _invert(self, model: ModelInfo) -> None:
         original = square(self._photo, int(self.side.value))
         keywords = self._keywords(model)
-        preset = self._inverse.preset.value
+        preset, how = self._inverse.preset.value, self._how()
         # Not every generator has an initialiser; without one "fast" starts at the mean.
         start = "auto" if preset == "fast" else None
         keywords["inversion"] = InversionOptions(preset=str(preset), start=start)
@@ -416,7 +502,7 @@ class Bench:
                 async for event in events:
                     if isinstance(event, Reception):
                         quality = await self._judged(original, event.image)
-                        card.show(event.image, quality, model.name)
+                        card.show(event.image, quality, model, how)
                         report = event.inversion
                         last = f"done after {report.steps} steps" if report else "done"
                         continue
@@ -424,7 +510,7 @@ class Bench:
                     last = f"stopped at step {event.step} of {event.num_steps}"
                     if event.preview is not None:
                         quality = await self._judged(original, event.preview)
-                        card.show(event.preview, quality, model.name)
+                        card.show(event.preview, quality, model, how)
             card.idle(last)
         except asyncio.CancelledError:
             card.idle(last or "stopped")
@@ -442,8 +528,25 @@ class Bench:
     def _untell(self) -> None:
         self._banner.set_visibility(False)
 
+    def name_file_input(self) -> None:
+        """Gives the input for files, which the page's library makes, a name for screen readers."""
+        self._client.run_javascript(
+            "document.querySelector('.drop input[type=file]')"
+            "?.setAttribute('aria-label', 'photo from a file')"
+        )
+
     def close(self) -> None:
         """The visitor has gone: nothing is computed for her any more."""
         self._timer.cancel()
         self._refresh.close()
         self.stop_inversion()
+
+
+def _new_seed() -> int:
+    return random.randrange(1_000_000)  # noqa: S311 (of noise that is to be seen)
+
+
+def _usual_side(model: ModelInfo) -> int:
+    """The training size; twice that where windows of larger photographs were trained on."""
+    whole = model.image_size < _WINDOW or model.scheme != "deepjscc"
+    return model.image_size * (1 if whole else 2)

@@ -26,15 +26,21 @@ Quality = dict[str, str]
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure for a pair of pictures: its label, and what it tells."""
+    """A figure for a pair of pictures: its label, what it tells, and where better is."""
 
     label: str
     meaning: str
+    better: str
+
+    @property
+    def text(self) -> str:
+        """The label with an arrow towards what is better."""
+        return f"{self.label} {self.better}"
 
 
-PSNR = Measure("PSNR", "peak signal-to-noise ratio in dB; higher is better")
-MS_SSIM = Measure("MS-SSIM", "multi-scale structural similarity, 0 to 1; higher is better")
-ST_LPIPS = Measure("ST-LPIPS", "perceptual distance by the VGG network; lower is better")
+PSNR = Measure("PSNR", "peak signal-to-noise ratio in dB; higher is better", "↑")
+MS_SSIM = Measure("MS-SSIM", "multi-scale structural similarity, 0 to 1; higher is better", "↑")
+ST_LPIPS = Measure("ST-LPIPS", "perceptual distance by the VGG network; lower is better", "↓")
 _NEEDS = {
     MS_SSIM: ("torch", "torchmetrics"),
     ST_LPIPS: ("torch", "stlpips_pytorch"),
@@ -86,6 +92,12 @@ class Judge:
                 label, value = compare(image)
                 quality[label] = f"{value:.3f}"
         return quality
+
+
+def warm_up() -> None:
+    """Loads what the first reception would wait for: PyTorch and the networks."""
+    grey: Rgb = np.full((64, 64, 3), 128, np.uint8)
+    Judge(grey)(grey)
 
 
 @cache

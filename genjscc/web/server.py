@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,14 +14,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException, Response
 from nicegui import context, ui
 
 from genjscc.addresses import bare_host, is_loopback, joined
 from genjscc.client.aio import AsyncLink
 from genjscc.errors import InvalidInputError
 from genjscc.serving.memory import give_back_regularly
-from genjscc.web.page import MOST_FILE_BYTES, Bench, Links
+from genjscc.web.page import MOST_FILE_BYTES, SAMPLES_PATH, Bench, Links, samples
+from genjscc.web.quality import warm_up
 
 _STYLE = Path(__file__).with_name("style.css")
 _ACCENT = "#1f6f63"
@@ -111,21 +113,32 @@ def make_app(addresses: dict[str, str], *, only_here: bool) -> Any:
     def show() -> None:
         ui.add_css(_STYLE)
         ui.colors(primary=_ACCENT)
-        bench = Bench(links)
+        request = context.client.request
+        bench = Bench(links, request.query_params)
+        context.client.on_connect(bench.name_file_input)
         context.client.on_delete(bench.close)
 
     app = FastAPI(openapi_url=None)
     app.get("/health")(lambda: "serving")
+    app.get(SAMPLES_PATH + "/{number}")(_thumbnail)
     ui.run_with(
         app,
         root=show,
         title="GenJSCC",
-        dark=False,
+        dark=None,  # as the system has it
+        language="en-US",
         tailwind=False,
         reconnect_timeout=2.0,
         show_welcome_message=False,
     )
     return Guard(app, only_here=only_here)
+
+
+def _thumbnail(number: int) -> Response:
+    if not 1 <= number <= len(samples()):
+        raise HTTPException(404)
+    kept = {"cache-control": "max-age=3600"}
+    return Response(samples()[number - 1].thumbnail, media_type="image/png", headers=kept)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -164,6 +177,8 @@ def serve(listening: socket.socket, addresses: dict[str, str]) -> None:
 async def _serve(server: uvicorn.Server, listening: socket.socket) -> None:
     # What visitors leave behind is free, and would stay with the process.
     giving_back = asyncio.create_task(give_back_regularly())
+    # The first visitor would wait for it. A thread of its own ends with the process.
+    threading.Thread(target=warm_up, daemon=True).start()
     try:
         await server.serve(sockets=[listening])
     finally:

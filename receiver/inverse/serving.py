@@ -130,6 +130,10 @@ class Inversions:
         """Return whether a model's images can be inverted here."""
         return model.name in self._forwards
 
+    def sizes(self) -> list[int]:
+        """Sides in pixels of the images that the generators show, ascending."""
+        return sorted({generator.size for generator in self._generators.values()})
+
     def plan(
         self,
         options: inversion_pb2.InversionOptions,

@@ -43,6 +43,7 @@ BACKGROUND = {
 }
 _ENGINE = "needs a Docker engine: tests/deploy/test_engine.py runs Compose"
 NOT_RUN = {
+    "make web": "serves until Ctrl-C; tests/e2e/test_web.py runs `genjscc web`",
     "make demo": "installs into .venv; tests/genjscc/cli/test_commands.py runs `genjscc demo`",
     "make test": "is what runs this",
     "pip install 'genjscc-0.1.0-py3-none-any.whl[serve]'": "tests/contract/test_wheel.py does it",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from playwright.sync_api import Browser, Locator, Page
 from prometheus_client.parser import text_string_to_metric_families
 
 from genjscc import LocalLink
-from genjscc.photos import load_square, sample_photos
+from genjscc.photos import load_square, sample_scenes
 from genjscc.quality.psnr import psnr_db
 from tests.helpers.browser import chromium
 from tests.helpers.pictures import file_of, gradient, png_bomb
@@ -165,7 +166,7 @@ def metric(services: Services, name: str, **labels: str) -> float:
 
 
 def test_a_sample_is_received_as_the_link_receives_it(page: Page, bundles: Path) -> None:
-    sent = load_square(sample_photos()[0], 64)
+    sent = load_square(sample_scenes()[0], 64)
     with LocalLink(bundles=bundles) as local:
         expected = local.send(sent, snr_db=0, rate="1/48", seed=seed(page))
     quality = psnr_db(sent, expected.image)
@@ -179,6 +180,73 @@ def test_a_sample_is_received_as_the_link_receives_it(page: Page, bundles: Path)
     assert [str(one.get_attribute("d")).count("h0") > 200 for one in dots] == [True, True]
     assert "no GenerativeJSCC model" in card(page, "GenerativeJSCC").inner_text()
     assert page.locator(".lamp.lit").count() == 3
+
+
+def value(page: Page) -> float:
+    return float(thumb_value(page))
+
+
+def test_the_slider_follows_a_mouse_and_a_finger(page: Page, browser: Browser, url: str) -> None:
+    box = page.locator(".snr [role=slider]").bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    for part in (0.6, 0.7, 0.9):
+        page.mouse.move(box["x"] + part * box["width"], middle)
+    page.mouse.up()
+    wait_for(lambda: value(page) > 10)
+    settle(page)
+    page.mouse.click(box["x"] + 0.1 * box["width"], middle)
+    wait_for(lambda: value(page) < -8)
+    settle(page)
+    assert page.locator(".snr .value").inner_text() == f"{value(page):+.1f} dB"
+    phone = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True)
+    touched = phone.new_page()
+    touched.set_default_timeout(100_000)
+    touched.goto(url)
+    card(touched, "DeepJSCC").locator("img").wait_for()
+    slider = touched.locator(".snr [role=slider]")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    assert box is not None
+    assert box["width"] > 200
+    touched.touchscreen.tap(box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2)
+    wait_for(lambda: value(touched) > 10)
+    # Nothing is wider than the screen.
+    assert touched.evaluate("document.documentElement.scrollWidth") <= 390
+    phone.close()
+
+
+def test_a_link_shows_others_the_same(page: Page, browser: Browser) -> None:
+    slide(page, "ArrowRight", 4, "+2.0 dB")
+    page.get_by_role("button", name="1/192").click()
+    wait_for(lambda: "rate=1%2F192" in page.url and "snr_db=2" in page.url)
+    settle(page)
+    other = new_page(browser)
+    other.goto(page.url)
+    wait_for(lambda: seed(other) == seed(page))
+    settle(other)
+    assert picture(other, "DeepJSCC") == picture(page, "DeepJSCC")
+    other.close()
+
+
+def test_a_picture_is_saved(page: Page) -> None:
+    with page.expect_download() as saved:
+        card(page, "DeepJSCC").get_by_role("button", name="Save picture").click()
+    assert re.match(r"tiny-multi_deepjscc_1-48_awgn_0dB", saved.value.suggested_filename)
+
+
+def test_the_page_has_a_language_names_and_headings_in_order(page: Page) -> None:
+    assert page.locator("html").get_attribute("lang") == "en-US"
+    levels = page.evaluate(
+        "[...document.querySelectorAll('h1,h2,h3,h4')].map(h => Number(h.tagName[1]))"
+    )
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    upload = page.locator("input[type=file]")
+    wait_for(lambda: upload.get_attribute("aria-label") == "photo from a file")
+    assert ".webp" in str(upload.get_attribute("accept"))
 
 
 def test_the_slider_replays_the_same_noise(page: Page) -> None:
@@ -219,7 +287,7 @@ def test_a_photo_is_uploaded_and_a_bad_one_refused(page: Page, tmp_path: Path) -
     for file, sentence in (
         (bad, "notes.png: got 17 bytes that are not a PNG, JPEG or WebP file."),
         (bomb, "bomb.png: "),
-        (huge, "Photo: a file may have at most 32 MB."),
+        (huge, "Photo: must be a PNG, JPEG or WebP file of at most 32 MB."),
     ):
         upload.set_input_files(file)
         banner.get_by_text(sentence).wait_for()

@@ -43,7 +43,8 @@ def web(
 ) -> None:
     """Show a page: drop a photo, choose rate, SNR and channel, see what arrives. Until Ctrl-C.
 
-    Starts the three services for itself unless it is told of others.
+    Starts the three services for itself unless it is told of others, and again if one of them
+    ends. The page's address carries the settings: a link shows others the same.
     """
     with needs("web", "the page"):
         from genjscc.web.server import listen, serve
@@ -70,5 +71,9 @@ def _services(
         yield {role: address or default_address(role) for role, address in given.items()}
         return
     flags = {role: service_flags(role, True, bundles, device) for role in ROLES}
-    with started(flags) as services:
+    with started(flags) as services, services.kept_alive(_tell):
         yield services.addresses
+
+
+def _tell(line: str) -> None:
+    err.print(line, soft_wrap=True)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A digital link for single pictures: an image codec and 5G LDPC, designed for one SNR.
+"""A digital link for single pictures: an image codec and a channel code, designed for one SNR.
 
-Real systems choose modulation and code rate for the SNR that they expect. Below it the decoder
-fails and nothing is shown (the cliff effect); above it the picture gets no better. `sweep` chooses
-anew at every SNR, which is an upper bound.
+The code is 5G LDPC, or an ideal one that reaches capacity. Real systems choose modulation and code
+rate for the SNR that they expect. Below it the decoder fails and nothing is shown (the cliff
+effect); above it the picture gets no better. `sweep` chooses anew at every SNR, which is an upper
+bound.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from functools import cache
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from genjscc.client.options import Awgn
 from genjscc.errors import InvalidInputError
+from genjscc.evaluation.separation.capacity import capacity_attempts
 from genjscc.evaluation.separation.codecs import Codec, Rgb
 from genjscc.evaluation.separation.files import Files, restore
 from genjscc.evaluation.separation.ldpc import (
@@ -41,7 +42,7 @@ class Delivery:
         image: uint8 [H, W, 3]; grey if nothing arrived.
         arrived: whether the channel decoder recovered the file.
         num_bytes: size of the file; 0 if no file fits.
-        scheme: modulation and code rate.
+        scheme: modulation and code rate, or the SNR whose capacity is used.
     """
 
     image: Rgb
@@ -58,6 +59,8 @@ class DigitalLink:
         design_snr_db: SNR in dB for which modulation and code rate are chosen, by simulation.
         modulation: one of `MODULATIONS`, in place of the choice.
         code_rate: the code rate that goes with it.
+        ideal: a code that reaches the capacity at the design SNR, in place of LDPC. What it
+            carries arrives at that SNR and above, and never below.
     """
 
     def __init__(
@@ -67,9 +70,11 @@ class DigitalLink:
         *,
         modulation: str | None = None,
         code_rate: str | None = None,
+        ideal: bool = False,
     ) -> None:
         self._codec, self._design_snr_db = codec, design_snr_db
         self._modulation, self._code_rate = modulation, code_rate
+        self._ideal = ideal
         self._last: tuple[Rgb, Files] | None = None
 
     def send(self, image: Rgb, k: int, snr_db: float, *, seed: int) -> Delivery:
@@ -83,29 +88,45 @@ class DigitalLink:
 
         Raises:
             InvalidInputError: no code works at the design SNR, or the given one has no room.
-            MissingExtraError: Sionna is not installed.
+            MissingExtraError: Sionna is not installed, and the code is not ideal.
         """
+        if self._ideal:
+            return self._send_at_capacity(image, k, snr_db)
         if self._modulation is None or self._code_rate is None:
             modulation, code_rate = _choose(k, self._design_snr_db)
         else:
             modulation, code_rate = self._modulation, self._code_rate
         link, name = LdpcLink(k, modulation, code_rate), f"{modulation}, rate {code_rate}"
-        grey: NDArray[np.uint8] = np.full_like(image, _GREY)
         file = self._files(image).best(link.num_bits // 8, headers=True)
         if file is None:
-            return Delivery(grey, False, 0, name)
+            return Delivery(_grey(image), False, 0, name)
         bits = np.zeros((1, link.num_bits), np.uint8)
         content = np.unpackbits(np.frombuffer(file.data, np.uint8))
         bits[0, : len(content)] = content
         arrived = bool((link.transmit(bits, snr_db, Awgn(), [seed]) == bits).all())
-        shown = restore(self._codec, file.data, *image.shape[:2]) if arrived else grey
-        return Delivery(shown, arrived, len(file.data), name)
+        return self._delivery(image, file.data, arrived, name)
+
+    def _send_at_capacity(self, image: Rgb, k: int, snr_db: float) -> Delivery:
+        (attempt,) = capacity_attempts([k], self._design_snr_db, Awgn(), seed=0)
+        file = self._files(image).best(int(attempt.budgets[0]), headers=True)
+        name = f"capacity at {self._design_snr_db:g} dB"
+        if file is None:
+            return Delivery(_grey(image), False, 0, name)
+        return self._delivery(image, file.data, snr_db >= self._design_snr_db, name)
+
+    def _delivery(self, image: Rgb, file: bytes, arrived: bool, name: str) -> Delivery:
+        shown = restore(self._codec, file, *image.shape[:2]) if arrived else _grey(image)
+        return Delivery(shown, arrived, len(file), name)
 
     def _files(self, image: Rgb) -> Files:
         # One image is usually sent at several SNRs: its files are searched once.
         if self._last is None or self._last[0] is not image:
             self._last = (image, Files(self._codec, image))
         return self._last[1]
+
+
+def _grey(image: Rgb) -> Rgb:
+    return np.full_like(image, _GREY)
 
 
 @cache

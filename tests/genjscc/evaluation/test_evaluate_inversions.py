@@ -63,8 +63,8 @@ def test_a_sheet_has_a_column_for_each_scheme(bundles: Path, photos: Path, tmp_p
     for scheme in (["inverse"], ["deepjscc", "inverse"]):
         sheet = tmp_path / f"{len(scheme)}.png"
         compare(
-            sheet,
-            [SINGLE],
+            model=[SINGLE],
+            output=sheet,
             scheme=scheme,
             inversion=QUICK,
             rate="1/192",

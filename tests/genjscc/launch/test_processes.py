@@ -12,7 +12,7 @@ import time
 import pytest
 
 from genjscc.errors import MissingExtraError, UnavailableError
-from genjscc.launch.processes import LocalService
+from genjscc.launch.processes import LocalService, LocalServices
 from genjscc.repository import REPOSITORY
 
 PARENT = """
@@ -67,3 +67,25 @@ def test_a_killed_service_is_gone_and_waiting_for_it_ends() -> None:
 def test_services_that_are_not_installed() -> None:
     with pytest.raises(MissingExtraError, match=r"pip install 'genjscc\[serve\]'"):
         LocalService("no_such_service")
+
+
+def test_a_service_that_ends_is_started_again_where_it_was() -> None:
+    told: list[str] = []
+    services = LocalServices()
+    services.services["channel"] = first = LocalService("channel")
+    first.wait_ready(300)
+    with services.kept_alive(told.append):
+        first.kill()
+        until = time.monotonic() + 300
+        while not services.services["channel"].address:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    second = services.services["channel"]
+    assert second is not first
+    assert second.address == first.address
+    assert is_listening(second.address)
+    assert services.stop() == {"channel": 0}
+    (line,) = told
+    assert line.startswith("channel has ended")
+    services.restart("channel")  # too late: they are stopped
+    assert services.services["channel"] is second

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from genjscc.client.availability import places
 from genjscc.client.options import ModelInfo
 from genjscc.errors import DeadlineError, GenJSCCError, InvalidInputError, UnavailableError
 from genjscc.quality.psnr import psnr_db
-from genjscc.web.availability import places
 from genjscc.web.coalesce import Latest
 from genjscc.web.constellation import MOST_POINTS, scatter, span_of
 from genjscc.web.messages import sentence
@@ -34,6 +34,7 @@ def model(name: str, scheme: Any = "deepjscc", **changes: Any) -> ModelInfo:
 
 
 FACES, TREES = model("faces"), model("trees", domain="trees")
+INVERTED = model("faces", schemes=("deepjscc", "inverse"), inversion_sizes=(64,))
 PAINTER = model("painter", "generative", bandwidth_ratios=("1/48",))
 
 
@@ -61,6 +62,7 @@ def test_the_chosen_model_stands_for_its_scheme_and_its_like_for_the_other() -> 
         ([FACES], [FACES], "1/48", 64, "inverse", "no StyleGAN2 generator"),
         ([FACES], [TREES], "1/48", 64, "deepjscc", "no decoder of a DeepJSCC"),
         ([FACES], [TREES], "1/48", 64, "inverse", "no decoder of a DeepJSCC"),
+        ([FACES], [INVERTED], "1/48", 128, "inverse", "shows 64x64 pixels only"),
         ([FACES, PAINTER], [FACES, PAINTER], "1/192", 64, "generative", "not offer rho = 1/192"),
         ([FACES, PAINTER], [FACES, PAINTER], "1/48", 128, "generative", "64x64 pixels only"),
     ],

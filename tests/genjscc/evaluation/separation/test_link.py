@@ -45,3 +45,13 @@ def test_nothing_is_shown_if_no_file_fits() -> None:
 def test_an_snr_at_which_no_code_works_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="design_snr_db: got -30; no code of 100 symbols"):
         DigitalLink(codec("webp"), -30.0).send(IMAGE, 100, 0.0, seed=1)
+
+
+def test_at_capacity_the_file_fills_what_the_design_snr_carries() -> None:
+    link = DigitalLink(codec("webp"), 0.0, ideal=True)  # 1 bit a symbol
+    at, above, below = (link.send(IMAGE, K, snr_db, seed=1) for snr_db in (0.0, 5.0, -0.1))
+    assert 0.8 * K / 8 < at.num_bytes <= K / 8
+    assert (at.arrived, above.arrived, below.arrived) == (True, True, False)
+    np.testing.assert_array_equal(at.image, above.image)
+    assert at.scheme == "capacity at 0 dB"
+    assert link.send(IMAGE, 80, 0.0, seed=1).num_bytes == 0
