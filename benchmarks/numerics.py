@@ -36,9 +36,9 @@ from genjscc.client.options import Options
 from genjscc.client.protocol import encode_request
 from genjscc.loadtest.mix import picture
 from genjscc.pixels import to_unit_range
-from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.memory import keep_large_blocks
 from genjscc.serving.metrics import Metrics
+from genjscc.serving.scheduling.dispatcher import Dispatcher
 from genjscc.serving.settings import TransmitterSettings
 from transmitter.encoder import encode
 from transmitter.service import TransmitterEngine

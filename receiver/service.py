@@ -25,12 +25,12 @@ from genjscc.limits import Limits
 from genjscc.pixels import images_per_pass, padded_size, pixels_per_pass
 from genjscc.serving.catalogue import Catalogue, LoadedModel
 from genjscc.serving.cores import enter_device
-from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
+from genjscc.serving.scheduling.dispatcher import Dispatcher
+from genjscc.serving.scheduling.tiled import Tiled
 from genjscc.serving.server import Service
 from genjscc.serving.settings import ReceiverSettings
 from genjscc.serving.streams import answer_stream
-from genjscc.serving.tiled import Tiled
 from genjscc.v1 import model_pb2, receiver_pb2, receiver_pb2_grpc, tensor_pb2
 from genjscc.wire.codewords import codeword_from_message, gains_from_message
 from genjscc.wire.images import rgb_to_message

@@ -20,12 +20,12 @@ from genjscc.limits import Limits
 from genjscc.pixels import images_per_pass, pixels_per_pass, to_padded_tensor, to_unit_range
 from genjscc.serving.catalogue import Catalogue
 from genjscc.serving.cores import enter_device
-from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
+from genjscc.serving.scheduling.dispatcher import Dispatcher
+from genjscc.serving.scheduling.tiled import Tiled
 from genjscc.serving.server import Service
 from genjscc.serving.settings import TransmitterSettings
 from genjscc.serving.streams import answer_stream
-from genjscc.serving.tiled import Tiled
 from genjscc.v1 import transmitter_pb2, transmitter_pb2_grpc
 from genjscc.wire.codewords import Codeword, codeword_to_message
 from genjscc.wire.images import rgb_from_message

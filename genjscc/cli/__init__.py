@@ -90,10 +90,10 @@ def _program() -> Any:
         doctor,
         evaluate,
         export,
-        export_onnx,
         invert,
         loadtest,
         models,
+        onnx,
         receiver_time,
         report,
         samples,
@@ -107,7 +107,7 @@ def _program() -> Any:
     commands = (
         *(demo, send, web, models, up, serve, doctor, loadtest),
         *(evaluate, baseline, cbr, report, receiver_time, compare, invert, samples),
-        *(export, export_onnx, train, convert),
+        *(export, onnx, train, convert),
     )
     for command in commands:
         command.register(app)

@@ -26,9 +26,9 @@ from genjscc.errors import (
     InvalidInputError,
     OverloadedError,
 )
-from genjscc.serving.admission import Slot
 from genjscc.serving.context import deadline, is_due, request_id
 from genjscc.serving.metrics import Metrics
+from genjscc.serving.scheduling.admission import Slot
 from genjscc.serving.security import TokenGuard
 from genjscc.serving.status import abort, status_of
 from genjscc.serving.tracing import Span

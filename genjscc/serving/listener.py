@@ -1,25 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gRPC server on its address, and a new one where grpcio's ends by itself.
+"""Binds the gRPC server to its address, and replaces it if grpcio's accept loop fails.
 
 grpcio's asyncio server stops accepting for good when its loop that takes the calls meets an
-error. The one that callers could cause is prevented (`genjscc.serving.foreign_names`). For others
-the loop's end is watched, and a new server takes over the address. What the old one had accepted
-goes on in it; new calls find nobody for about half a second, which the SDK's retries bridge.
+error. One such error could be caused by callers: method names that are not UTF-8. The loop decodes
+them strictly, in compiled code, where nothing can be set, overridden or caught; but Python lets
+the error handler "strict" be replaced. `_decode_error` does what the ordinary one does, except for
+bytes that are decoded straight from the event loop, where only that compiled code is the caller:
+they get replacement characters, and the call is refused as one of an unknown method.
+
+For other errors the loop is watched, and a new server takes over the address. Accepted calls
+continue in the old one. New calls are refused for about half a second, which the SDK's retries
+bridge.
 """
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
+import sys
 from collections.abc import Callable
 
 import grpc
 
-from genjscc.serving.foreign_names import tolerate_foreign_names
-
 log = logging.getLogger("genjscc")
 _LOOK_S = 0.25
 _TRIES, _TRY_AGAIN_S = 40, 0.05
+
+_strict = codecs.strict_errors
+_FROM_THE_LOOP = asyncio.Handle._run.__code__
+
+
+def _decode_error(error: UnicodeError) -> tuple[str | bytes, int]:
+    if isinstance(error, UnicodeDecodeError) and sys._getframe(1).f_code is _FROM_THE_LOOP:
+        return "\ufffd", error.end
+    return _strict(error)
 
 
 class Listener:
@@ -42,7 +57,7 @@ class Listener:
         restarted: Callable[[], None],
         grace_s: float,
     ) -> None:
-        tolerate_foreign_names()
+        codecs.register_error("strict", _decode_error)
         self._make, self._credentials, self._restarted = make, credentials, restarted
         self._host, _, port = address.rpartition(":")
         self._grace_s = grace_s

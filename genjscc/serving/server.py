@@ -25,7 +25,6 @@ from genjscc.errors import GenJSCCError
 from genjscc.serving.call_handler import CallHandler
 from genjscc.serving.certificates import end_of
 from genjscc.serving.cores import keep_for_device
-from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.engine import Engine
 from genjscc.serving.health import Health
 from genjscc.serving.listener import Listener
@@ -33,6 +32,7 @@ from genjscc.serving.logs import Log, set_up_logging
 from genjscc.serving.memory import give_back_regularly, keep_large_blocks
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.reflection import enable_reflection
+from genjscc.serving.scheduling.dispatcher import Dispatcher
 from genjscc.serving.security import TokenGuard, accepted_tokens, server_credentials
 from genjscc.serving.settings import ModelSettings, ServiceSettings
 from genjscc.serving.temporary import have_temporary_folder

@@ -62,7 +62,7 @@ class Picture:
     """A square for a picture, or for a word on why there is none."""
 
     def __init__(self, alt: str) -> None:
-        with box(classes="picture") as self._frame:
+        with box(classes="picture"):
             self._image = box("img").props(f'alt="{alt}"')
             self._image.set_visibility(False)
             self._word = words(classes="placeholder")

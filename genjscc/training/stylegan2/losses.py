@@ -18,8 +18,8 @@ from genjscc.training.stylegan2.discriminator import (
     generator_loss,
     hinge,
 )
-from genjscc.training.stylegan2.discriminator_features import DiscriminatorFeatures
 from genjscc.training.stylegan2.frechet_matching import FrechetMatching, pooled
+from genjscc.training.stylegan2.frozen_features import DiscriminatorFeatures
 from receiver.stylegan2.generator import Generator
 
 # Fraction of reconstructions among the discriminator's generated images.

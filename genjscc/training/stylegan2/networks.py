@@ -28,7 +28,7 @@ from genjscc.training.stylegan2.codes import (
 )
 from genjscc.training.stylegan2.config import StyleGAN2Config
 from genjscc.training.stylegan2.discriminator import Discriminator
-from genjscc.training.stylegan2.discriminator_features import DiscriminatorFeatures
+from genjscc.training.stylegan2.frozen_features import DiscriminatorFeatures
 from receiver.stylegan2.checkpoints import load_bundle
 from receiver.stylegan2.generator import Generator
 

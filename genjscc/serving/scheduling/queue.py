@@ -2,7 +2,7 @@
 """The queue between requests and the model: which items run next, together.
 
 Pure: no thread, no event loop, and the time is told to it. The dispatcher brings those; how many
-items may wait is for `genjscc.serving.admission` to say.
+items may wait is for `genjscc.serving.scheduling.admission` to say.
 """
 
 from __future__ import annotations

@@ -25,14 +25,14 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from genjscc.errors import OverloadedError, UnavailableError, UnsupportedError
-from genjscc.serving.admission import Admission, Slot
-from genjscc.serving.batches import BatchRunner
 from genjscc.serving.engine import Engine, Job, QuickEngine, SizedEngine
 from genjscc.serving.metrics import Metrics
-from genjscc.serving.queue import BatchQueue
+from genjscc.serving.scheduling.admission import Admission, Slot
+from genjscc.serving.scheduling.batches import BatchRunner
+from genjscc.serving.scheduling.queue import BatchQueue
+from genjscc.serving.scheduling.stepwise import StepScheduler, StepwiseEngine
+from genjscc.serving.scheduling.tiled import TiledEngine
 from genjscc.serving.settings import ServiceSettings
-from genjscc.serving.stepwise import StepScheduler, StepwiseEngine
-from genjscc.serving.tiled import TiledEngine
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")

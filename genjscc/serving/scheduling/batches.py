@@ -20,7 +20,7 @@ from genjscc.errors import DeadlineError
 from genjscc.serving.context import deadline, is_due
 from genjscc.serving.engine import Job, Result
 from genjscc.serving.metrics import Metrics
-from genjscc.serving.queue import BatchQueue
+from genjscc.serving.scheduling.queue import BatchQueue
 
 
 @dataclass(eq=False)

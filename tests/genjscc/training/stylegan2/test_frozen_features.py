@@ -8,7 +8,7 @@ import torch
 
 from genjscc.quality.efficientnet import efficientnet_lite
 from genjscc.training.stylegan2.discriminator import Discriminator
-from genjscc.training.stylegan2.discriminator_features import DiscriminatorFeatures
+from genjscc.training.stylegan2.frozen_features import DiscriminatorFeatures
 
 
 @pytest.fixture(scope="module")
