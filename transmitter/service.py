@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transmitter as a service: image in, codeword out."""
+"""The transmitter service: image in, codeword out."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _QUICK_BYTES = 3 * 128 * 128
 
 @dataclass(frozen=True, eq=False)
 class EncodeJob:
-    """A checked request: pixels uint8 [3, H', W'] padded, and what to make of them."""
+    """A validated request: padded pixels uint8 [3, H', W'] and encoding options."""
 
     model: str
     ratio: Fraction
@@ -50,14 +50,14 @@ class EncodeJob:
 
 @dataclass(frozen=True, eq=False)
 class EncodeResult:
-    """Normalised symbols complex64 [k] and the time of the batch that made them."""
+    """Normalised symbols complex64 [k] and the compute time of their batch."""
 
     symbols: NDArray[np.complex64]
     seconds: float
 
 
 class TransmitterEngine:
-    """The encoders of a folder of bundles."""
+    """Engine of the transmitter, with the encoders of a folder of bundles."""
 
     runs_quickly = False
 
@@ -94,7 +94,7 @@ class TransmitterEngine:
         return job.model, job.channels, job.pixels.shape
 
     def most_together(self, job: EncodeJob) -> int:
-        """How many jobs like this one run in one pass."""
+        """Return how many jobs like this one run in one pass."""
         _, rows, columns = job.pixels.shape
         return images_per_pass((rows, columns), max_pixels=self._per_pass)
 
@@ -137,7 +137,7 @@ class TransmitterEngine:
         )
 
     def warm_up(self) -> None:
-        """Turns each encoder into a graph and runs it once.
+        """Trace each encoder to a graph and run it once.
 
         For a process that serves: PyTorch keeps what belongs to a graph to the end of the process.
         """
@@ -160,7 +160,7 @@ class TransmitterEngine:
 
 
 class TransmitterServicer(transmitter_pb2_grpc.TransmitterServiceServicer):
-    """gRPC to engine."""
+    """gRPC servicer in front of the engine."""
 
     def __init__(self, dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics) -> None:
         self._dispatcher, self._metrics = dispatcher, metrics
@@ -194,7 +194,7 @@ class TransmitterServicer(transmitter_pb2_grpc.TransmitterServiceServicer):
 
 
 def transmitter_service(settings: TransmitterSettings) -> Service:
-    """The transmitter, ready to be served."""
+    """Return the transmitter service, ready to be served."""
 
     def load(metrics: Metrics) -> TransmitterEngine:
         engine = TransmitterEngine(settings)

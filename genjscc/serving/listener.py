@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Binds the gRPC server to its address, and replaces it if grpcio's accept loop fails.
+"""Bind the gRPC server to its address, and replace it if grpcio's accept loop fails.
 
 grpcio's asyncio server stops accepting for good when its loop that takes the calls meets an
 error. One such error could be caused by callers: method names that are not UTF-8. The loop decodes
@@ -38,7 +38,7 @@ def _decode_error(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 class Listener:
-    """Serves one address until `stop`.
+    """Server of one address, from `start` to `stop`.
 
     Args:
         make: a new gRPC server with all that it serves.
@@ -67,19 +67,19 @@ class Listener:
         self.port = self._bind(self._server, int(port))
 
     def _bind(self, server: grpc.aio.Server, port: int) -> int:
-        """Raises RuntimeError where the address is taken."""
+        """Bind a server to the address. Raises RuntimeError if it is taken."""
         address = f"{self._host}:{port}"
         if self._credentials is None:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, self._credentials)
 
     async def start(self) -> None:
-        """Accepts calls from now on."""
+        """Accept calls from now on."""
         await self._server.start()
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self, grace_s: float) -> None:
-        """Accepts no more calls; cancels those that are not done within the time."""
+        """Stop accepting calls; cancel those that exceed the grace period."""
         if self._watching is not None:
             self._watching.cancel()
         await asyncio.gather(self._server.stop(grace_s), *self._ending)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bidirectional streams: every item gets its answer or its own error, in order."""
+"""Bidirectional streams: each item gets its answer or its own error, in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def answer_stream(
     requests: AsyncIterator[Any],
     make_answer: Callable[..., Answer],
 ) -> AsyncIterator[Answer]:
-    """Runs each item of a stream through the dispatcher.
+    """Run each item of a stream through the dispatcher.
 
     Args:
         dispatcher: of the service.

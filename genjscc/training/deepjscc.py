@@ -31,7 +31,7 @@ _KLT_IMAGES = 600
 
 
 def build_pair(config: DeepJSCCConfig) -> ForwardOperator:
-    """The untrained encoder and decoder of a run, from its seed."""
+    """Build the untrained encoder and decoder of a run, from its seed."""
     torch.manual_seed(config.seed)
     sizes = (stage_widths(config.width), config.symbol_channels, config.channel_steps)
     encoder = Encoder(*sizes, af=config.af, linear_path=config.linear_path)
@@ -39,7 +39,7 @@ def build_pair(config: DeepJSCCConfig) -> ForwardOperator:
 
 
 def fit_linear_path(pair: ForwardOperator, config: DeepJSCCConfig) -> None:
-    """Begin a pair's linear path as the Karhunen-Loève transform of training patches."""
+    """Initialise a pair's linear path with the Karhunen-Loève transform of training patches."""
     analysis, synthesis = _linear_paths(pair)
     data = ImageFolder(config.train, config.image_size, config.augmentation, seed=config.seed)
     chosen = [(i * len(data) // _KLT_IMAGES % len(data), i) for i in range(_KLT_IMAGES)]
@@ -64,7 +64,7 @@ def _linear_paths(pair: nn.Module) -> list[ConditionedSequence]:
 
 
 class DeepJSCCTraining(PairTraining[DeepJSCCConfig]):
-    """A run in which everything learns, after a first stage of the linear path if there is one."""
+    """A run that trains all weights, after an optional first stage for the linear path."""
 
     scheme = "deepjscc"
 
@@ -76,7 +76,7 @@ class DeepJSCCTraining(PairTraining[DeepJSCCConfig]):
             fit_linear_path(pair, self.config)
 
     def groups(self, pair: nn.Module) -> Sequence[Sequence[nn.Parameter]]:
-        """The linear path, if there is one, and all else."""
+        """Return the parameters of the linear path, if there is one, and all others."""
         linear = [p for path in _linear_paths(pair) for p in path.parameters()]
         if not linear:
             return super().groups(pair)
@@ -109,7 +109,8 @@ def fit(
     fabric: Fabric,
     report: Callable[[DeepJSCCTraining, dict[str, float]], None] = lambda _t, _v: None,
 ) -> DeepJSCCTraining:
-    """Trains until the images are used up, the loss stalls or a signal comes; resumes by itself.
+    """Train until all images are used, the loss stalls or a signal arrives; resume from a
+    checkpoint.
 
     Args:
         config: the run.

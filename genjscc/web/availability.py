@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be shown side by side: which model stands for which scheme, or why none does."""
+"""Availability of schemes: the model used for each scheme, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TITLES: dict[SchemeName, str] = {
 
 @dataclass(frozen=True)
 class Place:
-    """A scheme's place on the page.
+    """A scheme with its model, or the reason why it is unavailable.
 
     Attributes:
         scheme: how it decodes.
@@ -37,7 +37,7 @@ def places(
     rate: str,
     side: int,
 ) -> dict[SchemeName, Place]:
-    """The three schemes at a rate, for images of side x side pixels.
+    """Choose a model for each of the three schemes, for images of side x side pixels.
 
     The chosen model stands for its own scheme; the one most like it stands for the other.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`genjscc compare`: what several models make of the same photos, on one sheet."""
+"""`genjscc compare`: the same photos by several models, on one sheet."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _TITLES = {"deepjscc": "DeepJSCC", "generative": "GenerativeJSCC", "inverse": "I
 
 @dataclass(frozen=True)
 class Series:
-    """A column of each SNR: a model and how it decodes."""
+    """One column of each SNR: a model and its scheme."""
 
     model: ModelInfo
     scheme: SchemeName
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(compare)
 
 
@@ -67,7 +67,7 @@ def compare(
     bundles: Bundles = None,
     device: Device = "cpu",
 ) -> None:
-    """Draw what models and schemes make of the same photos with the same noise.
+    """Draw the same photos with the same noise for several models and schemes.
 
     As the paper's Fig. 7 and 9. One row per photo: the original, then for each SNR one column per
     model and scheme. Below each picture stand its PSNR and its ST-LPIPS (VGG; lower is better).
@@ -141,7 +141,9 @@ def _receive(
 
 
 def _headings(series: Sequence[Series]) -> list[str]:
-    """The schemes; the bundles' names where, or as well where, that would not tell them apart."""
+    """Return column titles: the schemes, with or replaced by the bundles' names if they are
+    ambiguous.
+    """
     schemes = [one.scheme for one in series]
     names = [one.model.name for one in series]
     if len(set(schemes)) == len(schemes):
@@ -152,7 +154,7 @@ def _headings(series: Sequence[Series]) -> list[str]:
 
 
 def _subject(series: Sequence[Series]) -> str:
-    """What the sheet compares: schemes, bundles, or the schemes of several bundles."""
+    """Return what differs between the columns: schemes, bundles, or schemes of several bundles."""
     schemes = list(dict.fromkeys(_TITLES[one.scheme] for one in series))
     names = list(dict.fromkeys(one.model.name for one in series))
     if max(len(schemes), len(names)) == len(series):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an accepted call to its result: limits, queue, batches and jobs of many steps.
+"""Scheduling, from an accepted call to its result: limits, queue, batches and jobs of many steps.
 
 * `admission`: limits on concurrent calls, streams and stream items
 * `dispatcher`: runs an engine's requests, single and streamed, on its threads
