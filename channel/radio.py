@@ -83,7 +83,7 @@ def draw_shapes(options: Radio, k: int) -> dict[str, tuple[int, ...]]:
 
 
 def draw(options: Radio, k: int, seeds: Sequence[int]) -> Draws:
-    """Whether the hardware distorts the time signal."""
+    """Draw the random numbers of codewords of k symbols from their seeds."""
     shapes = draw_shapes(options, k)
 
     def rows(name: str, stream: Stream) -> NDArray[np.complex64] | None:
