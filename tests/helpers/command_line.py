@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from unittest import mock
 
 from genjscc import cli
-from genjscc.cli import console
+from genjscc.cli import console, output_files
 
 
 @dataclass(frozen=True)
