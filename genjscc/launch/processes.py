@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The services as processes on this machine: for `genjscc up`, the demo, benchmarks and tests.
+"""The services as local processes, for `genjscc up`, the demo, benchmarks and tests.
 
     with LocalServices() as services, services.connect() as link:
         reception = link.send("photo.png")
@@ -30,7 +30,7 @@ _START_S, _STOP_S = 120.0, 15.0
 
 
 class LocalService:
-    """One `python -m ROLE`; it loads its models while others do, until `wait_ready`.
+    """A `python -m ROLE` process, which loads its models until `wait_ready` returns.
 
     Args:
         role: which service.
@@ -91,7 +91,7 @@ class LocalService:
                     sys.stderr.write(line)
 
     def wait_ready(self, timeout_s: float = _START_S) -> None:
-        """Until its models are loaded.
+        """Wait until the models are loaded.
 
         Raises:
             UnavailableError: it ended or was too slow; its last words are in the text.
@@ -108,16 +108,16 @@ class LocalService:
 
     @property
     def last_words(self) -> str:
-        """The last line that it wrote to its log."""
+        """Return the last line of the log."""
         return self._last_words[-1] if self._last_words else "it said nothing"
 
     def terminate(self) -> None:
-        """Asks it to drain and end."""
+        """Ask the process to drain and exit."""
         if self.process.poll() is None:
             self.process.terminate()
 
     def wait(self, timeout_s: float = _STOP_S) -> int:
-        """Its exit code; kills it where it does not end by itself."""
+        """Wait for the exit code; kill the process if it does not exit."""
         try:
             code = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -127,13 +127,13 @@ class LocalService:
         return code
 
     def kill(self) -> int:
-        """Ends it at once, without a drain. Returns its exit code."""
+        """Kill the process at once, without a drain; return its exit code."""
         self.process.kill()
         return self.process.wait()
 
 
 class LocalServices:
-    """Transmitter, channel and receiver, ready when entered.
+    """Context manager of the three services, which are ready when it is entered.
 
     Args:
         flags: command-line flags of each role; ports that are not named are picked free.
@@ -183,19 +183,19 @@ class LocalServices:
         return {role: service.address for role, service in self.services.items()}
 
     def connect(self) -> Link:
-        """A link to these services."""
+        """Return a link to these services."""
         at = self.addresses
         return Link(transmitter=at["transmitter"], channel=at["channel"], receiver=at["receiver"])
 
     def ended(self) -> LocalService | None:
-        """A service that has ended by itself, if any."""
+        """Return a service that has exited by itself, if any."""
         for service in self.services.values():
             if service.process.poll() is not None:
                 return service
         return None
 
     def stop(self) -> dict[str, int]:
-        """Asks them to drain and end; kills one that does not. Returns their exit codes."""
+        """Let the services drain and exit, kill those that do not; return their exit codes."""
         for service in self.services.values():
             service.terminate()
         return {role: service.wait() for role, service in self.services.items()}
