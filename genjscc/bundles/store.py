@@ -37,7 +37,7 @@ _HINT = "restore the folder from where it came, or name another one with --bundl
 
 
 def read_config(folder: Path) -> BundleConfig:
-    """The declaration of a pair.
+    """Read and check the declaration of a pair.
 
     Raises:
         BundleError: it is missing, not valid, or not of this folder.
@@ -46,7 +46,7 @@ def read_config(folder: Path) -> BundleConfig:
 
 
 def read_generator_config(folder: Path) -> GeneratorConfig:
-    """The declaration of a generator. Raises as `read_config`."""
+    """Read and check the declaration of a generator. Raises as `read_config`."""
     return _read_declaration(folder, GeneratorConfig)
 
 
@@ -64,7 +64,7 @@ def _read_declaration(folder: Path, kind: type[_C]) -> _C:
 
 
 def _read(path: Path, most: int) -> bytes:
-    """A file's bytes. Raises BundleError: it is no ordinary file, too long, or cannot be read."""
+    """Read a file. Raises BundleError if it is not an ordinary file, too long or unreadable."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for somebody to write
@@ -77,7 +77,7 @@ def _read(path: Path, most: int) -> bytes:
 
 
 def checked_name(name: str) -> str:
-    """A name that a new bundle may have. Raises InvalidInputError."""
+    """Check the name of a new bundle. Raises InvalidInputError."""
     if not re.fullmatch(NAME_PATTERN, name):
         raise InvalidInputError(
             "name", f"got {quoted(name)}; a bundle's is 1 to 63 of a-z, 0-9, '.', '_' and '-'"
@@ -88,7 +88,7 @@ def checked_name(name: str) -> str:
 def find_bundles(
     root: Path, leave_out: Callable[[str, BundleError], None] | None = None
 ) -> dict[str, BundleConfig]:
-    """All pairs directly below a folder, by name; generators lie there until a pair names them.
+    """Find all pairs directly below a folder, by name; generators are not listed.
 
     Args:
         root: the folder.
@@ -113,7 +113,7 @@ def find_bundles(
 
 
 def find_generators(root: Path) -> list[str]:
-    """Names of the generators directly below a folder, sorted."""
+    """Return the names of the generators directly below a folder, sorted."""
     return [
         path.parent.name for path in sorted(root.glob(f"*/{CONFIG}")) if _is_generator(path.parent)
     ]
@@ -159,7 +159,7 @@ def _declared_sha256(path: Path, config: BundleConfig | GeneratorConfig) -> str 
 
 
 def read_weights(path: Path, config: BundleConfig | GeneratorConfig) -> dict[str, Tensor]:
-    """The tensors of a bundle's file, float32, verified.
+    """Read and verify the tensors of a bundle's file, as float32.
 
     Raises:
         BundleError: the file is missing, altered, not safetensors or holds NaN or infinity.
@@ -180,7 +180,7 @@ def read_weights(path: Path, config: BundleConfig | GeneratorConfig) -> dict[str
 
 
 def build(make: Callable[[], _M], path: Path, config: BundleConfig) -> _M:
-    """The module that a declaration asks for, filled, if its weights are as large as that.
+    """Build the declared module and load its weights, if their sizes match the declaration.
 
     Args:
         make: makes the module; called once for its sizes alone, without memory for numbers.
@@ -238,7 +238,7 @@ def write_weights(module: nn.Module, path: Path, dtype: torch.dtype) -> str:
 
 
 def write_declaration(folder: Path, config: BundleConfig | GeneratorConfig, card: str) -> None:
-    """Writes config.json and card.md."""
+    """Write config.json and card.md."""
     (folder / CONFIG).write_text(
         json.dumps(config.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
     )
