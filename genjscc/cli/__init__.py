@@ -94,6 +94,7 @@ def _program() -> Any:
         invert,
         loadtest,
         models,
+        pull,
         receiver_time,
         report,
         samples,
@@ -107,7 +108,7 @@ def _program() -> Any:
     commands = (
         *(demo, send, web, models, up, serve, doctor, loadtest),
         *(evaluate, baseline, cbr, report, receiver_time, compare, invert, samples),
-        *(export, export_onnx, train, convert),
+        *(export, export_onnx, pull, train, convert),
     )
     for command in commands:
         command.register(app)
