@@ -263,7 +263,7 @@ def _push_to_hub(folder: Path, target: HubRepository, private: bool) -> list[Pul
         )
     with needs("hub", "the Hugging Face Hub"):
         from huggingface_hub import CommitOperationAdd, HfApi
-        from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+        from huggingface_hub.errors import HTTPError as HubError  # type: ignore[attr-defined]
     content: dict[str, bytes | str] = {CONFIG: text, HUB_CARD: _hub_card(folder).encode()}
     content |= {name: str(folder / name) for name in config.files}
     if (folder / CARD).is_file():
@@ -277,7 +277,7 @@ def _push_to_hub(folder: Path, target: HubRepository, private: bool) -> list[Pul
             commit_message=f"Publish {config.name}",
             revision=target.revision,
         )
-    except (HTTPError, ValueError, OSError) as error:
+    except (HubError, ValueError, OSError) as error:
         raise DownloadError(f"{target}: {str(error).strip().splitlines()[0]}") from error
     digest = hashlib.sha256(text).hexdigest()
     return [Pulled(config.name, str(target), folder, digest, True), *pushed]

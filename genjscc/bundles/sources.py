@@ -245,10 +245,8 @@ class HubRepository:
     def _downloaded(self, name: str, folder: Path, most: int) -> Path | None:
         with needs("hub", "the Hugging Face Hub", otherwise=" (a URL or a folder needs nothing)"):
             from huggingface_hub import hf_hub_download
-            from huggingface_hub.errors import (
-                HTTPError,  # type: ignore[attr-defined]
-                LocalEntryNotFoundError,
-            )
+            from huggingface_hub.errors import HTTPError as HubError  # type: ignore[attr-defined]
+            from huggingface_hub.errors import LocalEntryNotFoundError as Unreachable
             from huggingface_hub.errors import RemoteEntryNotFoundError as Missing
         asked: dict[str, Any] = {
             "repo_id": self.repository,
@@ -262,10 +260,10 @@ class HubRepository:
             return Path(hf_hub_download(**asked))
         except Missing:
             return None
-        except LocalEntryNotFoundError as error:
+        except Unreachable as error:
             reason = error.__cause__ or error
             raise DownloadError(f"{self}: cannot reach the Hub: {_reason(reason)}") from error
-        except (HTTPError, ValueError, OSError) as error:
+        except (HubError, ValueError, OSError) as error:
             raise DownloadError(f"{self}: {_reason(error)}") from error
 
 
