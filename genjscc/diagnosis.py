@@ -135,7 +135,7 @@ def models(root: Path) -> Iterator[Finding]:
         yield Finding("models", str(root), "missing", "not looked at: torch is missing", advice)
         return
     from genjscc.bundles.store import (
-        CONFIG,
+        bundle_folders,
         find_generators,
         read_config,
         read_generator_config,
@@ -143,7 +143,7 @@ def models(root: Path) -> Iterator[Finding]:
         weight_files,
     )
 
-    folders = sorted(path.parent for path in root.glob(f"*/{CONFIG}"))
+    folders = bundle_folders(root)
     generators = find_generators(root)
     if not folders:
         advice = "clone the repository, or name the folder with --bundles"

@@ -13,6 +13,8 @@
     ├── AccessError           no or wrong credentials                 UNAUTHENTICATED
     ├── RemoteError           the service failed                      INTERNAL
     ├── BundleError           a model on disk is broken or unsafe     (local)
+    │   └── DigestError       a file is not the one that was declared (local)
+    ├── DownloadError         a model cannot be fetched or published  (local)
     ├── DivergedError         a training's numbers are none any more  (local)
     └── MissingExtraError     an optional package is not installed    (local)
 
@@ -114,6 +116,14 @@ class RemoteError(GenJSCCError):
 
 class BundleError(GenJSCCError):
     """A model on disk is incomplete, altered or not safe to load."""
+
+
+class DigestError(BundleError):
+    """A file of a model is not the one that was declared: its SHA-256 differs."""
+
+
+class DownloadError(GenJSCCError):
+    """A published model cannot be fetched, or a model cannot be published."""
 
 
 class DivergedError(GenJSCCError):

@@ -3,4 +3,5 @@
 
 * `config`: the content of `config.json`
 * `store`: find, verify, load and write bundles
+* `sources`, `pull`: published bundles: the Hugging Face Hub, web servers, folders, the cache
 """

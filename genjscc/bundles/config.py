@@ -25,7 +25,10 @@ Channels = Annotated[int, Field(ge=2, le=4096, multiple_of=2)]
 LARGEST_SIDE = 4096
 Decibel = Annotated[float, Field(ge=-1000, le=1000)]
 Text = Annotated[str, Field(max_length=10_000)]
-Files = Annotated[dict[Annotated[str, Field(max_length=100)], Sha256], Field(max_length=16)]
+# A name, never a path: a file of a bundle lies in its folder.
+WEIGHTS_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}\.safetensors$"
+FileName = Annotated[str, Field(pattern=WEIGHTS_PATTERN)]
+Files = Annotated[dict[FileName, Sha256], Field(max_length=16)]
 BundleName = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 

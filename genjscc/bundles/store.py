@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from genjscc.bundles.config import NAME_PATTERN, BundleConfig, GeneratorConfig, SharedEncoder
 from genjscc.bundles.quantisation import narrowed, restored
-from genjscc.errors import BundleError, InvalidInputError, quoted
+from genjscc.errors import BundleError, DigestError, InvalidInputError, first_problem, quoted
 
 CONFIG, CARD = "config.json", "card.md"
 ENCODER, DECODER = "encoder.safetensors", "decoder.safetensors"
@@ -32,7 +32,7 @@ GENERATOR, CODES = "generator.safetensors", "codes.safetensors"
 _M = TypeVar("_M", bound=nn.Module)
 _C = TypeVar("_C", BundleConfig, GeneratorConfig)
 
-_LONGEST_CONFIG, _LONGEST_WEIGHTS = 1024 * 1024, 4 * 1024**3
+LONGEST_TEXT, LONGEST_WEIGHTS = 1024 * 1024, 4 * 1024**3
 _HINT = "restore the folder from where it came, or name another one with --bundles"
 
 
@@ -52,15 +52,27 @@ def read_generator_config(folder: Path) -> GeneratorConfig:
 
 def _read_declaration(folder: Path, kind: type[_C]) -> _C:
     path = folder / CONFIG
-    try:
-        config = kind.model_validate_json(_read(path, _LONGEST_CONFIG))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{path}: {where}: {first['msg']}; {_HINT}") from error
+    config = parse_declaration(_read(path, LONGEST_TEXT), kind, path)
     if config.name != folder.name:
         raise BundleError(f"{path}: name is {config.name!r}, the folder's is {folder.name!r}")
     return config
+
+
+def parse_declaration(text: bytes, kind: type[_C], where: object) -> _C:
+    """A declaration from its JSON text. Raises BundleError, which names `where`."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError(f"{where}: {first_problem(error)}; {_HINT}") from error
+
+
+def is_generator_declaration(text: bytes) -> bool:
+    """Whether a JSON text declares a generator; what is wrong with it does not matter here."""
+    try:
+        declared = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(declared, dict) and declared.get("scheme") == "stylegan2"
 
 
 def _read(path: Path, most: int) -> bytes:
@@ -97,8 +109,7 @@ def find_bundles(
     Raises:
         BundleError: there is none, or one is broken.
     """
-    folders = sorted(path.parent for path in root.glob(f"*/{CONFIG}"))
-    folders = [folder for folder in folders if not _is_generator(folder)]
+    folders = [folder for folder in bundle_folders(root) if not _is_generator(folder)]
     if not folders:
         raise BundleError(f"no bundle (a folder with {CONFIG}) in {root}; name one with --bundles")
     found: dict[str, BundleConfig] = {}
@@ -114,17 +125,20 @@ def find_bundles(
 
 def find_generators(root: Path) -> list[str]:
     """Return the names of the generators directly below a folder, sorted."""
-    return [
-        path.parent.name for path in sorted(root.glob(f"*/{CONFIG}")) if _is_generator(path.parent)
-    ]
+    return [folder.name for folder in bundle_folders(root) if _is_generator(folder)]
+
+
+def bundle_folders(root: Path) -> list[Path]:
+    """Return all folders with a declaration directly below a folder, sorted; hidden ones are not ready."""
+    folders = sorted(path.parent for path in root.glob(f"*/{CONFIG}"))
+    return [folder for folder in folders if not folder.name.startswith(".")]
 
 
 def _is_generator(folder: Path) -> bool:
     try:
-        declared = json.loads(_read(folder / CONFIG, _LONGEST_CONFIG))
-    except (BundleError, ValueError, RecursionError):
+        return is_generator_declaration(_read(folder / CONFIG, LONGEST_TEXT))
+    except BundleError:
         return False
-    return isinstance(declared, dict) and declared.get("scheme") == "stylegan2"
 
 
 def pair_digest(encoder_sha256: str, decoder_sha256: str) -> str:
@@ -142,6 +156,19 @@ def encoder_sha256(config: BundleConfig) -> str | None:
     """Return the digest of the encoder's weight file, own or shared; None: undeclared."""
     shared = config.shared_encoder
     return shared.sha256 if shared else config.files.get(ENCODER)
+
+
+def companions(config: BundleConfig | GeneratorConfig) -> list[tuple[str, str, str]]:
+    """Return the other bundles that a bundle needs: name, weight file and its SHA-256."""
+    needed = []
+    if isinstance(config, BundleConfig):
+        if config.generative is not None:
+            part = config.generative
+            needed.append((part.generator, GENERATOR, part.generator_sha256))
+        if config.shared_encoder is not None:
+            shared = config.shared_encoder
+            needed.append((shared.bundle, ENCODER, shared.sha256))
+    return needed
 
 
 def weight_files(root: Path, config: BundleConfig | GeneratorConfig) -> list[Path]:
@@ -162,12 +189,13 @@ def read_weights(path: Path, config: BundleConfig | GeneratorConfig) -> dict[str
     """Read and verify the tensors of a bundle's file, as float32.
 
     Raises:
-        BundleError: the file is missing, altered, not safetensors or holds NaN or infinity.
+        DigestError: the file is altered.
+        BundleError: the file is missing, not safetensors or holds NaN or infinity.
     """
-    data = _read(path, _LONGEST_WEIGHTS)
+    data = _read(path, LONGEST_WEIGHTS)
     declared, found = _declared_sha256(path, config), hashlib.sha256(data).hexdigest()
     if declared != found:
-        raise BundleError(
+        raise DigestError(
             f"{path}: SHA-256 is {found}, {CONFIG} of {config.name} says {declared}; {_HINT}"
         )
     try:

@@ -94,6 +94,7 @@ def _program() -> Any:
         loadtest,
         models,
         onnx,
+        pull,
         receiver_time,
         report,
         samples,
@@ -107,7 +108,7 @@ def _program() -> Any:
     commands = (
         *(demo, send, web, models, up, serve, doctor, loadtest),
         *(evaluate, baseline, cbr, report, receiver_time, compare, invert, samples),
-        *(export, onnx, train, convert),
+        *(export, onnx, pull, train, convert),
     )
     for command in commands:
         command.register(app)

@@ -42,6 +42,8 @@ class LocalLink:
 
     Args:
         bundles: folder of the trained models; None: the services' default.
+        model: default model by name. `org/name` of the Hugging Face Hub, the URL of a folder or
+            a folder as `./mirror/name` is fetched on first use, and taken from the cache later.
         device: PyTorch device of the networks.
         dtype: precision of the networks; "auto": bfloat16 where it is native.
         threads: CPU threads of the networks.
@@ -49,7 +51,8 @@ class LocalLink:
         plugins: channel functions by name, for `PluginChannel`; see `channel.plugins`.
 
     Raises:
-        MissingExtraError: torch or the services' code is not installed.
+        MissingExtraError: torch, the services' code or the Hub's client is not installed.
+        DownloadError: a published model cannot be fetched.
         InvalidInputError: an argument is of the wrong type, or there is no such device.
         BundleError: there is no usable model.
     """
@@ -58,6 +61,7 @@ class LocalLink:
         self,
         *,
         bundles: str | Path | None = None,
+        model: str | None = None,
         device: str = "cpu",
         dtype: Literal["float32", "bfloat16", "auto"] = "float32",
         threads: int = 1,
@@ -68,6 +72,8 @@ class LocalLink:
             from pydantic import ValidationError
 
             from channel.service import ChannelEngine
+            from genjscc.bundles.pull import cached_or_pulled
+            from genjscc.bundles.sources import source_of
             from genjscc.serving.engine import answer, answer_many
             from genjscc.serving.settings import (
                 ChannelSettings,
@@ -80,6 +86,13 @@ class LocalLink:
         fields: dict[str, Any] = {"device": device, "dtype": dtype, "threads": threads}
         if bundles is not None:
             fields["bundles"] = Path(checked_kind(bundles, (str, Path), "bundles"))
+        if model is not None:
+            if "/" not in checked_kind(model, str, "model"):
+                fields["default_model"] = model
+            elif bundles is not None:
+                raise InvalidInputError("bundles", "a published model has its own folder; omit it")
+            else:
+                fields["bundles"] = cached_or_pulled(source_of(model))
         if plugins is not None:
             checked_kind(plugins, Mapping, "plugins")
         self._max_batch = checked_count(max_batch, "max_batch", least=1)

@@ -295,4 +295,5 @@ def test_force_is_an_option_of_what_writes_alone() -> None:
     assert having == {
         *("demo", "send", "loadtest", "evaluate", "baseline", "receiver-time", "compare"),
         *("invert", "samples", "export", "export-onnx", "convert-stylegan2", "report"),
+        *("pull", "push"),
     }

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from genjscc.quality.efficientnet import efficientnet_lite
-<from genjscc.training.adversarial.discriminator import Discriminator
+from genjscc.training.adversarial.discriminator import Discriminator
 from genjscc.training.adversarial.features import DiscriminatorFeatures
-=
+
 
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
