@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from unittest import mock
 
 from genjscc import cli
-from genjscc.cli import console, outputs
+from genjscc.cli import console, output_files
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def run_main(main: Callable[[], object], program: str, *arguments: str, **variab
         mock.patch.object(console.out, "_width", 160),
         mock.patch.object(console.err, "_width", 160),
         mock.patch.object(console, "_json_for", []),
-        mock.patch.object(outputs, "_force", []),
+        mock.patch.object(output_files, "_force", []),
         redirect_stdout(out),
         redirect_stderr(err),
     ):
