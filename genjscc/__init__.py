@@ -94,6 +94,14 @@ find_services_in_clone()
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("genjscc")
     if name not in _HOMES:
         raise AttributeError(f"module 'genjscc' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, "__version__"})

@@ -8,6 +8,7 @@ docs/command-line.md.
 * `commands`: one module per command
 * `console`, `json_option`, `pictures`, `progress`: output for people and as JSON
 * `options`, `inversion_options`, `model_choice`: options and selections that commands share
+* `completion`: what the shell completes
 * `local_services`: services that a command starts
 * `measuring`, `quality_tables`, `receptions`, `provenance`: parts of the commands that measure
 """
@@ -19,7 +20,8 @@ import signal
 import sys
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 import typer.main
@@ -36,6 +38,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"genjscc {version('genjscc')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None: ...
 
 
 def main() -> None:

@@ -13,7 +13,13 @@ from numpy import uint8
 from numpy.typing import NDArray
 
 from genjscc.client.inversion import InversionStep, read_step
-from genjscc.client.keywords import CommonKeywords, SendKeywords, options_for, options_for_each
+from genjscc.client.keywords import (
+    CommonKeywords,
+    SendKeywords,
+    options_for,
+    options_for_each,
+    time_for,
+)
 from genjscc.client.options import Failure, Hop, ModelInfo, Reception, Transmission
 from genjscc.client.pipeline import Pipeline
 from genjscc.client.protocol import (
@@ -149,13 +155,14 @@ class AsyncLink:
             image: a path, a file's bytes, a Pillow image, a NumPy array [H, W, C] or a PyTorch
                 tensor [C, H, W]; numbers are uint8, or floats in [0, 1].
             **keywords: the fields of `genjscc.Options`: snr_db, rate, model, scheme, seed,
-                channel, told_snr_db, inversion.
+                channel, told_snr_db, inversion; and timeout_s, in place of the link's.
 
         Raises:
             GenJSCCError: see `genjscc.errors`.
         """
         steps = send_steps(image, options_for(keywords))
-        call, until = next(steps), time.monotonic() + self.timeout_s
+        seconds = time_for(keywords, self.timeout_s)
+        call, until = next(steps), time.monotonic() + seconds
         request_id = new_request_id()
         with link_span("genjscc.send", request_id) as trace:
             metadata = self._transport.metadata(request_id, trace)
@@ -163,7 +170,7 @@ class AsyncLink:
                 response = await self._transport.call(
                     call.hop,
                     call.request,
-                    timeout_s=self._remaining(until, call.hop),
+                    timeout_s=_remaining(until, call.hop, seconds),
                     metadata=metadata,
                 )
                 try:
@@ -188,18 +195,19 @@ class AsyncLink:
             GenJSCCError: see `genjscc.errors`.
         """
         steps = send_steps(image, inverse_options(options_for(keywords)))
-        call, until = next(steps), time.monotonic() + self.timeout_s
+        seconds = time_for(keywords, self.timeout_s)
+        call, until = next(steps), time.monotonic() + seconds
         request_id = new_request_id()
         with link_span("genjscc.watch", request_id) as trace:
             metadata = self._transport.metadata(request_id, trace)
             while call.hop != "decode":
-                remaining = self._remaining(until, call.hop)
+                remaining = _remaining(until, call.hop, seconds)
                 response = await self._transport.call(
                     call.hop, call.request, timeout_s=remaining, metadata=metadata
                 )
                 call = steps.send(response)
             request = invert_request(call.request, preview_every)
-            remaining = self._remaining(until, call.hop)
+            remaining = _remaining(until, call.hop, seconds)
             messages = self._transport.invert(request, timeout_s=remaining, metadata=metadata)
             async with aclosing(messages):
                 async for message in messages:
@@ -207,12 +215,6 @@ class AsyncLink:
                         yield read_step(message.progress)
                     else:
                         yield last_of(steps, message.response)
-
-    def _remaining(self, until: float, hop: Hop) -> float:
-        remaining = until - time.monotonic()
-        if remaining <= 0:
-            raise DeadlineError(f"{hop}: the {self.timeout_s:g} s for the image are over")
-        return remaining
 
     async def send_many(
         self,
@@ -237,7 +239,7 @@ class AsyncLink:
         images = checked_images(images)
         with link_span("genjscc.send_many", request_id) as trace:
             metadata = self._transport.metadata(request_id, trace)
-            pipeline = Pipeline(self._transport, self.timeout_s, metadata)
+            pipeline = Pipeline(self._transport, time_for(keywords, self.timeout_s), metadata)
             async with aclosing(pipeline.run(images, each)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome
@@ -246,13 +248,17 @@ class AsyncLink:
         """Encode an image at the transmitter only and return its codeword."""
         options = options_for(keywords)
         request = encode_request(image, options)
-        return read_codeword(await self._call("encode", request), options)
+        return read_codeword(
+            await self._call("encode", request, time_for(keywords, self.timeout_s)), options
+        )
 
     async def transmit(self, codeword: Codeword, **keywords: Unpack[SendKeywords]) -> Transmission:
         """Send a codeword through the channel only and return what arrives."""
         options = options_for(keywords)
         request = transmit_request(codeword, options)
-        return read_transmission(await self._call("transmit", request), options)
+        return read_transmission(
+            await self._call("transmit", request, time_for(keywords, self.timeout_s)), options
+        )
 
     async def decode(
         self, received: Transmission | Codeword, **keywords: Unpack[SendKeywords]
@@ -262,8 +268,15 @@ class AsyncLink:
         A codeword may come from elsewhere, such as a recording of a radio (`genjscc.load_sigmf`).
         """
         request = decode_request(received, options_for(keywords))
-        return read_image(await self._call("decode", request))
+        return read_image(await self._call("decode", request, time_for(keywords, self.timeout_s)))
 
-    async def _call(self, hop: Hop, request: Any) -> Any:
+    async def _call(self, hop: Hop, request: Any, timeout_s: float) -> Any:
         metadata = self._transport.metadata(new_request_id())
-        return await self._transport.call(hop, request, timeout_s=self.timeout_s, metadata=metadata)
+        return await self._transport.call(hop, request, timeout_s=timeout_s, metadata=metadata)
+
+
+def _remaining(until: float, hop: Hop, seconds: float) -> float:
+    remaining = until - time.monotonic()
+    if remaining <= 0:
+        raise DeadlineError(f"{hop}: the {seconds:g} s for the image are over")
+    return remaining

@@ -10,7 +10,7 @@ from typing import Any, TypedDict, cast
 
 from genjscc.client.inversion import InversionOptions
 from genjscc.client.options import Channel, Options, SchemeName, SnrKnowledge
-from genjscc.client.validation import checked_options
+from genjscc.client.validation import checked_options, checked_timeout
 from genjscc.errors import InvalidInputError
 from genjscc.wire.numbers import checked_seed
 
@@ -18,7 +18,11 @@ _NO_SEQUENCES = (str, bytes, bytearray, Mapping, Set)
 
 
 class CommonKeywords(TypedDict, total=False):
-    """The fields of `Options` that all images of `send_many` share."""
+    """The fields of `Options` that all images of `send_many` share, and a time.
+
+    timeout_s: seconds for each image of this call, in place of the link's; a link in this process
+    has no limit.
+    """
 
     rate: str | float | Fraction | None
     model: str | None
@@ -28,10 +32,11 @@ class CommonKeywords(TypedDict, total=False):
     told_snr_db: float | None
     inversion: InversionOptions | None
     snr: SnrKnowledge
+    timeout_s: float | None
 
 
 class SendKeywords(CommonKeywords, total=False):
-    """The fields of `Options`."""
+    """The fields of `Options`, and a time."""
 
     snr_db: float
 
@@ -45,13 +50,25 @@ def options_for(keywords: SendKeywords) -> Options:
     return checked_options(_options(keywords))
 
 
+def time_for(keywords: CommonKeywords | SendKeywords, of_link: float) -> float:
+    """Seconds for an image: those of the call, or of the link where it has none.
+
+    Raises:
+        InvalidInputError: no time above 0.
+    """
+    own = keywords.get("timeout_s")
+    return of_link if own is None else checked_timeout(own)
+
+
 def _options(keywords: SendKeywords) -> Options:
     known_keys = [field.name for field in fields(Options)]
-    unknown = set(keywords) - set(known_keys)
+    unknown = set(keywords) - {*known_keys, "timeout_s"}
     if unknown:
-        known = ", ".join(known_keys)
+        known = ", ".join([*known_keys, "timeout_s"])
         raise InvalidInputError(sorted(unknown)[0], f"is not an option; there are {known}")
-    return Options(**keywords)
+    time_for(keywords, 0.0)
+    given: Any = {name: value for name, value in keywords.items() if name != "timeout_s"}
+    return Options(**given)
 
 
 def options_for_each(

@@ -70,8 +70,21 @@ def from_rpc_error(error: grpc.aio.AioRpcError, role: str, address: str) -> GenJ
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return OverloadedError(details, retry_after_s=_retry_after_s(error))
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        details = f"{role} at {address}: {details}"
+        details = f"{role} at {address}: {details}{_about_tls(details)}"
     return error_from_status(code.value[0], details)
+
+
+def _about_tls(details: str) -> str:
+    """A remark where one side uses TLS and the other does not, or does not trust it."""
+    if "; last error: " not in details:  # of connecting
+        return ""
+    if "WRONG_VERSION_NUMBER" in details:
+        return "; this link uses TLS, and the service does not"
+    if "CERTIFICATE_VERIFY_FAILED" in details:
+        return "; GENJSCC_TLS_CA names the authority of the service's certificate"
+    if details.endswith("Socket closed"):
+        return "; this link does not use TLS: if the service does, set GENJSCC_TLS_CA"
+    return ""
 
 
 def _retry_after_s(error: grpc.aio.AioRpcError) -> float | None:

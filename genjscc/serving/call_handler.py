@@ -30,11 +30,10 @@ from genjscc.serving.context import deadline, is_due, request_id
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.scheduling.admission import Slot
 from genjscc.serving.security import TokenGuard
-from genjscc.serving.status import abort, status_of
+from genjscc.serving.status import REQUEST_ID, abort, status_of
 from genjscc.serving.tracing import Span
 from genjscc.wire.outline import check_outline
 
-REQUEST_ID = "x-request-id"
 _MAX_REQUEST_ID = 64
 _PREFIX = "/genjscc."
 # What is shorter costs little, whatever it holds.
@@ -85,6 +84,7 @@ class _Call:
         self._started = time.perf_counter()
         metadata = dict(context.invocation_metadata() or ())
         _accept_request_id(metadata)
+        context.set_trailing_metadata(((REQUEST_ID, request_id.get()),))
         remaining = context.time_remaining()
         deadline.set(None if remaining is None else time.monotonic() + remaining)
         self._end_span = None if span is None else span(method.path, metadata)

@@ -12,6 +12,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from genjscc.cli.completion import complete_rates
 from genjscc.cli.console import err, present
 from genjscc.cli.measuring import load_dataset, make_meter, parse_snrs, progress
 from genjscc.cli.options import (
@@ -69,7 +70,10 @@ def baseline(
         typer.Option(help="capacity, or ldpc (5G LDPC and QAM, by Sionna). Default: both."),
     ] = None,
     rate: Annotated[
-        list[str] | None, typer.Option(help="Bandwidth ratio; repeat. Default: 1/768 to 1/12.")
+        list[str] | None,
+        typer.Option(
+            help="Bandwidth ratio; repeat. Default: 1/768 to 1/12.", autocompletion=complete_rates
+        ),
     ] = None,
     snr_db: Snrs = _SNRS,
     channel: Annotated[

@@ -22,6 +22,7 @@ from genjscc.cli.comparison import (
     shared_rate,
     suitable,
 )
+from genjscc.cli.completion import complete_models, complete_rates, complete_schemes
 from genjscc.cli.console import present
 from genjscc.cli.inversion_options import InversionPairs, inversion_of
 from genjscc.cli.measuring import load_dataset, parse_snrs, progress
@@ -66,16 +67,25 @@ def compare(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Model; repeat, in the order of the columns. Default: as above."),
+        typer.Option(
+            help="Model; repeat, in the order of the columns. Default: as above.",
+            autocompletion=complete_models,
+        ),
     ] = None,
     scheme: Annotated[
         list[str] | None,
-        typer.Option(help="With --model: scheme; repeat, a column for each. Default: its own."),
+        typer.Option(
+            help="With --model: scheme; repeat, a column for each. Default: its own.",
+            autocompletion=complete_schemes,
+        ),
     ] = None,
     inversion: InversionPairs = None,
     rate: Annotated[
         str | None,
-        typer.Option(help="Bandwidth ratio. Default: 1/48, or the highest that all offer."),
+        typer.Option(
+            help="Bandwidth ratio. Default: 1/48, or the highest that all offer.",
+            autocompletion=complete_rates,
+        ),
     ] = None,
     snr_db: Snrs = "-5,-1,5",
     size: Annotated[

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from genjscc.cli.completion import complete_models, complete_schemes
 from genjscc.cli.console import err, present
 from genjscc.cli.local_services import service_flags, started
 from genjscc.cli.model_choice import choose_model, scheme_name
@@ -55,9 +56,15 @@ def demo(
     photo: Annotated[
         list[Path] | None, typer.Option(help="Your own photo; repeat for more.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Model; default: the transmitter's.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model; default: the transmitter's.", autocompletion=complete_models),
+    ] = None,
     scheme: Annotated[
-        str | None, typer.Option(help="deepjscc or generative; default: the model's.")
+        str | None,
+        typer.Option(
+            help="deepjscc or generative; default: the model's.", autocompletion=complete_schemes
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture.")] = OUTPUT,
     bundles: Bundles = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genjscc.cli.completion import complete_models, complete_rates, complete_schemes
 from genjscc.cli.console import err, present
 from genjscc.cli.inversion_options import TIMEOUT_S, InversionPairs, inversion_of
 from genjscc.cli.measuring import load_dataset, make_meter, open_link, parse_snrs, progress
@@ -62,10 +63,17 @@ def evaluate(
     data: TestImages,
     results: Annotated[Path, typer.Argument(help="JSON file to write, as results/mine.json.")],
     model: Annotated[
-        list[str] | None, typer.Option(help="Model; repeat for more. Default: all on offer.")
+        list[str] | None,
+        typer.Option(
+            help="Model; repeat for more. Default: all on offer.", autocompletion=complete_models
+        ),
     ] = None,
     rate: Annotated[
-        list[str] | None, typer.Option(help="Bandwidth ratio; repeat. Default: all of the model.")
+        list[str] | None,
+        typer.Option(
+            help="Bandwidth ratio; repeat. Default: all of the model.",
+            autocompletion=complete_rates,
+        ),
     ] = None,
     snr_db: Snrs = _SNRS,
     told_snr_db: Annotated[
@@ -78,7 +86,8 @@ def evaluate(
     scheme: Annotated[
         list[str] | None,
         typer.Option(
-            help="deepjscc, generative or inverse; repeat for more. Default: the model's own."
+            help="deepjscc, generative or inverse; repeat for more. Default: the model's own.",
+            autocompletion=complete_schemes,
         ),
     ] = None,
     against: Annotated[

@@ -14,6 +14,7 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
+from genjscc.cli.completion import complete_models, complete_rates, complete_schemes
 from genjscc.cli.console import err, present
 from genjscc.cli.measuring import parse_snrs
 from genjscc.cli.options import ChannelAddress, Receiver, Snrs, Transmitter
@@ -64,13 +65,20 @@ def loadtest(
         typer.Option(help="SIDE or WIDTHxHEIGHT, then :WEIGHT; repeat for a mix. Default: 64."),
     ] = None,
     rate: Annotated[
-        list[str] | None, typer.Option(help="Bandwidth ratio:WEIGHT; repeat for a mix.")
+        list[str] | None,
+        typer.Option(
+            help="Bandwidth ratio:WEIGHT; repeat for a mix.", autocompletion=complete_rates
+        ),
     ] = None,
     scheme: Annotated[
-        list[str] | None, typer.Option(help="Scheme:WEIGHT; repeat for a mix.")
+        list[str] | None,
+        typer.Option(help="Scheme:WEIGHT; repeat for a mix.", autocompletion=complete_schemes),
     ] = None,
     snr_db: Snrs = "-5,0,5",
-    model: Annotated[str | None, typer.Option(help="Model; default: the transmitter's.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model; default: the transmitter's.", autocompletion=complete_models),
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Send the image files of this folder instead.")
     ] = None,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from genjscc.cli.completion import complete_rates
 from genjscc.cli.console import err, present
 from genjscc.cli.options import Bundles, parse_size
 from genjscc.cli.output_files import claim
@@ -28,7 +29,10 @@ def export_onnx(
         Path, typer.Argument(help="Folder for encoder.onnx and decoder.onnx.")
     ] = Path("onnx"),
     rate: Annotated[
-        str | None, typer.Option(help="Bandwidth ratio; default: the model's highest.")
+        str | None,
+        typer.Option(
+            help="Bandwidth ratio; default: the model's highest.", autocompletion=complete_rates
+        ),
     ] = None,
     size: Annotated[
         str, typer.Option(help="Timed image, width x height; multiples of 16.")

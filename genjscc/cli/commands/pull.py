@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedCo
 from rich.table import Table
 
 from genjscc.cli.console import err, present
-from genjscc.cli.outputs import overwrites
+from genjscc.cli.output_files import overwrites
 from genjscc.cli.progress import LoggedProgress
 from genjscc.errors import needs
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from genjscc.cli.completion import complete_models, complete_rates, complete_schemes
 from genjscc.cli.console import present
 from genjscc.cli.inversion_options import InversionPairs, inversion_of
 from genjscc.cli.measuring import load_dataset, make_meter, progress
@@ -42,11 +43,19 @@ def register(app: typer.Typer) -> None:
 def receiver_time(
     data: TestImages,
     results: Annotated[Path, typer.Argument(help="JSON file to write, as results/time.json.")],
-    model: Annotated[str | None, typer.Option(help="Model; default: the first.")] = None,
-    scheme: Annotated[
-        str | None, typer.Option(help="deepjscc, generative or inverse; default: the model's own.")
+    model: Annotated[
+        str | None, typer.Option(help="Model; default: the first.", autocompletion=complete_models)
     ] = None,
-    rate: Annotated[str, typer.Option(help="Bandwidth ratio.")] = "1/192",
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            help="deepjscc, generative or inverse; default: the model's own.",
+            autocompletion=complete_schemes,
+        ),
+    ] = None,
+    rate: Annotated[
+        str, typer.Option(help="Bandwidth ratio.", autocompletion=complete_rates)
+    ] = "1/192",
     snr_db: Annotated[float, typer.Option("--snr-db", help="SNR in dB.")] = 0.0,
     inversion: InversionPairs = None,
     num: NumImages = 16,

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from genjscc.cli.completion import complete_models, complete_rates, complete_schemes
 from genjscc.cli.console import described, err, present, report_error
 from genjscc.cli.inversion_options import TIMEOUT_S, InversionPairs, inversion_of, send_watched
 from genjscc.cli.model_choice import choose_model, scheme_name
@@ -52,11 +53,21 @@ def send(
     snr_db: Annotated[float, typer.Option("--snr-db", help="SNR of the channel in dB.")] = 0.0,
     rate: Annotated[
         str | None,
-        typer.Option(help="Bandwidth ratio as 1/48; default: the model's highest."),
+        typer.Option(
+            help="Bandwidth ratio as 1/48; default: the model's highest.",
+            autocompletion=complete_rates,
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Model; `genjscc models` lists them.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model; `genjscc models` lists them.", autocompletion=complete_models),
+    ] = None,
     scheme: Annotated[
-        str | None, typer.Option(help="deepjscc, generative or inverse; default: the model's.")
+        str | None,
+        typer.Option(
+            help="deepjscc, generative or inverse; default: the model's.",
+            autocompletion=complete_schemes,
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the noise; default: another one each time.")
@@ -78,6 +89,12 @@ def send(
     transmitter: Transmitter = None,
     channel: ChannelAddress = None,
     receiver: Receiver = None,
+    timeout_s: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout-s", help="Seconds for each photo. Default: 900, or 3600 for inverse."
+        ),
+    ] = None,
     preview: Preview = True,
 ) -> None:
     """Send photos through running services and save what arrives.
@@ -97,7 +114,7 @@ def send(
         transmitter=transmitter,
         channel=channel,
         receiver=receiver,
-        timeout_s=TIMEOUT_S if inverse else _PATIENCE_S,
+        timeout_s=timeout_s or (TIMEOUT_S if inverse else _PATIENCE_S),
     ) as link:
 
         @cache

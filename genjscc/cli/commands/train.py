@@ -190,9 +190,12 @@ def finish(fabric: Fabric, run: Path, images: int, finished: bool) -> None:
     """Print, on the first process, how a run ended."""
     if fabric.is_global_zero:
         state = "finished" if finished else "stopped; the same command goes on"
+        sheets = sorted(run.glob("sheet_*.png"))[-1:]
         present(
             f"{state}: {images} images, checkpoint in {run}",
+            *(f"picture: {sheet}" for sheet in sheets),
             results=[{"run": run, "images": images, "finished": finished}],
+            files=sheets,
         )
 
 

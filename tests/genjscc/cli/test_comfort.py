@@ -107,6 +107,35 @@ def test_words_are_completed() -> None:
     assert answer.stdout.split() == ["doctor"]
 
 
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("send x --model tiny-m", [MULTI]),
+        (f"send x --model {MULTI} --rate 1/7", ["1/768"]),
+        ("send x --model tiny-single --rate 1/", ["1/192"]),
+        ("compare --scheme in", ["inverse"]),
+    ],
+)
+def test_models_rates_and_schemes_are_completed(
+    words: str, completed: list[str], bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genjscc.cli.completion.default_models", lambda: bundles)
+    answer = genjscc(
+        _GENJSCC_COMPLETE="complete_bash",
+        COMP_WORDS=f"genjscc {words}",
+        COMP_CWORD=str(len(words.split())),
+    )
+    assert answer.stdout.split() == completed
+
+
+def test_the_version_is_told() -> None:
+    import genjscc as package
+
+    shown = genjscc("--version")
+    assert (shown.returncode, shown.stdout) == (0, f"genjscc {package.__version__}\n")
+    assert {"Link", "LocalLink", "__version__"} <= set(dir(package))
+
+
 @dataclass(frozen=True)
 class Some:
     where: Path

@@ -190,6 +190,11 @@ async def test_each_hop_gets_what_is_left_of_the_time() -> None:
         async with AsyncLink(**addresses, timeout_s=0.2) as link:
             with pytest.raises(DeadlineError, match="transmitter at"):
                 await link.send(gradient())
+        async with AsyncLink(**addresses, timeout_s=10.0) as link:
+            with pytest.raises(DeadlineError, match="transmitter at"):
+                await link.send(gradient(), timeout_s=0.2)
+            with pytest.raises(InvalidInputError, match="timeout_s: got 0; must be seconds above"):
+                await link.send(gradient(), timeout_s=0)
         # The time was over before the second hop: it has not been asked.
         assert len(noting.given) == 1
 

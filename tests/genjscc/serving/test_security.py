@@ -91,12 +91,15 @@ async def transmit(server: Server, security: Security, host: str = "127.0.0.1") 
 async def test_tls_serves_those_who_trust_it_and_nobody_in_clear(files: Files) -> None:
     async with serving(**files.tls) as server:
         assert await transmit(server, Security(ca=files.ca)) == "<x>"
-        with pytest.raises(UnavailableError, match="channel at"):
+        with pytest.raises(UnavailableError, match=r"channel at .* does not use TLS: if the"):
             await transmit(server, Security())
         with pytest.raises(UnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
             await transmit(server, Security(ca=files.other_ca))
         with pytest.raises(UnavailableError):  # not among the authorities that gRPC ships
             await transmit(server, Security(tls=True))
+    async with serving() as server:
+        with pytest.raises(UnavailableError, match="this link uses TLS, and the service does not"):
+            await transmit(server, Security(ca=files.ca))
 
 
 async def test_the_certificate_must_be_of_the_host(files: Files) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -90,6 +91,30 @@ async def test_serving_only_when_warm_and_unavailable_before() -> None:
     assert value(server, "genjscc_ready") == 0
 
 
+def trailers(error: grpc.aio.AioRpcError) -> dict[str, Any]:
+    metadata: Any = error.trailing_metadata()
+    return dict(metadata)
+
+
+def status_details(error: grpc.aio.AioRpcError) -> dict[str, Any]:
+    """google.rpc's messages by name; their status is that of the call."""
+    status = status_pb2.Status.FromString(trailers(error)["grpc-status-details-bin"])
+    assert (status.code, status.message) == (error.code().value[0], error.details())
+    found = {}
+    for packed in status.details:
+        name = packed.TypeName().rpartition(".")[2]
+        found[name] = getattr(error_details_pb2, name)()
+        assert packed.Unpack(found[name])
+    return found
+
+
+async def test_an_answer_tells_its_request_id_too() -> None:
+    async with running(FakeEngine()) as (_, stub):
+        call = stub.Transmit(request_for("x"), metadata=(("x-request-id", "mine-7"),))
+        await call
+        assert dict(await call.trailing_metadata())["x-request-id"] == "mine-7"
+
+
 async def test_known_errors_keep_their_status_and_text() -> None:
     async with running(FakeEngine()) as (server, stub):
         for text in ("refuse", "reject"):
@@ -97,6 +122,12 @@ async def test_known_errors_keep_their_status_and_text() -> None:
                 await stub.Transmit(request_for(text))
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert caught.value.details() == f"text: got '{text}'"
+            details = status_details(caught.value)
+            assert details["BadRequest"].field_violations[0].field == "text"
+            assert details["ErrorInfo"].reason == "INVALID_INPUT"
+            given = trailers(caught.value)["x-request-id"]
+            assert details["RequestInfo"].request_id == given
+            assert len(str(given)) == 32
         counted = {"method": "Transmit", "code": "INVALID_ARGUMENT"}
         await until(lambda: value(server, "genjscc_requests_total", **counted) == 2)
 
@@ -274,6 +305,8 @@ async def test_overload_has_its_own_status() -> None:
         assert isinstance(back, OverloadedError)
         assert back.retry_after_s is not None
         assert 0 < back.retry_after_s < 20
+        delay = status_details(caught.value)["RetryInfo"].retry_delay
+        assert delay.ToTimedelta().total_seconds() == pytest.approx(back.retry_after_s)
         refused = server.metrics.rejected.labels("queue")._value.get()
         assert refused == 1
         engine.gate.set()
