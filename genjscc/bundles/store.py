@@ -129,7 +129,7 @@ def find_generators(root: Path) -> list[str]:
 
 
 def bundle_folders(root: Path) -> list[Path]:
-    """Return the folders with a declaration directly below a folder, sorted, without hidden ones."""
+    """Return the folders of bundles directly below a folder, sorted; hidden ones are left out."""
     folders = sorted(path.parent for path in root.glob(f"*/{CONFIG}"))
     return [folder for folder in folders if not folder.name.startswith(".")]
 
