@@ -21,7 +21,15 @@ from genjscc.bundles import sources
 from genjscc.bundles.config import NAME_PATTERN
 from genjscc.bundles.pull import cache_folder, pull, push
 from genjscc.bundles.sources import Folder, HttpFolder, HubRepository, source_of
-from genjscc.bundles.store import CARD, CONFIG, DECODER, ENCODER, find_bundles, find_generators
+from genjscc.bundles.store import (
+    CARD,
+    CONFIG,
+    DECODER,
+    ENCODER,
+    find_bundles,
+    find_generators,
+    read_config,
+)
 from genjscc.errors import BundleError, DigestError, DownloadError, InvalidInputError
 from genjscc.repository import REPOSITORY
 from tests.helpers.command_line import genjscc
@@ -31,6 +39,7 @@ from tests.helpers.tiny_bundles import (
     GENERATOR,
     SINGLE,
     write_tiny,
+    write_tiny_decoder,
     write_tiny_generative,
 )
 
@@ -97,6 +106,18 @@ def test_a_pair_brings_its_generator(web: Server, tmp_path: Path) -> None:
     alter(web.root / GENERATOR, files={"generator.safetensors": "0" * 64})
     with pytest.raises(DigestError, match=r"is not the one that .* was trained with"):
         pull(HttpFolder(f"{web.url}/{GENERATIVE}"), tmp_path / "others")
+    assert not (tmp_path / "others").exists()
+
+
+def test_a_decoder_brings_the_bundle_whose_encoder_it_shares(mirror: Path, tmp_path: Path) -> None:
+    write_tiny_decoder(mirror, "second", read_config(mirror / SINGLE))
+    one, other = pull(Folder(mirror / "second"), tmp_path / "models")
+    assert (one.name, other.name) == ("second", SINGLE)
+    assert set(find_bundles(tmp_path / "models")) == {"second", SINGLE}
+    assert not (tmp_path / "models" / "second" / ENCODER).exists()
+    alter(mirror / SINGLE, files={ENCODER: "0" * 64, DECODER: "0" * 64})
+    with pytest.raises(DigestError, match=f"{ENCODER} is not the one"):
+        pull(Folder(mirror / "second"), tmp_path / "others")
     assert not (tmp_path / "others").exists()
 
 
