@@ -140,6 +140,7 @@ def models(root: Path) -> Iterator[Finding]:
         read_config,
         read_generator_config,
         read_weights,
+        weight_files,
     )
 
     folders = sorted(path.parent for path in root.glob(f"*/{CONFIG}"))
@@ -151,13 +152,14 @@ def models(root: Path) -> Iterator[Finding]:
         try:
             is_generator = folder.name in generators
             config = read_generator_config(folder) if is_generator else read_config(folder)
-            for name in config.files:
-                read_weights(folder / name, config)
+            needed = weight_files(root, config)
+            for path in needed:
+                read_weights(path, config)
         except BundleError as error:
             text, _, advice = str(error).partition("; ")
             yield Finding("models", folder.name, "problem", text, advice)
         else:
-            found = f"{config.scheme}, {len(config.files)} files verified"
+            found = f"{config.scheme}, {len(needed)} files verified"
             yield Finding("models", folder.name, "ok", found)
     if folders and not generators:
         advice = "`genjscc convert-stylegan2` or `genjscc train stylegan2` makes one"

@@ -109,13 +109,7 @@ class ReceiverEngine:
 
     def prepare(self, request: receiver_pb2.DecodeRequest) -> DecodeJob:
         codeword = codeword_from_message(request.received, limits=self._limits, field="received")
-        model = self.catalogue.by_pair(codeword.pair_id)
-        if model is None:
-            pairs = ", ".join(f"{m.pair_id} ({m.name})" for m in self.catalogue.messages())
-            raise WrongPairError(
-                f"received.header.pair_id: got {codeword.pair_id!r}; "
-                f"the decoders here understand {pairs}"
-            )
+        model = self._decoder_for(codeword.pair_id, request.model)
         offered = self.offered(model)
         scheme = request.scheme or offered[0]
         if scheme not in offered:
@@ -170,6 +164,21 @@ class ReceiverEngine:
                 "inversion", f"is for the scheme inverse; got {scheme_label(scheme)}"
             )
         return DecodeJob(model.name, scheme, snr_db, size, symbols, request.format, plan)
+
+    def _decoder_for(self, pair_id: str, name: str) -> LoadedModel[nn.Module]:
+        model = self.catalogue.by_name(name) if name else self.catalogue.by_pair(pair_id)
+        if model is None:
+            pairs = ", ".join(f"{m.config.codeword_pair_id} ({m.name})" for m in self.catalogue)
+            raise WrongPairError(
+                f"received.header.pair_id: got {pair_id!r}; the decoders here understand {pairs}"
+            )
+        understood = model.config.codeword_pair_id
+        if understood != pair_id:
+            raise WrongPairError(
+                f"received.header.pair_id: got {pair_id!r}; "
+                f"model {model.name!r} understands {understood}"
+            )
+        return model
 
     def key(self, job: DecodeJob) -> Hashable:
         own = inversion_key(job)

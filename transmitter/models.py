@@ -6,12 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from genjscc.bundles.config import BundleConfig
-from genjscc.bundles.store import ENCODER, build
+from genjscc.bundles.store import build, encoder_file
 from transmitter.encoder import Encoder
 
 
 def load_encoder(root: Path, config: BundleConfig) -> Encoder:
-    """Load the encoder of a bundle, ready for inference.
+    """Load the encoder of a bundle, its own or a shared one, ready for inference.
 
     Raises:
         BundleError: the file is missing, altered or of another network.
@@ -26,4 +26,4 @@ def load_encoder(root: Path, config: BundleConfig) -> Encoder:
             linear_path=config.linear_path,
         )
 
-    return build(make, root / config.name / ENCODER, config)
+    return build(make, encoder_file(root, config), config)

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, cast
 
 import grpc
@@ -14,6 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from genjscc.bundles.config import BundleConfig
+from genjscc.bundles.store import encoder_sha256
 from genjscc.errors import InvalidInputError
 from genjscc.layers.tiles import Tiles
 from genjscc.limits import Limits
@@ -64,7 +67,15 @@ class TransmitterEngine:
     def __init__(self, settings: TransmitterSettings) -> None:
         enter_device(settings.device_cores)
         torch.set_num_threads(settings.threads)
-        self.catalogue: Catalogue[Encoder] = Catalogue(settings, load_encoder)
+        encoders: dict[str | None, Encoder] = {}
+
+        def load(root: Path, config: BundleConfig) -> Encoder:
+            sha256 = encoder_sha256(config)  # bundles that share an encoder share its memory
+            if sha256 not in encoders:
+                encoders[sha256] = load_encoder(root, config)
+            return encoders[sha256]
+
+        self.catalogue: Catalogue[Encoder] = Catalogue(settings, load)
         self._limits = Limits(settings.max_pixels, settings.max_symbols)
         self._per_pass = pixels_per_pass(settings.max_pixels, self.catalogue.device.type)
         self.tiled: Tiled[EncodeJob, EncodeResult] = Tiled(
@@ -128,12 +139,14 @@ class TransmitterEngine:
         return [EncodeResult(row, seconds) for row in symbols]
 
     def finish(self, job: EncodeJob, result: EncodeResult) -> transmitter_pb2.EncodeResponse:
-        pair_id = self.catalogue.by_name(job.model).config.pair_id
+        config = self.catalogue.by_name(job.model).config
+        pair_id = config.codeword_pair_id
         codeword = Codeword(result.symbols, pair_id, job.ratio, job.size, job.snr_db)
         return transmitter_pb2.EncodeResponse(
             codeword=codeword_to_message(codeword),
             model=job.model,
             compute_seconds=result.seconds,
+            decoder=job.model if config.shared_encoder else "",
         )
 
     def warm_up(self) -> None:

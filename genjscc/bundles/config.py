@@ -65,6 +65,19 @@ class GenerativePart(BaseModel):
     noise: bool = Field(description="whether noise maps are transmitted")
 
 
+PairId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+
+
+class SharedEncoder(BaseModel):
+    """The encoder of another bundle, for which a decoder was trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bundle: BundleName = Field(description="the bundle that has it, in the same folder")
+    pair_id: PairId = Field(description="of that bundle; its codewords carry it")
+    sha256: Sha256 = Field(description="of the encoder's weight file")
+
+
 class BundleConfig(BaseModel):
     """Declaration of a pair: an encoder and a decoder trained together."""
 
@@ -75,8 +88,9 @@ class BundleConfig(BaseModel):
     scheme: Literal["deepjscc", "generative"] = Field(
         "deepjscc", description="what it was trained for"
     )
-    pair_id: str = Field(
-        pattern=r"^[0-9a-f]{16}$", description="digest of the weights; shared by the pair"
+    pair_id: PairId = Field(description="digest of the weights; shared by the pair")
+    shared_encoder: SharedEncoder | None = Field(
+        None, description="whose encoder it is, for a bundle that holds a decoder alone"
     )
     width: Channels | tuple[Channels, Channels, Channels] = Field(
         description="c, channels of the networks, or those at 1/2, 1/4 and 1/8 of the side"
@@ -122,6 +136,11 @@ class BundleConfig(BaseModel):
     def only_side(self) -> int | None:
         """Side of the only padded images that the pair can carry; None for any size."""
         return self.image_size if self.scheme == "generative" else None
+
+    @property
+    def codeword_pair_id(self) -> str:
+        """The pair that codewords of this bundle's encoder carry in their header."""
+        return self.shared_encoder.pair_id if self.shared_encoder else self.pair_id
 
     @cached_property
     def channels_by_ratio(self) -> dict[Fraction, int]:

@@ -21,7 +21,7 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from genjscc.bundles.config import NAME_PATTERN, BundleConfig, GeneratorConfig
+from genjscc.bundles.config import NAME_PATTERN, BundleConfig, GeneratorConfig, SharedEncoder
 from genjscc.bundles.quantisation import narrowed, restored
 from genjscc.errors import BundleError, InvalidInputError, quoted
 
@@ -127,10 +127,35 @@ def _is_generator(folder: Path) -> bool:
     return isinstance(declared, dict) and declared.get("scheme") == "stylegan2"
 
 
-def pair_digest(encoder: bytes, decoder: bytes) -> str:
-    """Return the pair's id: 16 hexadecimal digits over both weight files."""
-    parts = hashlib.sha256(encoder).digest() + hashlib.sha256(decoder).digest()
-    return hashlib.sha256(parts).hexdigest()[:16]
+def pair_digest(encoder_sha256: str, decoder_sha256: str) -> str:
+    """Return the pair's id, 16 hexadecimal digits, from the SHA-256 of both weight files."""
+    return hashlib.sha256(bytes.fromhex(encoder_sha256 + decoder_sha256)).hexdigest()[:16]
+
+
+def encoder_file(root: Path, config: BundleConfig) -> Path:
+    """Return the encoder's weight file: in the bundle's own folder or in the one it shares with."""
+    shared = config.shared_encoder
+    return root / (shared.bundle if shared else config.name) / ENCODER
+
+
+def encoder_sha256(config: BundleConfig) -> str | None:
+    """Return the digest of the encoder's weight file, own or shared; None: undeclared."""
+    shared = config.shared_encoder
+    return shared.sha256 if shared else config.files.get(ENCODER)
+
+
+def weight_files(root: Path, config: BundleConfig | GeneratorConfig) -> list[Path]:
+    """Return all files that a bundle needs, those of another bundle's folder included."""
+    own = [root / config.name / name for name in config.files]
+    if isinstance(config, BundleConfig) and config.shared_encoder:
+        own.append(encoder_file(root, config))
+    return own
+
+
+def _declared_sha256(path: Path, config: BundleConfig | GeneratorConfig) -> str | None:
+    if isinstance(config, BundleConfig) and path.name == ENCODER:
+        return encoder_sha256(config)
+    return config.files.get(path.name)
 
 
 def read_weights(path: Path, config: BundleConfig | GeneratorConfig) -> dict[str, Tensor]:
@@ -140,9 +165,11 @@ def read_weights(path: Path, config: BundleConfig | GeneratorConfig) -> dict[str
         BundleError: the file is missing, altered, not safetensors or holds NaN or infinity.
     """
     data = _read(path, _LONGEST_WEIGHTS)
-    declared, found = config.files.get(path.name), hashlib.sha256(data).hexdigest()
+    declared, found = _declared_sha256(path, config), hashlib.sha256(data).hexdigest()
     if declared != found:
-        raise BundleError(f"{path}: SHA-256 is {found}, {CONFIG} says {declared}; {_HINT}")
+        raise BundleError(
+            f"{path}: SHA-256 is {found}, {CONFIG} of {config.name} says {declared}; {_HINT}"
+        )
     try:
         state = restored(parse_safetensors(data))
     except (SafetensorError, ValueError) as error:
@@ -220,7 +247,7 @@ def write_declaration(folder: Path, config: BundleConfig | GeneratorConfig, card
 
 def write_bundle(
     root: Path,
-    encoder: nn.Module,
+    encoder: nn.Module | SharedEncoder,
     decoder: nn.Module,
     *,
     card: str,
@@ -231,20 +258,23 @@ def write_bundle(
 
     Args:
         root: the folder of bundles.
-        encoder: one half.
+        encoder: one half, or the other bundle's that the decoder was trained for.
         decoder: the other.
         card: the text of card.md.
-        declared: the fields of `BundleConfig` but pair_id and files, which follow from the
-            weights.
+        declared: the fields of `BundleConfig` but pair_id, shared_encoder and files, which follow
+            from the weights.
         dtype: how weights are stored.
     """
     folder = root / checked_name(str(declared["name"]))
-    files = {
-        name: write_weights(module, folder / name, dtype)
-        for module, name in ((encoder, ENCODER), (decoder, DECODER))
-    }
-    pair_id = pair_digest(*((folder / name).read_bytes() for name in (ENCODER, DECODER)))
-    fields: dict[str, object] = {"pair_id": pair_id, "files": files, **declared}
+    files = {DECODER: write_weights(decoder, folder / DECODER, dtype)}
+    fields: dict[str, object] = {}
+    if isinstance(encoder, SharedEncoder):
+        sha256 = encoder.sha256
+        fields["shared_encoder"] = encoder
+    else:
+        sha256 = write_weights(encoder, folder / ENCODER, dtype)
+        files = {ENCODER: sha256, **files}
+    fields |= {"pair_id": pair_digest(sha256, files[DECODER]), "files": files, **declared}
     config = BundleConfig.model_validate(fields)
     write_declaration(folder, config, card)
     return config

@@ -95,7 +95,8 @@ class Options:
         snr_db: SNR of the channel, in dB.
         rate: bandwidth ratio as "1/48", Fraction(1, 48) or 1/48; None: the highest that the model
             offers.
-        model: name of the model; None: the transmitter's default.
+        model: name of the model; None: the transmitter's default. For `decode`: the model to decode
+            with, one that shares the encoder of the codeword's pair; None: the pair's own.
         scheme: how to decode; None: as the model was trained.
         seed: of noise and fading; None: the channel draws one and tells it.
         channel: the kind of channel, or its name: "awgn", "rayleigh", "rician" (line of sight
@@ -284,6 +285,8 @@ class ModelInfo:
         max_pixels: rows times columns of the largest image that the service accepts, padded to
             multiples of 16; None: the service does not say.
         dtype: arithmetic of the service's networks, "float32" or "bfloat16"; empty likewise.
+        encoder_pair_id: of the model whose encoder it shares, which its codewords carry; empty:
+            it has its own.
     """
 
     name: str
@@ -297,3 +300,4 @@ class ModelInfo:
     schemes: tuple[SchemeName, ...] = ()
     max_pixels: int | None = None
     dtype: str = ""
+    encoder_pair_id: str = ""

@@ -158,7 +158,10 @@ def _set_plugin(message: channel_pb2.PluginChannel, channel: PluginChannel) -> N
 def decode_request(
     transmission: Transmission | Codeword, options: Options
 ) -> receiver_pb2.DecodeRequest:
-    """Build the request that decodes a transmission; a codeword counts as received."""
+    """Build the request that decodes a transmission; a codeword counts as received.
+
+    `model` of the options names the decoder; None leaves the choice to the codeword's pair.
+    """
     transmission = checked_received(transmission)
     if isinstance(transmission, Codeword):
         received, gains, block_length, ofdm = transmission, None, 0, None
@@ -174,6 +177,7 @@ def decode_request(
         snr_db=checked_snr_db(assumed),
         format=tensor_pb2.IMAGE_FORMAT_RAW,
         estimate_snr=estimated and ofdm is None,
+        model=options.model or "",
     )
     if options.scheme is not None:
         request.scheme = SCHEMES[options.scheme]
@@ -238,7 +242,7 @@ class Journey:
         self._seconds: dict[Hop, float] = {}
         self._compute: dict[Hop, float] = {}
         self._left_at = 0.0
-        self._model = ""
+        self._model = self._decoder = ""
         self._codeword: Codeword | None = None
         self._transmission: Transmission | None = None
 
@@ -249,7 +253,7 @@ class Journey:
     def after_encode(self, response: transmitter_pb2.EncodeResponse) -> channel_pb2.TransmitRequest:
         """Return the request to the channel."""
         self._arrive("encode", response.compute_seconds)
-        self._model = response.model
+        self._model, self._decoder = response.model, response.decoder
         self._codeword = read_codeword(response, self.options)
         return self._leave(transmit_request(self._codeword, self.options))
 
@@ -257,7 +261,9 @@ class Journey:
         """Return the request to the receiver."""
         self._arrive("transmit", response.compute_seconds)
         self._transmission = read_transmission(response, self.options)
-        return self._leave(decode_request(self._transmission, self.options))
+        # The model's name is the transmitter's; at the receiver the pair chooses, as a rule.
+        options = replace(self.options, model=self._decoder or None)
+        return self._leave(decode_request(self._transmission, options))
 
     def after_decode(self, response: receiver_pb2.DecodeResponse) -> Reception:
         """Return the reception."""
@@ -337,6 +343,7 @@ def model_info(message: model_pb2.Model) -> ModelInfo:
         tuple(names[number] for number in message.schemes if number in names),
         message.max_pixels or None,
         message.dtype,
+        message.encoder_pair_id,
     )
 
 

@@ -9,6 +9,9 @@ of this average, less what chance leaves in it, over the variance of the high-pa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,7 +33,28 @@ def grid_share(reference: Tensor, image: Tensor, period: int) -> Tensor:
     Raises:
         ValueError: an image is smaller than the period.
     """
-    error = _high_pass(image.double() - reference.double())
+    return grid_shares(reference.double(), image.double(), (period,))[:, 0]
+
+
+def grid_shares(reference: Tensor, image: Tensor, periods: Sequence[int] = PERIODS) -> Tensor:
+    """Measure the grid share of each image for several periods, in the images' precision.
+
+    Args:
+        reference: [B, 3, H, W] in [0, 1].
+        image: the same shape and range.
+        periods: in pixels, each at most the smaller side.
+
+    Returns:
+        [B, periods], differentiable; see `grid_share`.
+
+    Raises:
+        ValueError: an image is smaller than a period.
+    """
+    error = _high_pass(image - reference)
+    return torch.stack([_share(error, period) for period in periods], dim=1)
+
+
+def _share(error: Tensor, period: int) -> Tensor:
     height, width = (side - side % period for side in error.shape[-2:])
     if not height or not width:
         raise ValueError(
@@ -42,8 +66,7 @@ def grid_share(reference: Tensor, image: Tensor, period: int) -> Tensor:
     cells = whole.reshape(*whole.shape[:2], rows, period, columns, period)
     pattern = cells.mean((2, 4)).var((2, 3), correction=0).mean(1)
     variance = whole.var((2, 3), correction=0).mean(1)
-    share: Tensor = (pattern - variance / (rows * columns)) / variance.clamp(min=1e-15)
-    return share
+    return (pattern - variance / (rows * columns)) / variance.clamp(min=1e-15)
 
 
 def _high_pass(error: Tensor) -> Tensor:

@@ -170,8 +170,12 @@ class Catalogue(Generic[N]):
             raise ModelNotFoundError(f"model: got {quoted(name)}; loaded here: {known}") from None
 
     def by_pair(self, pair_id: str) -> LoadedModel[N] | None:
-        """Return the model trained together with an encoder, or None."""
-        return self._by_pair.get(pair_id)
+        """Return the pair's own model, or else one that shares its encoder, or None."""
+        own = self._by_pair.get(pair_id)
+        if own is not None and own.config.codeword_pair_id == pair_id:
+            return own
+        others = (model for model in self if model.config.codeword_pair_id == pair_id)
+        return next(others, None)
 
     def precision(self) -> contextlib.AbstractContextManager[object]:
         """Return the autocast context of the configured precision."""
@@ -204,6 +208,7 @@ class Catalogue(Generic[N]):
                 is_default=model.name == self._default,
                 max_pixels=self._max_pixels,
                 dtype=self.dtype,
+                encoder_pair_id=shared.pair_id if (shared := model.config.shared_encoder) else "",
             )
             for _, model in sorted(self._models.items())
         ]

@@ -83,6 +83,19 @@ class PairConfig(BaseModel):
     perceptual_after: int = Field(
         0, ge=0, description="images seen before the perceptual term (costly) joins the MSE"
     )
+    perceptual_side: int = Field(
+        0,
+        ge=0,
+        multiple_of=16,
+        description="side of the random window of each image that the perceptual term sees in "
+        "training; 0: all of it",
+    )
+    grid_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the grid share of the errors, which keeps dotted patterns out of "
+        "reconstructions",
+    )
 
     batch_size: int = Field(32, ge=1, description="images per step on each process")
     learning_rate: float = Field(1e-4, gt=0, description="Adam's, at its peak")
@@ -143,6 +156,11 @@ class PairConfig(BaseModel):
             )
         if self.snr_db[0] > self.snr_db[1]:
             raise ValueError(f"snr_db: got {self.snr_db}; the lower end comes first")
+        if self.perceptual_side > self.image_size:
+            raise ValueError(
+                f"perceptual_side: got {self.perceptual_side}; must be at most image_size "
+                f"({self.image_size})"
+            )
         return self
 
     @property
@@ -178,6 +196,23 @@ class DeepJSCCConfig(PairConfig):
         description="share of Adam's learning rate that the linear path has afterwards; a large "
         "one moves it away from the optimum that it starts at",
     )
+    freeze_encoder: bool = Field(
+        False,
+        description="train the decoder alone, for the encoder of initial_bundle: one codeword "
+        "then serves both decoders",
+    )
+    adversarial: float = Field(
+        0.0,
+        ge=0,
+        description="gradient of the adversarial term, relative to that of the other terms; "
+        "0: none",
+    )
+    adversarial_after: int = Field(
+        0, ge=0, description="images seen before the adversarial term joins the others"
+    )
+    discriminator_learning_rate: float = Field(
+        2e-3, gt=0, description="Adam's, of the discriminator"
+    )
 
     @model_validator(mode="after")
     def _linear_stage_has_a_path(self) -> Self:
@@ -187,6 +222,14 @@ class DeepJSCCConfig(PairConfig):
             raise ValueError(
                 f"linear_images: got {self.linear_images}; must be below images ({self.images})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_encoder_is_given(self) -> Self:
+        if self.freeze_encoder and self.initial_bundle is None:
+            raise ValueError("freeze_encoder: got true; initial_bundle must name its bundle")
+        if self.freeze_encoder and self.linear_images:
+            raise ValueError("linear_images: got some; must be 0 with freeze_encoder")
         return self
 
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
-from genjscc.bundles.config import BundleConfig
-from genjscc.bundles.store import read_config
+from genjscc.bundles.config import BundleConfig, SharedEncoder
+from genjscc.bundles.store import encoder_sha256, read_config
+from genjscc.errors import BundleError, InvalidInputError
 from genjscc.evaluation.linear import fit_linear, tiles_of
 from genjscc.layers.bottleneck import STRIDE
 from genjscc.layers.linear_path import BesideLinearPath, start_as_transform
 from genjscc.layers.sequence import ConditionedSequence
 from genjscc.layers.stages import stage_widths
 from genjscc.training import loop
+from genjscc.training.adversarial.term import AdversarialTerm
 from genjscc.training.config import DeepJSCCConfig
 from genjscc.training.data import ImageFolder
 from genjscc.training.loop import PairTraining, Stage, refuse_other_sizes
@@ -25,9 +28,12 @@ from receiver.deepjscc import Decoder
 from receiver.forward import ForwardOperator
 from receiver.models import load_deepjscc
 from transmitter.encoder import Encoder
+from transmitter.models import load_encoder
 
 # Training squares that the transform is fitted to: tens of thousands of patches.
 _KLT_IMAGES = 600
+# Training squares whose features standardise those that the discriminator sees.
+_CALIBRATION_IMAGES = 64
 
 
 def build_pair(config: DeepJSCCConfig) -> ForwardOperator:
@@ -55,6 +61,38 @@ def fit_linear_path(pair: ForwardOperator, config: DeepJSCCConfig) -> None:
     )
 
 
+def frozen_part(config: DeepJSCCConfig) -> str:
+    """Return the name of the pair's submodule that does not learn; "" for none."""
+    return "encoder" if config.freeze_encoder else ""
+
+
+def shared_encoder(config: DeepJSCCConfig) -> SharedEncoder:
+    """Return what a bundle says of the frozen encoder of a run.
+
+    Raises:
+        BundleError: the bundle that the run began from is no longer good.
+    """
+    bundle = _given_bundle(config)
+    declared = read_config(bundle)
+    sha256 = encoder_sha256(declared)
+    if sha256 is None:
+        raise BundleError(f"{bundle}: holds no encoder")
+    own = declared.shared_encoder
+    name = own.bundle if own else declared.name
+    return SharedEncoder(bundle=name, pair_id=declared.codeword_pair_id, sha256=sha256)
+
+
+def _given_encoder(config: DeepJSCCConfig) -> Encoder:
+    bundle = _given_bundle(config)
+    return load_encoder(bundle.parent, read_config(bundle))
+
+
+def _given_bundle(config: DeepJSCCConfig) -> Path:
+    if config.initial_bundle is None:
+        raise InvalidInputError("initial_bundle", "got none; must name the frozen encoder's bundle")
+    return config.initial_bundle.resolve()
+
+
 def _beside_linear(pair: nn.Module) -> list[BesideLinearPath]:
     return [module for module in pair.modules() if isinstance(module, BesideLinearPath)]
 
@@ -64,24 +102,68 @@ def _linear_paths(pair: nn.Module) -> list[ConditionedSequence]:
 
 
 class DeepJSCCTraining(PairTraining[DeepJSCCConfig]):
-    """A run that trains all weights, after an optional first stage for the linear path."""
+    """A run that trains all weights, after an optional first stage for the linear path.
+
+    With `freeze_encoder` only the decoder is trained.
+    """
 
     scheme = "deepjscc"
 
+    def __init__(self, config: DeepJSCCConfig, folder: Path, fabric: Fabric) -> None:
+        self.frozen = frozen_part(config)
+        self._adversarial: AdversarialTerm | None = None
+        super().__init__(config, folder, fabric)
+
     def build(self) -> ForwardOperator:
-        return build_pair(self.config).to(memory_format=torch.channels_last)
+        pair = build_pair(self.config).to(memory_format=torch.channels_last)
+        if self.frozen:
+            pair.encoder.load_state_dict(_given_encoder(self.config).state_dict())
+            pair.encoder.requires_grad_(False)
+        return pair
+
+    def facts(self) -> dict[str, str]:
+        if not self.frozen:
+            return {}
+        return {"encoder": shared_encoder(self.config).sha256}
+
+    def restore_further(self, state: dict[str, Any]) -> None:
+        config = self.config
+        if not config.adversarial:
+            return
+        data = ImageFolder(config.train, config.image_size, config.augmentation, seed=config.seed)
+        chosen = [(i * len(data) // _CALIBRATION_IMAGES, i) for i in range(_CALIBRATION_IMAGES)]
+        self._adversarial = AdversarialTerm(
+            torch.stack([data[key] for key in chosen]).float() / 255,
+            share=config.adversarial,
+            learning_rate=config.discriminator_learning_rate,
+            seed=config.seed,
+            fabric=self.fabric,
+        )
+        if state:
+            self._adversarial.load_state_dict(state)
+
+    def further_state(self) -> dict[str, Any]:
+        return {} if self._adversarial is None else self._adversarial.state_dict()
+
+    def terms(self, images: Tensor, output: Tensor) -> dict[str, Tensor]:
+        terms = super().terms(images, output)
+        if self._adversarial is None or self.images < self.config.adversarial_after:
+            return terms
+        terms |= self._adversarial(images, output, terms["loss"], self.step)
+        return {**terms, "loss": terms["loss"] + terms["adversarial"]}
 
     def start(self, pair: nn.Module) -> None:
         if self.config.linear_path and isinstance(pair, ForwardOperator):
             fit_linear_path(pair, self.config)
 
     def groups(self, pair: nn.Module) -> Sequence[Sequence[nn.Parameter]]:
-        """Return the parameters of the linear path, if there is one, and all others."""
-        linear = [p for path in _linear_paths(pair) for p in path.parameters()]
+        """Return the trained parameters of the linear path, if there is one, and all others."""
+        part = pair.get_submodule("decoder") if self.frozen else pair
+        linear = [p for path in _linear_paths(part) for p in path.parameters()]
         if not linear:
-            return super().groups(pair)
+            return [list(part.parameters())]
         known = {id(parameter) for parameter in linear}
-        return [linear, [p for p in pair.parameters() if id(p) not in known]]
+        return [linear, [p for p in part.parameters() if id(p) not in known]]
 
     def trained_module(self) -> nn.Module:
         for module in _beside_linear(self.pair):

@@ -7,7 +7,7 @@ With one process they change nothing.
 from __future__ import annotations
 
 import signal
-from typing import cast
+from typing import Any, Self, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -34,15 +34,24 @@ def rows_of_processes(fabric: Fabric, rows: Tensor) -> Tensor:
 class StopOnSignal:
     """Request to stop: `asked` is set on SIGINT, SIGTERM or SIGHUP, and checked between steps.
 
-    A run under nohup, which ignores that its terminal is gone, goes on.
+    A context: at its end the signals do what they did before, so that Ctrl-C ends the program that
+    called. SIGHUP is left alone where it is ignored (nohup): such a run goes on.
     """
 
     def __init__(self) -> None:
         self.asked = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            signal.signal(signal.SIGHUP, self._note)
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, *_: object) -> None:
         self.asked = True

@@ -67,3 +67,18 @@ def draw_rate(
         return rates[int(draws.integers(len(rates)))]
     shares = np.array(weights) / sum(weights)
     return rates[int(draws.choice(len(rates), p=shares))]
+
+
+def draw_window(seed: int, step: int, size: int, side: int) -> tuple[slice, slice]:
+    """Draw a step's window of side x side pixels in images of size x size.
+
+    Its corner is not tied to the networks' strides.
+
+    Args:
+        seed: of the run.
+        step: number of the step.
+        size: side of the images.
+        side: of the window, at most `size`.
+    """
+    row, column = np.random.default_rng([seed, step, 2]).integers(size - side + 1, size=2)
+    return slice(int(row), int(row) + side), slice(int(column), int(column) + side)

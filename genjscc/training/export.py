@@ -12,8 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from genjscc.bundles.config import BundleConfig
-from genjscc.bundles.store import CARD, GENERATOR, read_generator_config, write_bundle
+from genjscc.bundles.config import BundleConfig, SharedEncoder
+from genjscc.bundles.store import (
+    CARD,
+    GENERATOR,
+    encoder_sha256,
+    read_config,
+    read_generator_config,
+    write_bundle,
+)
 from genjscc.errors import InvalidInputError
 from genjscc.layers.stages import stage_widths
 from genjscc.training import deepjscc, generative
@@ -28,8 +35,8 @@ class Exported:
     """Parts of a bundle that depend on the scheme."""
 
     config: PairConfig
-    halves: tuple[nn.Module, nn.Module]
-    """the encoder and the part of the decoder that was trained"""
+    halves: tuple[nn.Module | SharedEncoder, nn.Module]
+    """the encoder, or whose it is, and the part of the decoder that was trained"""
     declared: dict[str, object]
     """further fields of the bundle's config"""
     rows: dict[str, str]
@@ -80,12 +87,39 @@ def export_run(
     return written
 
 
-def _deepjscc(state: dict[str, Any], _: Path) -> Exported:
+def _deepjscc(state: dict[str, Any], root: Path) -> Exported:
     config = DeepJSCCConfig.model_validate(state["config"])
     pair = deepjscc.build_pair(config)
-    load_trained(pair, state["average"] or state["pair"], "")
+    frozen = deepjscc.frozen_part(config)
+    load_trained(pair, state["average"] or state["pair"], frozen)
     rows = {"linear path": "a 16x16 transform beside both networks"} if config.linear_path else {}
-    return Exported(config, (pair.encoder, pair.decoder), {"linear_path": config.linear_path}, rows)
+    encoder: nn.Module | SharedEncoder = pair.encoder
+    if frozen:
+        encoder = _frozen_encoder(config, state["facts"]["encoder"], root)
+        rows["encoder"] = f"that of {encoder.bundle}; only the decoder learned"
+    if config.adversarial:
+        rows["adversarial"] = (
+            f"projected discriminator, {config.adversarial:g} of the other terms' gradient, "
+            f"after {config.adversarial_after} images"
+        )
+    if config.grid_weight:
+        rows["grid"] = f"{config.grid_weight:g} x grid share of the error (periods 2, 4, 8, 16)"
+    return Exported(config, (encoder, pair.decoder), {"linear_path": config.linear_path}, rows)
+
+
+def _frozen_encoder(config: DeepJSCCConfig, sha256: str, root: Path) -> SharedEncoder:
+    shared = deepjscc.shared_encoder(config)
+    if shared.sha256 != sha256:
+        raise InvalidInputError(
+            "initial_bundle",
+            f"{config.initial_bundle} no longer has the encoder that the run was trained with",
+        )
+    beside = root / shared.bundle
+    if encoder_sha256(read_config(beside)) != sha256:
+        raise InvalidInputError(
+            "bundles", f"{beside} has another encoder than {config.initial_bundle}"
+        )
+    return shared
 
 
 def _generative(state: dict[str, Any], root: Path) -> Exported:
@@ -151,6 +185,16 @@ _TITLES = {
 }
 
 
+def _title(written: BundleConfig) -> str:
+    shared = written.shared_encoder
+    if shared:
+        return (
+            f"A decoder for the codewords of `{shared.bundle}`: a sender need not know that the "
+            "receiver uses it. The encoder is that of the other bundle."
+        )
+    return _TITLES[written.scheme]
+
+
 def _width(config: PairConfig) -> str:
     widths = stage_widths(config.width)
     return str(widths[0]) if len(set(widths)) == 1 else "/".join(map(str, widths))
@@ -175,7 +219,8 @@ def _optimisers(config: PairConfig) -> str:
 def _card(exported: Exported, written: BundleConfig, images: int, weights: str, notes: str) -> str:
     config = exported.config
     low, high = config.snr_db
-    millions = sum(p.numel() for m in exported.halves for p in m.parameters()) / 1e6
+    trained = [half for half in exported.halves if isinstance(half, nn.Module)]
+    millions = sum(p.numel() for m in trained for p in m.parameters()) / 1e6
     distortion = "log(MSE)" if config.mse_scale == "log" else "MSE"
     loss = "no perceptual term"
     if config.perceptual:
@@ -206,5 +251,5 @@ def _card(exported: Exported, written: BundleConfig, images: int, weights: str, 
         "licence": written.licence,
     }
     table = "\n".join(f"| {name} | {text} |" for name, text in rows.items())
-    text = f"# {written.name}\n\n{_TITLES[written.scheme]}\n\n| | |\n|---|---|\n{table}\n\n{notes}"
+    text = f"# {written.name}\n\n{_title(written)}\n\n| | |\n|---|---|\n{table}\n\n{notes}"
     return text.rstrip() + "\n"

@@ -27,6 +27,7 @@ from genjscc.bundles.store import read_config
 from genjscc.errors import InvalidInputError
 from genjscc.layers.bottleneck import num_symbols
 from genjscc.quality.fast_backward import with_fast_backward
+from genjscc.quality.grid import grid_shares
 from genjscc.quality.perceptual import MeanDistance, mse, perceptual
 from genjscc.training.averaging import Average
 from genjscc.training.config import PairConfig
@@ -38,7 +39,7 @@ from genjscc.training.data import (
     list_images,
 )
 from genjscc.training.distributed import StopOnSignal, any_process, sum_over_processes
-from genjscc.training.draws import VALIDATION, draw_batch, draw_rate
+from genjscc.training.draws import VALIDATION, draw_batch, draw_rate, draw_window
 from genjscc.training.muon import Muon, matrix_groups
 from genjscc.training.run import RunFolder, refuse_diverged
 from transmitter.models import load_encoder
@@ -81,7 +82,7 @@ class PairTraining(ABC, Generic[C]):
     """A training run: build, step, validate, save. Driven by `fit`."""
 
     scheme: ClassVar[str]
-    frozen: ClassVar[str] = ""
+    frozen: str = ""
     """name of the submodule of the pair that is given, not trained; empty: none"""
 
     def __init__(self, config: C, folder: Path, fabric: Fabric) -> None:
@@ -113,6 +114,7 @@ class PairTraining(ABC, Generic[C]):
             self._restore(state, optimizers)
         self._enter_stage()
         self.optimizers: list[Any] = [fabric.setup_optimizers(each) for each in optimizers]
+        self.restore_further(state["further"] if state is not None and "further" in state else {})
         self.perceptual: nn.Module | None = None
         if config.perceptual:
             distances = (with_fast_backward(perceptual(name)) for name in config.perceptual)
@@ -191,6 +193,13 @@ class PairTraining(ABC, Generic[C]):
     def facts(self) -> dict[str, str]:
         """Return facts that a checkpoint depends on besides its configuration."""
         return {}
+
+    def further_state(self) -> dict[str, Any]:
+        """Return what else a checkpoint holds."""
+        return {}
+
+    def restore_further(self, state: dict[str, Any]) -> None:
+        """Go on from what `further_state` returned."""
 
     def _enter_stage(self) -> None:
         """Set which parameters are trained, and prepare the exchange of their gradients.
@@ -310,10 +319,22 @@ class PairTraining(ABC, Generic[C]):
         else:
             loss = self.config.mse_weight * terms["mse"]
         if self.perceptual is not None and (always or self.images >= self.config.perceptual_after):
+            seen = (x_hat, images) if always else self._windows(x_hat, images)
             with self.fabric.autocast():
-                terms["perceptual"] = self.perceptual(x_hat, images).mean()
+                terms["perceptual"] = self.perceptual(*seen).mean()
             loss = loss + self.config.perceptual_weight * terms["perceptual"]
+        if self.config.grid_weight and not always:
+            terms["grid"] = grid_shares(images, x_hat).clamp(min=0).mean()
+            loss = loss + self.config.grid_weight * terms["grid"]
         return {"loss": loss, **terms}
+
+    def _windows(self, *images: Tensor) -> list[Tensor]:
+        """Cut the same window out of several images: what the perceptual term sees of them."""
+        side = self.config.perceptual_side
+        if not side:
+            return list(images)
+        rows, columns = draw_window(self.config.seed, self.step, self.config.image_size, side)
+        return [image[..., rows, columns] for image in images]
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -402,6 +423,7 @@ class PairTraining(ABC, Generic[C]):
                 "images": self.images,
                 "stages": self._began,
                 "plateau": [self.plateau_factor, self.best, self.stale],
+                "further": self.further_state(),
             }
         )
 
@@ -483,22 +505,23 @@ def fit(
         DivergedError: the loss or a weight is not finite any more.
     """
     config, fabric = training.config, training.fabric
-    stop = StopOnSignal()
-    saved_at = time.monotonic()
-    for pixels in training.batches():
-        training.go_on()
-        if training.finished or any_process(fabric, stop.asked):
-            break
-        before = training.images
-        terms = {name: float(value) for name, value in training.train_step(pixels).items()}
-        if any_process(fabric, not all(map(math.isfinite, terms.values()))):
-            refuse_diverged([math.nan], training.run, f"the loss after {training.images} images")
-        report(training, terms)
-        due = before // config.validate_every < training.images // config.validate_every
-        if due or training.stage_over:
-            report(training, training.validate())
-        if due or time.monotonic() - saved_at > config.checkpoint_every_s:
-            training.save()
-            saved_at = time.monotonic()
-    training.save()
+    with StopOnSignal() as stop:
+        saved_at = time.monotonic()
+        for pixels in training.batches():
+            training.go_on()
+            if training.finished or any_process(fabric, stop.asked):
+                break
+            before = training.images
+            terms = {name: float(value) for name, value in training.train_step(pixels).items()}
+            if any_process(fabric, not all(map(math.isfinite, terms.values()))):
+                what = f"the loss after {training.images} images"
+                refuse_diverged([math.nan], training.run, what)
+            report(training, terms)
+            due = before // config.validate_every < training.images // config.validate_every
+            if due or training.stage_over:
+                report(training, training.validate())
+            if due or time.monotonic() - saved_at > config.checkpoint_every_s:
+                training.save()
+                saved_at = time.monotonic()
+        training.save()
     return training

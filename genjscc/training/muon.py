@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import all_reduce, get_rank, get_world_size, is_available, is_initialized
 
+from genjscc.layers.precision import arithmetic
+
 # Coefficients of the quintic iteration and their number: singular values end within 0.7 to 1.2.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ITERATIONS = 5
@@ -61,11 +63,12 @@ class Muon(torch.optim.Optimizer):
             average = self._average(parameter, gradient, group["momentum"])
             if number % ranks == rank:
                 looked_ahead = gradient.lerp(average, group["momentum"])
-                directions.append(_direction(looked_ahead, group["interleaved"]).flatten())
+                direction = _direction(looked_ahead, group["interleaved"])
+                directions.append(direction.flatten().float())
             else:
-                directions.append(gradient.new_zeros(gradient.numel(), dtype=torch.bfloat16))
+                directions.append(gradient.new_zeros(gradient.numel()))
         if ranks > 1 and entries:
-            joined = torch.cat(directions).float()
+            joined = torch.cat(directions)
             all_reduce(joined)
             directions = list(
                 torch.split(joined, [parameter.numel() for _, parameter, _ in entries])
@@ -114,11 +117,13 @@ def _direction(gradient: Tensor, interleaved: int) -> Tensor:
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """Bring all singular values close to 1, by Newton-Schulz iterations in bfloat16.
+    """Bring all singular values close to 1, by Newton-Schulz iterations.
+
+    They compute in bfloat16 where it is native.
 
     Shapes: [N, H, W] -> [N, H, W].
     """
-    x = matrices.bfloat16()
+    x = matrices.to(arithmetic("auto", matrices.device.type))
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)

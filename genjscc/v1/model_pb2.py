@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16genjscc/v1/model.proto\x12\ngenjscc.v1\"\x8c\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x06scheme\x18\x02 \x01(\x0e\x32\x12.genjscc.v1.Scheme\x12\x0f\n\x07pair_id\x18\x03 \x01(\t\x12\x18\n\x10\x62\x61ndwidth_ratios\x18\x04 \x03(\t\x12\x0e\n\x06\x64omain\x18\x05 \x01(\t\x12\x12\n\nimage_size\x18\x06 \x01(\r\x12\x12\n\nsnr_db_min\x18\x07 \x01(\x01\x12\x12\n\nsnr_db_max\x18\x08 \x01(\x01\x12\x12\n\nis_default\x18\t \x01(\x08\x12#\n\x07schemes\x18\n \x03(\x0e\x32\x12.genjscc.v1.Scheme\x12\x12\n\nmax_pixels\x18\x0b \x01(\r\x12\r\n\x05\x64type\x18\x0c \x01(\t*k\n\x06Scheme\x12\x16\n\x12SCHEME_UNSPECIFIED\x10\x00\x12\x14\n\x10SCHEME_DEEP_JSCC\x10\x01\x12\x1a\n\x16SCHEME_GENERATIVE_JSCC\x10\x02\x12\x17\n\x13SCHEME_INVERSE_JSCC\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16genjscc/v1/model.proto\x12\ngenjscc.v1\"\xa5\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x06scheme\x18\x02 \x01(\x0e\x32\x12.genjscc.v1.Scheme\x12\x0f\n\x07pair_id\x18\x03 \x01(\t\x12\x18\n\x10\x62\x61ndwidth_ratios\x18\x04 \x03(\t\x12\x0e\n\x06\x64omain\x18\x05 \x01(\t\x12\x12\n\nimage_size\x18\x06 \x01(\r\x12\x12\n\nsnr_db_min\x18\x07 \x01(\x01\x12\x12\n\nsnr_db_max\x18\x08 \x01(\x01\x12\x12\n\nis_default\x18\t \x01(\x08\x12#\n\x07schemes\x18\n \x03(\x0e\x32\x12.genjscc.v1.Scheme\x12\x12\n\nmax_pixels\x18\x0b \x01(\r\x12\r\n\x05\x64type\x18\x0c \x01(\t\x12\x17\n\x0f\x65ncoder_pair_id\x18\r \x01(\t*k\n\x06Scheme\x12\x16\n\x12SCHEME_UNSPECIFIED\x10\x00\x12\x14\n\x10SCHEME_DEEP_JSCC\x10\x01\x12\x1a\n\x16SCHEME_GENERATIVE_JSCC\x10\x02\x12\x17\n\x13SCHEME_INVERSE_JSCC\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'genjscc.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SCHEME']._serialized_start=309
-  _globals['_SCHEME']._serialized_end=416
+  _globals['_SCHEME']._serialized_start=334
+  _globals['_SCHEME']._serialized_end=441
   _globals['_MODEL']._serialized_start=39
-  _globals['_MODEL']._serialized_end=307
+  _globals['_MODEL']._serialized_end=332
 # @@protoc_insertion_point(module_scope)

@@ -65,6 +65,7 @@ class Model(_message.Message):
     SCHEMES_FIELD_NUMBER: _builtins.int
     MAX_PIXELS_FIELD_NUMBER: _builtins.int
     DTYPE_FIELD_NUMBER: _builtins.int
+    ENCODER_PAIR_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name to ask for it by."""
     scheme: Global___Scheme.ValueType
@@ -85,6 +86,10 @@ class Model(_message.Message):
     """Rows times columns of the largest image that the service accepts, padded to multiples of 16."""
     dtype: _builtins.str
     """Arithmetic of the service's networks: "float32" or "bfloat16"."""
+    encoder_pair_id: _builtins.str
+    """For a decoder that was trained for the encoder of another model: the pair_id of that model,
+    which its codewords have. Empty: its codewords have its own.
+    """
     @_builtins.property
     def bandwidth_ratios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The bandwidth ratios it offers, as fractions in ascending order: "1/768"."""
@@ -108,10 +113,11 @@ class Model(_message.Message):
         schemes: _abc.Iterable[Global___Scheme.ValueType] | None = ...,
         max_pixels: _builtins.int = ...,
         dtype: _builtins.str = ...,
+        encoder_pair_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bandwidth_ratios", b"bandwidth_ratios", "domain", b"domain", "dtype", b"dtype", "image_size", b"image_size", "is_default", b"is_default", "max_pixels", b"max_pixels", "name", b"name", "pair_id", b"pair_id", "scheme", b"scheme", "schemes", b"schemes", "snr_db_max", b"snr_db_max", "snr_db_min", b"snr_db_min"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bandwidth_ratios", b"bandwidth_ratios", "domain", b"domain", "dtype", b"dtype", "encoder_pair_id", b"encoder_pair_id", "image_size", b"image_size", "is_default", b"is_default", "max_pixels", b"max_pixels", "name", b"name", "pair_id", b"pair_id", "scheme", b"scheme", "schemes", b"schemes", "snr_db_max", b"snr_db_max", "snr_db_min", b"snr_db_min"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

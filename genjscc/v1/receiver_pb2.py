@@ -29,7 +29,7 @@ from genjscc.v1 import model_pb2 as genjscc_dot_v1_dot_model__pb2
 from genjscc.v1 import tensor_pb2 as genjscc_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19genjscc/v1/receiver.proto\x12\ngenjscc.v1\x1a\x18genjscc/v1/channel.proto\x1a\x19genjscc/v1/codeword.proto\x1a\x1agenjscc/v1/inversion.proto\x1a\x16genjscc/v1/model.proto\x1a\x17genjscc/v1/tensor.proto\"\x94\x02\n\rDecodeRequest\x12&\n\x08received\x18\x01 \x01(\x0b\x32\x14.genjscc.v1.Codeword\x12\x13\n\x06snr_db\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\"\n\x06scheme\x18\x03 \x01(\x0e\x32\x12.genjscc.v1.Scheme\x12\'\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x17.genjscc.v1.ImageFormat\x12\'\n\x05state\x18\x05 \x01(\x0b\x32\x18.genjscc.v1.ChannelState\x12/\n\tinversion\x18\x06 \x01(\x0b\x32\x1c.genjscc.v1.InversionOptions\x12\x14\n\x0c\x65stimate_snr\x18\x07 \x01(\x08\x42\t\n\x07_snr_db\"\xcf\x01\n\x0e\x44\x65\x63odeResponse\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.genjscc.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12\"\n\x06scheme\x18\x03 \x01(\x0e\x32\x12.genjscc.v1.Scheme\x12\x17\n\x0f\x63ompute_seconds\x18\x04 \x01(\x01\x12/\n\tinversion\x18\x05 \x01(\x0b\x32\x1c.genjscc.v1.InversionSummary\x12\x13\n\x06snr_db\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_snr_db\"d\n\x13\x44\x65\x63odeStreamRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12*\n\x07request\x18\x02 \x01(\x0b\x32\x19.genjscc.v1.DecodeRequest\x12\x10\n\x08progress\x18\x03 \x01(\x08\"\xb7\x01\n\x14\x44\x65\x63odeStreamResponse\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12.\n\x08response\x18\x02 \x01(\x0b\x32\x1a.genjscc.v1.DecodeResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.genjscc.v1.ItemErrorH\x00\x12,\n\x08progress\x18\x04 \x01(\x0b\x32\x18.genjscc.v1.ItemProgressH\x00\x42\x08\n\x06result\"R\n\rInvertRequest\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.genjscc.v1.DecodeRequest\x12\x15\n\rpreview_every\x18\x02 \x01(\r\"|\n\x0eInvertResponse\x12\x31\n\x08progress\x18\x01 \x01(\x0b\x32\x1d.genjscc.v1.InversionProgressH\x00\x12.\n\x08response\x18\x02 \x01(\x0b\x32\x1a.genjscc.v1.DecodeResponseH\x00\x42\x07\n\x05\x65vent\"\"\n ReceiverServiceListModelsRequest\"F\n!ReceiverServiceListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.genjscc.v1.Model2\xd7\x02\n\x0fReceiverService\x12?\n\x06\x44\x65\x63ode\x12\x19.genjscc.v1.DecodeRequest\x1a\x1a.genjscc.v1.DecodeResponse\x12U\n\x0c\x44\x65\x63odeStream\x12\x1f.genjscc.v1.DecodeStreamRequest\x1a .genjscc.v1.DecodeStreamResponse(\x01\x30\x01\x12\x41\n\x06Invert\x12\x19.genjscc.v1.InvertRequest\x1a\x1a.genjscc.v1.InvertResponse0\x01\x12i\n\nListModels\x12,.genjscc.v1.ReceiverServiceListModelsRequest\x1a-.genjscc.v1.ReceiverServiceListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19genjscc/v1/receiver.proto\x12\ngenjscc.v1\x1a\x18genjscc/v1/channel.proto\x1a\x19genjscc/v1/codeword.proto\x1a\x1agenjscc/v1/inversion.proto\x1a\x16genjscc/v1/model.proto\x1a\x17genjscc/v1/tensor.proto\"\xa3\x02\n\rDecodeRequest\x12&\n\x08received\x18\x01 \x01(\x0b\x32\x14.genjscc.v1.Codeword\x12\x13\n\x06snr_db\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\"\n\x06scheme\x18\x03 \x01(\x0e\x32\x12.genjscc.v1.Scheme\x12\'\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x17.genjscc.v1.ImageFormat\x12\'\n\x05state\x18\x05 \x01(\x0b\x32\x18.genjscc.v1.ChannelState\x12/\n\tinversion\x18\x06 \x01(\x0b\x32\x1c.genjscc.v1.InversionOptions\x12\x14\n\x0c\x65stimate_snr\x18\x07 \x01(\x08\x12\r\n\x05model\x18\x08 \x01(\tB\t\n\x07_snr_db\"\xcf\x01\n\x0e\x44\x65\x63odeResponse\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.genjscc.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12\"\n\x06scheme\x18\x03 \x01(\x0e\x32\x12.genjscc.v1.Scheme\x12\x17\n\x0f\x63ompute_seconds\x18\x04 \x01(\x01\x12/\n\tinversion\x18\x05 \x01(\x0b\x32\x1c.genjscc.v1.InversionSummary\x12\x13\n\x06snr_db\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_snr_db\"d\n\x13\x44\x65\x63odeStreamRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12*\n\x07request\x18\x02 \x01(\x0b\x32\x19.genjscc.v1.DecodeRequest\x12\x10\n\x08progress\x18\x03 \x01(\x08\"\xb7\x01\n\x14\x44\x65\x63odeStreamResponse\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12.\n\x08response\x18\x02 \x01(\x0b\x32\x1a.genjscc.v1.DecodeResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.genjscc.v1.ItemErrorH\x00\x12,\n\x08progress\x18\x04 \x01(\x0b\x32\x18.genjscc.v1.ItemProgressH\x00\x42\x08\n\x06result\"R\n\rInvertRequest\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.genjscc.v1.DecodeRequest\x12\x15\n\rpreview_every\x18\x02 \x01(\r\"|\n\x0eInvertResponse\x12\x31\n\x08progress\x18\x01 \x01(\x0b\x32\x1d.genjscc.v1.InversionProgressH\x00\x12.\n\x08response\x18\x02 \x01(\x0b\x32\x1a.genjscc.v1.DecodeResponseH\x00\x42\x07\n\x05\x65vent\"\"\n ReceiverServiceListModelsRequest\"F\n!ReceiverServiceListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.genjscc.v1.Model2\xd7\x02\n\x0fReceiverService\x12?\n\x06\x44\x65\x63ode\x12\x19.genjscc.v1.DecodeRequest\x1a\x1a.genjscc.v1.DecodeResponse\x12U\n\x0c\x44\x65\x63odeStream\x12\x1f.genjscc.v1.DecodeStreamRequest\x1a .genjscc.v1.DecodeStreamResponse(\x01\x30\x01\x12\x41\n\x06Invert\x12\x19.genjscc.v1.InvertRequest\x1a\x1a.genjscc.v1.InvertResponse0\x01\x12i\n\nListModels\x12,.genjscc.v1.ReceiverServiceListModelsRequest\x1a-.genjscc.v1.ReceiverServiceListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,21 +37,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'genjscc.v1.receiver_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DECODEREQUEST']._serialized_start=172
-  _globals['_DECODEREQUEST']._serialized_end=448
-  _globals['_DECODERESPONSE']._serialized_start=451
-  _globals['_DECODERESPONSE']._serialized_end=658
-  _globals['_DECODESTREAMREQUEST']._serialized_start=660
-  _globals['_DECODESTREAMREQUEST']._serialized_end=760
-  _globals['_DECODESTREAMRESPONSE']._serialized_start=763
-  _globals['_DECODESTREAMRESPONSE']._serialized_end=946
-  _globals['_INVERTREQUEST']._serialized_start=948
-  _globals['_INVERTREQUEST']._serialized_end=1030
-  _globals['_INVERTRESPONSE']._serialized_start=1032
-  _globals['_INVERTRESPONSE']._serialized_end=1156
-  _globals['_RECEIVERSERVICELISTMODELSREQUEST']._serialized_start=1158
-  _globals['_RECEIVERSERVICELISTMODELSREQUEST']._serialized_end=1192
-  _globals['_RECEIVERSERVICELISTMODELSRESPONSE']._serialized_start=1194
-  _globals['_RECEIVERSERVICELISTMODELSRESPONSE']._serialized_end=1264
-  _globals['_RECEIVERSERVICE']._serialized_start=1267
-  _globals['_RECEIVERSERVICE']._serialized_end=1610
+  _globals['_DECODEREQUEST']._serialized_end=463
+  _globals['_DECODERESPONSE']._serialized_start=466
+  _globals['_DECODERESPONSE']._serialized_end=673
+  _globals['_DECODESTREAMREQUEST']._serialized_start=675
+  _globals['_DECODESTREAMREQUEST']._serialized_end=775
+  _globals['_DECODESTREAMRESPONSE']._serialized_start=778
+  _globals['_DECODESTREAMRESPONSE']._serialized_end=961
+  _globals['_INVERTREQUEST']._serialized_start=963
+  _globals['_INVERTREQUEST']._serialized_end=1045
+  _globals['_INVERTRESPONSE']._serialized_start=1047
+  _globals['_INVERTRESPONSE']._serialized_end=1171
+  _globals['_RECEIVERSERVICELISTMODELSREQUEST']._serialized_start=1173
+  _globals['_RECEIVERSERVICELISTMODELSREQUEST']._serialized_end=1207
+  _globals['_RECEIVERSERVICELISTMODELSRESPONSE']._serialized_start=1209
+  _globals['_RECEIVERSERVICELISTMODELSRESPONSE']._serialized_end=1279
+  _globals['_RECEIVERSERVICE']._serialized_start=1282
+  _globals['_RECEIVERSERVICE']._serialized_end=1625
 # @@protoc_insertion_point(module_scope)

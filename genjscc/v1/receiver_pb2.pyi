@@ -36,6 +36,7 @@ class DecodeRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     INVERSION_FIELD_NUMBER: _builtins.int
     ESTIMATE_SNR_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     snr_db: _builtins.float
     """The SNR in dB that the decoder is told. None: the one in the header. One that it was not trained
     for counts as the nearest that it was.
@@ -48,9 +49,13 @@ class DecodeRequest(_message.Message):
     """Whether the decoder is told an SNR that the receiver estimates from the power of the received
     symbols, in place of snr_db.
     """
+    model: _builtins.str
+    """Name of the model to decode with, one that understands the header's pair. Empty: the pair's own."""
     @_builtins.property
     def received(self) -> _codeword_pb2.Codeword:
-        """The received symbols and their header. The header's pair chooses the model."""
+        """The received symbols and their header. The header's pair chooses the model,
+        unless `model` does.
+        """
 
     @_builtins.property
     def state(self) -> _channel_pb2.ChannelState:
@@ -70,10 +75,11 @@ class DecodeRequest(_message.Message):
         state: _channel_pb2.ChannelState | None = ...,
         inversion: _inversion_pb2.InversionOptions | None = ...,
         estimate_snr: _builtins.bool = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db", "inversion", b"inversion", "received", b"received", "snr_db", b"snr_db", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db", "estimate_snr", b"estimate_snr", "format", b"format", "inversion", b"inversion", "received", b"received", "scheme", b"scheme", "snr_db", b"snr_db", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db", "estimate_snr", b"estimate_snr", "format", b"format", "inversion", b"inversion", "model", b"model", "received", b"received", "scheme", b"scheme", "snr_db", b"snr_db", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__snr_db: _TypeAlias = _typing.Literal["snr_db"]  # noqa: Y015
     _WhichOneofArgType__snr_db: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db"]  # noqa: Y015

@@ -27,7 +27,7 @@ from genjscc.v1 import model_pb2 as genjscc_dot_v1_dot_model__pb2
 from genjscc.v1 import tensor_pb2 as genjscc_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgenjscc/v1/transmitter.proto\x12\ngenjscc.v1\x1a\x19genjscc/v1/codeword.proto\x1a\x16genjscc/v1/model.proto\x1a\x17genjscc/v1/tensor.proto\"y\n\rEncodeRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.genjscc.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12\x17\n\x0f\x62\x61ndwidth_ratio\x18\x03 \x01(\t\x12\x13\n\x06snr_db\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_snr_db\"`\n\x0e\x45ncodeResponse\x12&\n\x08\x63odeword\x18\x01 \x01(\x0b\x32\x14.genjscc.v1.Codeword\x12\r\n\x05model\x18\x02 \x01(\t\x12\x17\n\x0f\x63ompute_seconds\x18\x03 \x01(\x01\"d\n\x13\x45ncodeStreamRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12*\n\x07request\x18\x02 \x01(\x0b\x32\x19.genjscc.v1.EncodeRequest\x12\x10\n\x08progress\x18\x03 \x01(\x08\"\xb7\x01\n\x14\x45ncodeStreamResponse\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12.\n\x08response\x18\x02 \x01(\x0b\x32\x1a.genjscc.v1.EncodeResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.genjscc.v1.ItemErrorH\x00\x12,\n\x08progress\x18\x04 \x01(\x0b\x32\x18.genjscc.v1.ItemProgressH\x00\x42\x08\n\x06result\"%\n#TransmitterServiceListModelsRequest\"I\n$TransmitterServiceListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.genjscc.v1.Model2\x9d\x02\n\x12TransmitterService\x12?\n\x06\x45ncode\x12\x19.genjscc.v1.EncodeRequest\x1a\x1a.genjscc.v1.EncodeResponse\x12U\n\x0c\x45ncodeStream\x12\x1f.genjscc.v1.EncodeStreamRequest\x1a .genjscc.v1.EncodeStreamResponse(\x01\x30\x01\x12o\n\nListModels\x12/.genjscc.v1.TransmitterServiceListModelsRequest\x1a\x30.genjscc.v1.TransmitterServiceListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgenjscc/v1/transmitter.proto\x12\ngenjscc.v1\x1a\x19genjscc/v1/codeword.proto\x1a\x16genjscc/v1/model.proto\x1a\x17genjscc/v1/tensor.proto\"y\n\rEncodeRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.genjscc.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12\x17\n\x0f\x62\x61ndwidth_ratio\x18\x03 \x01(\t\x12\x13\n\x06snr_db\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_snr_db\"q\n\x0e\x45ncodeResponse\x12&\n\x08\x63odeword\x18\x01 \x01(\x0b\x32\x14.genjscc.v1.Codeword\x12\r\n\x05model\x18\x02 \x01(\t\x12\x17\n\x0f\x63ompute_seconds\x18\x03 \x01(\x01\x12\x0f\n\x07\x64\x65\x63oder\x18\x04 \x01(\t\"d\n\x13\x45ncodeStreamRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12*\n\x07request\x18\x02 \x01(\x0b\x32\x19.genjscc.v1.EncodeRequest\x12\x10\n\x08progress\x18\x03 \x01(\x08\"\xb7\x01\n\x14\x45ncodeStreamResponse\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12.\n\x08response\x18\x02 \x01(\x0b\x32\x1a.genjscc.v1.EncodeResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.genjscc.v1.ItemErrorH\x00\x12,\n\x08progress\x18\x04 \x01(\x0b\x32\x18.genjscc.v1.ItemProgressH\x00\x42\x08\n\x06result\"%\n#TransmitterServiceListModelsRequest\"I\n$TransmitterServiceListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.genjscc.v1.Model2\x9d\x02\n\x12TransmitterService\x12?\n\x06\x45ncode\x12\x19.genjscc.v1.EncodeRequest\x1a\x1a.genjscc.v1.EncodeResponse\x12U\n\x0c\x45ncodeStream\x12\x1f.genjscc.v1.EncodeStreamRequest\x1a .genjscc.v1.EncodeStreamResponse(\x01\x30\x01\x12o\n\nListModels\x12/.genjscc.v1.TransmitterServiceListModelsRequest\x1a\x30.genjscc.v1.TransmitterServiceListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,15 +37,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENCODEREQUEST']._serialized_start=120
   _globals['_ENCODEREQUEST']._serialized_end=241
   _globals['_ENCODERESPONSE']._serialized_start=243
-  _globals['_ENCODERESPONSE']._serialized_end=339
-  _globals['_ENCODESTREAMREQUEST']._serialized_start=341
-  _globals['_ENCODESTREAMREQUEST']._serialized_end=441
-  _globals['_ENCODESTREAMRESPONSE']._serialized_start=444
-  _globals['_ENCODESTREAMRESPONSE']._serialized_end=627
-  _globals['_TRANSMITTERSERVICELISTMODELSREQUEST']._serialized_start=629
-  _globals['_TRANSMITTERSERVICELISTMODELSREQUEST']._serialized_end=666
-  _globals['_TRANSMITTERSERVICELISTMODELSRESPONSE']._serialized_start=668
-  _globals['_TRANSMITTERSERVICELISTMODELSRESPONSE']._serialized_end=741
-  _globals['_TRANSMITTERSERVICE']._serialized_start=744
-  _globals['_TRANSMITTERSERVICE']._serialized_end=1029
+  _globals['_ENCODERESPONSE']._serialized_end=356
+  _globals['_ENCODESTREAMREQUEST']._serialized_start=358
+  _globals['_ENCODESTREAMREQUEST']._serialized_end=458
+  _globals['_ENCODESTREAMRESPONSE']._serialized_start=461
+  _globals['_ENCODESTREAMRESPONSE']._serialized_end=644
+  _globals['_TRANSMITTERSERVICELISTMODELSREQUEST']._serialized_start=646
+  _globals['_TRANSMITTERSERVICELISTMODELSREQUEST']._serialized_end=683
+  _globals['_TRANSMITTERSERVICELISTMODELSRESPONSE']._serialized_start=685
+  _globals['_TRANSMITTERSERVICELISTMODELSRESPONSE']._serialized_end=758
+  _globals['_TRANSMITTERSERVICE']._serialized_start=761
+  _globals['_TRANSMITTERSERVICE']._serialized_end=1046
 # @@protoc_insertion_point(module_scope)

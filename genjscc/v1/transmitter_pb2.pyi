@@ -70,10 +70,15 @@ class EncodeResponse(_message.Message):
     CODEWORD_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     COMPUTE_SECONDS_FIELD_NUMBER: _builtins.int
+    DECODER_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model that made it."""
     compute_seconds: _builtins.float
     """Time in the encoder, without waiting and transport."""
+    decoder: _builtins.str
+    """For DecodeRequest.model: the decoder of the model, where it shares its encoder with another
+    model. Empty: the decoder that the codeword's pair chooses.
+    """
     @_builtins.property
     def codeword(self) -> _codeword_pb2.Codeword:
         """Header and symbols; the symbols' average power is 1."""
@@ -84,10 +89,11 @@ class EncodeResponse(_message.Message):
         codeword: _codeword_pb2.Codeword | None = ...,
         model: _builtins.str = ...,
         compute_seconds: _builtins.float = ...,
+        decoder: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["codeword", b"codeword"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["codeword", b"codeword", "compute_seconds", b"compute_seconds", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codeword", b"codeword", "compute_seconds", b"compute_seconds", "decoder", b"decoder", "model", b"model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

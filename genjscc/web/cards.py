@@ -12,9 +12,9 @@ from nicegui import ui
 from numpy.typing import NDArray
 from PIL import Image
 
+from genjscc.client.availability import TITLES
 from genjscc.client.inversion import InversionStep
 from genjscc.client.options import Reception, SchemeName
-from genjscc.web.availability import TITLES
 from genjscc.web.constellation import scatter, span_of
 from genjscc.web.quality import Quality, available
 

@@ -16,6 +16,7 @@ from nicegui import ui
 from nicegui.events import UploadEventArguments
 
 from genjscc.client.aio import AsyncLink
+from genjscc.client.availability import Place, places
 from genjscc.client.inversion import InversionOptions
 from genjscc.client.keywords import SendKeywords
 from genjscc.client.options import (
@@ -31,7 +32,6 @@ from genjscc.client.probe import problem
 from genjscc.errors import GenJSCCError, UnavailableError
 from genjscc.limits import MAX_SNR_DB, MIN_SNR_DB, Limits
 from genjscc.photos import sample_photos, square
-from genjscc.web.availability import Place, places
 from genjscc.web.cards import (
     InversionCard,
     OriginalCard,

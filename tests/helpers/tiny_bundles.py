@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from genjscc.bundles.config import BundleConfig
+from genjscc.bundles.config import BundleConfig, SharedEncoder
 from genjscc.bundles.store import write_bundle
 from genjscc.training.stylegan2.codes import CodeEncoder, fit_basis, start_mapping
 from receiver.deepjscc import Decoder
@@ -55,6 +55,20 @@ def write_tiny(
             "snr_db": (-5.0, 5.0),
             "licence": "Apache-2.0",
         },
+    )
+
+
+def write_tiny_decoder(root: Path, name: str, pair: BundleConfig) -> BundleConfig:
+    """Write a second decoder for the codewords of a tiny pair in the same folder."""
+    sha256 = pair.files["encoder.safetensors"]
+    decoder = Decoder(8, pair.symbol_channels, pair.channel_steps)
+    declared = pair.model_dump(exclude={"pair_id", "shared_encoder", "files"})
+    return write_bundle(
+        root,
+        SharedEncoder(bundle=pair.name, pair_id=pair.pair_id, sha256=sha256),
+        fill_by_rule(decoder, sum(name.encode()) + 1),
+        card=f"# {name}\n",
+        declared={**declared, "name": name},
     )
 
 

@@ -22,6 +22,7 @@ def models(transmitter: Transmitter = None) -> None:
         offered = link.models()
     table = Table("model", "scheme", "bandwidth ratios", "trained on", "size", "SNR / dB", "pair")
     for model in offered:
+        encoder = model.encoder_pair_id
         low, high = model.snr_db
         table.add_row(
             f"{model.name}{' (default)' if model.is_default else ''}",
@@ -30,6 +31,6 @@ def models(transmitter: Transmitter = None) -> None:
             model.domain,
             f"{model.image_size}x{model.image_size}",
             f"{low:g} to {high:g}",
-            model.pair_id,
+            f"{model.pair_id} (encoder of {encoder})" if encoder else model.pair_id,
         )
     present(table, results=offered)

@@ -5,7 +5,6 @@
 * `fit`, `training`, `evaluation`: the loop, one step, and its evaluation
 * `codes`: latent codes of real images
 * `losses`: losses of generator and discriminator
-* `discriminator`, `frozen_features`: the discriminator and its frozen features
 * `frechet_matching`: the Fréchet distance of features as a loss
 * `gradient_limit`: a limit on outlier gradients
 """

@@ -73,27 +73,27 @@ def fit(
     """
     training = StyleGAN2Training(config, folder, fabric)
     evaluation = Evaluation(training)
-    stop = StopOnSignal()
-    rows = _Rows(training)
-    saved_at = time.monotonic()
-    for pixels in training.batches():
-        if training.finished or any_process(fabric, stop.asked):
-            break
-        before = training.images
-        row = rows.note(training.train_step(pixels))
-        if row is not None:
-            report(training, row)
-        due = before // config.evaluate_every < training.images // config.evaluate_every
-        is_best = False
-        if due or training.finished:
-            measured = evaluation.run()
-            report(training, measured)
-            is_best = measured["fd_efflite0"] < training.best
-            training.best = min(training.best, measured["fd_efflite0"])
-        if due or training.finished or time.monotonic() - saved_at > config.checkpoint_every_s:
-            training.save()
-            saved_at = time.monotonic()
-        if is_best and fabric.is_global_zero:
-            training.run.keep_best()
-    training.save()
+    with StopOnSignal() as stop:
+        rows = _Rows(training)
+        saved_at = time.monotonic()
+        for pixels in training.batches():
+            if training.finished or any_process(fabric, stop.asked):
+                break
+            before = training.images
+            row = rows.note(training.train_step(pixels))
+            if row is not None:
+                report(training, row)
+            due = before // config.evaluate_every < training.images // config.evaluate_every
+            is_best = False
+            if due or training.finished:
+                measured = evaluation.run()
+                report(training, measured)
+                is_best = measured["fd_efflite0"] < training.best
+                training.best = min(training.best, measured["fd_efflite0"])
+            if due or training.finished or time.monotonic() - saved_at > config.checkpoint_every_s:
+                training.save()
+                saved_at = time.monotonic()
+            if is_best and fabric.is_global_zero:
+                training.run.keep_best()
+        training.save()
     return training

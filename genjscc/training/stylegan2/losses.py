@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genjscc.quality.fast_backward import PerceptualFeatures
-from genjscc.training.stylegan2.codes import LatentCritic, critic_loss, sliced_wasserstein
-from genjscc.training.stylegan2.config import StyleGAN2Config
-from genjscc.training.stylegan2.discriminator import (
+from genjscc.training.adversarial.discriminator import (
     Augmentation,
     Discriminator,
     generator_loss,
     hinge,
 )
+from genjscc.training.adversarial.features import DiscriminatorFeatures
+from genjscc.training.stylegan2.codes import LatentCritic, critic_loss, sliced_wasserstein
+from genjscc.training.stylegan2.config import StyleGAN2Config
 from genjscc.training.stylegan2.frechet_matching import FrechetMatching, pooled
-from genjscc.training.stylegan2.frozen_features import DiscriminatorFeatures
 from receiver.stylegan2.generator import Generator
 
 # Fraction of reconstructions among the discriminator's generated images.

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from genjscc.errors import InvalidInputError
 from genjscc.quality.fast_backward import PerceptualFeatures
+from genjscc.training.adversarial.discriminator import Discriminator
+from genjscc.training.adversarial.features import DiscriminatorFeatures
 from genjscc.training.averaging import move_average
 from genjscc.training.data import ImageFolder
 from genjscc.training.stylegan2.codes import (
@@ -27,8 +29,6 @@ from genjscc.training.stylegan2.codes import (
     start_mapping,
 )
 from genjscc.training.stylegan2.config import StyleGAN2Config
-from genjscc.training.stylegan2.discriminator import Discriminator
-from genjscc.training.stylegan2.frozen_features import DiscriminatorFeatures
 from receiver.stylegan2.checkpoints import load_bundle
 from receiver.stylegan2.generator import Generator
 

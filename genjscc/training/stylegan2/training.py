@@ -26,12 +26,12 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from genjscc.training.adversarial.discriminator import Augmentation
 from genjscc.training.data import ImageFolder, StepSampler, fingerprint, list_images
 from genjscc.training.distributed import mean_over_processes, rows_of_processes
 from genjscc.training.run import RunFolder, refuse_diverged
 from genjscc.training.stylegan2.codes import shift_latents
 from genjscc.training.stylegan2.config import StyleGAN2Config
-from genjscc.training.stylegan2.discriminator import Augmentation
 from genjscc.training.stylegan2.frechet_matching import FrechetMatching, pooled
 from genjscc.training.stylegan2.gradient_limit import GradientLimit
 from genjscc.training.stylegan2.losses import (

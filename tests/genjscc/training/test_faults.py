@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from genjscc.errors import DivergedError, InvalidInputError
 from genjscc.training.config import DeepJSCCConfig
 from genjscc.training.data import ImageFolder, fingerprint, list_images
 from genjscc.training.deepjscc import DeepJSCCTraining, fit
-from genjscc.training.distributed import StopOnSignal
 from genjscc.training.export import export_run
 from genjscc.training.run import RunFolder
 from tests.helpers.photo_folders import write_photos
@@ -154,26 +153,43 @@ def test_linked_folders_are_followed_and_circles_end(photos: Path, tmp_path: Pat
     assert len(fingerprint(photos / "train")) == 64
 
 
-def test_a_hang_up_saves(photos: Path, tmp_path: Path) -> None:
-    before = {n: signal.getsignal(n) for n in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+@pytest.fixture
+def hang_up_by_default() -> Iterator[None]:
+    """SIGHUP as a terminal has it: under nohup these tests would inherit that it is ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
-    def hang_up(training: DeepJSCCTraining, _: Any) -> None:
+
+def interrupted(number: signal.Signals, photos: Path, run: Path) -> DeepJSCCTraining:
+    """A run of ten steps that gets a signal after its second."""
+
+    def send(training: DeepJSCCTraining, _: Any) -> None:
         if training.step == 2:
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.raise_signal(number)
 
-    try:
-        training = fit(tiny(photos, images=4000), tmp_path / "run", one_process(), hang_up)
-        assert not training.finished
-        state = RunFolder(tmp_path / "run").load()
-        assert state is not None
-        assert state["step"] in (2, 3)
-        # nohup: the terminal may go.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        StopOnSignal()
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return fit(tiny(photos, images=40), run, one_process(), send)
+
+
+@pytest.mark.usefixtures("hang_up_by_default")
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_means_what_it_did_before(
+    photos: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    training = interrupted(number, photos, tmp_path / "run")
+    assert (training.step, training.finished) == (2, False)
+    state = RunFolder(tmp_path / "run").load()
+    assert state is not None
+    assert state["step"] == 2
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.usefixtures("hang_up_by_default")
+def test_a_run_under_nohup_goes_on(photos: Path, tmp_path: Path) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert interrupted(signal.SIGHUP, photos, tmp_path / "run").finished
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04" + bytes(90)])

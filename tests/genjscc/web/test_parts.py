@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from genjscc.client.availability import places
 from genjscc.client.options import ModelInfo
 from genjscc.errors import DeadlineError, GenJSCCError, InvalidInputError, UnavailableError
 from genjscc.quality.psnr import psnr_db
-from genjscc.web.availability import places
 from genjscc.web.coalesce import Latest
 from genjscc.web.constellation import MOST_POINTS, scatter, span_of
 from genjscc.web.messages import sentence

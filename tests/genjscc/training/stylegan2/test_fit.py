@@ -15,6 +15,7 @@ from torch import Tensor
 from genjscc.errors import BundleError, InvalidInputError
 from genjscc.quality.fast_backward import PerceptualFeatures
 from genjscc.quality.perceptual import perceptual
+from genjscc.training.adversarial.discriminator import Augmentation, generator_loss, hinge
 from genjscc.training.config import load_config
 from genjscc.training.stylegan2.codes import (
     LatentCritic,
@@ -25,7 +26,6 @@ from genjscc.training.stylegan2.codes import (
     start_mapping,
 )
 from genjscc.training.stylegan2.config import StyleGAN2Config
-from genjscc.training.stylegan2.discriminator import Augmentation, generator_loss, hinge
 from genjscc.training.stylegan2.fit import fit
 from genjscc.training.stylegan2.losses import Balance
 from genjscc.training.stylegan2.training import StyleGAN2Training

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from genjscc.quality.efficientnet import efficientnet_lite
-from genjscc.training.stylegan2.discriminator import Discriminator
-from genjscc.training.stylegan2.frozen_features import DiscriminatorFeatures
+from genjscc.training.adversarial.discriminator import Discriminator
+from genjscc.training.adversarial.features import DiscriminatorFeatures
 
 
 @pytest.fixture(scope="module")
