@@ -306,7 +306,7 @@ def last_of(steps: Generator[Call, Any, Reception], response: Any) -> Reception:
     except StopIteration as end:
         reception: Reception = end.value
         return reception
-    raise RuntimeError("that was not the response to the last call")
+    raise RuntimeError("not the response to the last call")
 
 
 def invert_request(

@@ -49,20 +49,26 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    picture: Annotated[Path, typer.Argument(help="PNG to write.")],
-    model: Annotated[list[str], typer.Option(help="Model; repeat, in the order of the columns.")],
+    picture: Annotated[Path, typer.Argument(help="PNG file to write.")],
+    model: Annotated[
+        list[str], typer.Option(help="Model; repeatable, in the order of the columns.")
+    ],
     scheme: Annotated[
         list[str] | None,
-        typer.Option(help="Scheme; repeat, a column for each. Default: the model's own."),
+        typer.Option(help="Scheme; repeatable, one column each. Default: the model's own."),
     ] = None,
     inversion: InversionPairs = None,
-    rate: Annotated[str, typer.Option(help="Bandwidth ratio that all of them offer.")] = "1/768",
+    rate: Annotated[
+        str, typer.Option(help="Bandwidth ratio, which all models must support.")
+    ] = "1/768",
     snr_db: Snrs = "-5,-1,5",
     photo: Annotated[
-        list[Path] | None, typer.Option(help="A photo; repeat. Default: the sample photos.")
+        list[Path] | None, typer.Option(help="Photo; repeatable. Default: the sample photos.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of images in place of photos.")] = None,
-    num: Annotated[int, typer.Option(help="Of them, evenly spaced over the folder.")] = 6,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of images to use instead of photos.")
+    ] = None,
+    num: Annotated[int, typer.Option(help="Number of images to take, evenly spaced.")] = 6,
     seed: Seed = 0,
     bundles: Bundles = None,
     device: Device = "cpu",

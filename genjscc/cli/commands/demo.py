@@ -52,21 +52,17 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    photo: Annotated[
-        list[Path] | None, typer.Option(help="Your own photo; repeat for more.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Model; default: the transmitter's.")] = None,
+    photo: Annotated[list[Path] | None, typer.Option(help="Photo of your own; repeatable.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model (default: the transmitter's).")] = None,
     scheme: Annotated[
-        str | None, typer.Option(help="deepjscc or generative; default: the model's.")
+        str | None, typer.Option(help="deepjscc or generative (default: the model's).")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The picture.")] = OUTPUT,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picture file to write.")] = OUTPUT,
     bundles: Bundles = None,
     device: Device = "cpu",
     connect: Annotated[
         bool,
-        typer.Option(
-            help="Use services that run already, where GENJSCC_TRANSMITTER and so on say."
-        ),
+        typer.Option(help="Connect to running services (GENJSCC_TRANSMITTER and so on)."),
     ] = False,
     preview: Preview = True,
 ) -> None:

@@ -28,10 +28,10 @@ def export_onnx(
         Path, typer.Argument(help="Folder for encoder.onnx and decoder.onnx.")
     ] = Path("onnx"),
     rate: Annotated[
-        str | None, typer.Option(help="Bandwidth ratio; default: the model's highest.")
+        str | None, typer.Option(help="Bandwidth ratio (default: the model's highest).")
     ] = None,
     size: Annotated[
-        str, typer.Option(help="Timed image, width x height; multiples of 16.")
+        str, typer.Option(help="Size of the timed image as WIDTHxHEIGHT, multiples of 16.")
     ] = "768x512",
     bundles: Bundles = None,
 ) -> None:

@@ -41,10 +41,10 @@ def register(app: typer.Typer) -> None:
 
 def receiver_time(
     data: TestImages,
-    results: Annotated[Path, typer.Argument(help="JSON file to write, as results/time.json.")],
-    model: Annotated[str | None, typer.Option(help="Model; default: the first.")] = None,
+    results: Annotated[Path, typer.Argument(help="JSON file to write, such as results/time.json.")],
+    model: Annotated[str | None, typer.Option(help="Model (default: the first).")] = None,
     scheme: Annotated[
-        str | None, typer.Option(help="deepjscc, generative or inverse; default: the model's own.")
+        str | None, typer.Option(help="deepjscc, generative or inverse (default: the model's own).")
     ] = None,
     rate: Annotated[str, typer.Option(help="Bandwidth ratio.")] = "1/192",
     snr_db: Annotated[float, typer.Option("--snr-db", help="SNR in dB.")] = 0.0,
