@@ -4,10 +4,10 @@
     python benchmarks/inversion_time.py [--short]
 
 Both find the same images from the same received symbols, batch by batch in turns. Time is that of
-the receiver's steps (decoding, start network, optimisation), per image of a batch: wall clock, and
+the receiver's steps (decoding, initialiser, optimisation), per image of a batch: wall clock, and
 of the processor, which other programs on the machine disturb less. After every few steps the images
 are kept, and afterwards measured against the originals: PSNR and ST-LPIPS by two networks, one of
-which no step sees; the start network learned with both. The speed-up is the time of the paper's run
+which no step sees; the initialiser learned with both. The speed-up is the time of the paper's run
 over the time after which the fast one is as good, for each metric.
 """
 
@@ -182,7 +182,7 @@ def options(arguments: argparse.Namespace) -> list[tuple[str, list[str]]]:
 
 def main() -> int:
     made = parser("quality of inversions against time", "bench_inversion_time.json")
-    made.add_argument("--data", type=Path, default=Path("data/faces64/test"), help="of its size")
+    made.add_argument("--data", type=Path, default=Path("data/faces64/test"), help="image size")
     made.add_argument("--model", nargs="*", default=["faces64", "natural64"], help="pairs")
     made.add_argument("--rate", default="1/192")
     made.add_argument("--snr-db", type=float, default=0.0)

@@ -67,14 +67,18 @@ def run(name: str, *, short: bool, environments: str) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="benchmarks, one after the other")
+    parser = argparse.ArgumentParser(description="run the benchmarks one after another")
     parser.add_argument(
         "names",
         nargs="*",
         metavar="NAME",
         help=f"of {', '.join(NAMES)}; default: {', '.join(USUAL)}",
     )
-    parser.add_argument("--short", action="store_true", help="seconds each: no figures")
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help="run each for seconds as a check, without valid results",
+    )
     parser.add_argument("--environments", default=".peers", help="of the peers")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):

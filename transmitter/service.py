@@ -93,7 +93,7 @@ class TransmitterEngine:
         model = self.catalogue.by_name(request.model)
         ratio, channels = model.rate(request.bandwidth_ratio)
         if not request.HasField("snr_db"):
-            raise InvalidInputError("snr_db", "is missing; the encoder must be told an SNR in dB")
+            raise InvalidInputError("snr_db", "is missing; the encoder needs an SNR in dB")
         snr_db = model.told_snr_db(checked_snr_db(request.snr_db))
         rgb = rgb_from_message(request.image, limits=self._limits)
         height, width, _ = rgb.shape

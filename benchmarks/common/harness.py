@@ -297,7 +297,9 @@ def parser(description: str, result: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--output", type=Path, default=Path("results") / result)
     made.add_argument(
-        "--short", action="store_true", help="under a minute, to see that it runs: no figures"
+        "--short",
+        action="store_true",
+        help="run for under a minute as a check, without valid results",
     )
     return made
 

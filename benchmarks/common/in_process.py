@@ -165,7 +165,7 @@ class Alone:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="computes what standard input asks for")
+    parser = argparse.ArgumentParser(description="compute the requests on standard input")
     parser.add_argument("role", choices=("transmitter", "channel", "receiver"))
     parser.add_argument("dtype", choices=("float32", "bfloat16"))
     parser.add_argument("threads", type=int)

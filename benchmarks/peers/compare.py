@@ -206,7 +206,7 @@ def main() -> int:
     made = parser("our services beside others", "bench_peers.json")
     made.add_argument("--environments", type=Path, default=ENVIRONMENTS)
     made.add_argument("--peer-wait-ms", type=float, default=1.0, help="for a batch to fill")
-    made.add_argument("--peer", action="append", help="only these; repeat")
+    made.add_argument("--peer", action="append", help="only these peers; repeatable")
     options = made.parse_args()
     rounds, scale = (1, 0.25) if options.short else (3, 1.0)
     versions = requirements()

@@ -143,7 +143,7 @@ def difference(model: str, side: tuple[int, int]) -> float:
 
 def main() -> int:
     made = parser("large photographs", "bench_serving_large.json")
-    made.add_argument("--model", default="natural64", help="any that takes images of all sizes")
+    made.add_argument("--model", default="natural64", help="a model for images of all sizes")
     made.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "auto"))
     made.add_argument("--seconds", type=float, default=30.0)
     arguments = made.parse_args()

@@ -124,7 +124,7 @@ class BundleConfig(BaseModel):
     @classmethod
     def _range_ascends(cls, snr_db: tuple[float, float]) -> tuple[float, float]:
         if not snr_db[0] <= snr_db[1]:
-            raise ValueError(f"got {list(snr_db)}; must be the lower end, then the upper")
+            raise ValueError(f"got {list(snr_db)}; must be the lower limit, then the upper")
         return snr_db
 
     @model_validator(mode="after")
@@ -132,7 +132,7 @@ class BundleConfig(BaseModel):
         if (self.scheme == "generative") != (self.generative is not None):
             raise ValueError(f"scheme {self.scheme!r} and the part 'generative' contradict")
         if self.generative is not None and (self.linear_path or not isinstance(self.width, int)):
-            raise ValueError("scheme 'generative' has one width and no linear path")
+            raise ValueError("scheme 'generative' takes one width and no linear path")
         return self
 
     @property

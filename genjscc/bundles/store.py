@@ -80,7 +80,7 @@ def _read(path: Path, most: int) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for somebody to write
-            raise BundleError(f"{path}: is no ordinary file; {_HINT}")
+            raise BundleError(f"{path}: is not a regular file; {_HINT}")
         if status.st_size > most:
             raise BundleError(f"{path}: got {status.st_size} bytes; must be at most {most}")
         return path.read_bytes()

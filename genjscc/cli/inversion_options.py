@@ -29,8 +29,8 @@ InversionPairs = Annotated[
     list[str] | None,
     typer.Option(
         "--inversion",
-        help="FIELD=VALUE for the scheme inverse, as preset=fast, steps=50,50,25,25 or "
-        "generator=faces64; repeat for more.",
+        help="FIELD=VALUE for the scheme inverse, such as preset=fast, steps=50,50,25,25 or "
+        "generator=faces64; repeatable.",
     ),
 ]
 

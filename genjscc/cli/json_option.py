@@ -19,7 +19,7 @@ def _chosen(context: typer.Context, value: bool) -> None:
 
 
 _Json = Annotated[
-    bool, typer.Option("--json", help="Results and errors as JSON.", callback=_chosen)
+    bool, typer.Option("--json", help="Print results and errors as JSON.", callback=_chosen)
 ]
 
 

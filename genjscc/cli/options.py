@@ -33,25 +33,38 @@ GeneratorPath = Annotated[Path, typer.Argument(help="Bundle folder or checkpoint
 
 # Images.
 TestImages = Annotated[Path, typer.Argument(help="Folder of test images.")]
-Num = Annotated[int, typer.Option(min=0, help="Images, evenly spaced over the folder; 0: all.")]
-NumImages = Annotated[int, typer.Option(min=2, help="Images, evenly spaced over the folder.")]
-Size = Annotated[int, typer.Option(min=0, help="Central squares of that side; 0: as they are.")]
-DatasetName = Annotated[
-    str, typer.Option("--dataset", help="Its name; default: the folder's parent.")
+Num = Annotated[
+    int, typer.Option(min=0, help="Number of images, evenly spaced over the folder; 0: all.")
 ]
-SplitName = Annotated[str, typer.Option("--split", help="Its split; default: the folder's name.")]
+NumImages = Annotated[
+    int, typer.Option(min=2, help="Number of images, evenly spaced over the folder.")
+]
+Size = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Scale central squares to SIZE x SIZE pixels; 0: keep images unchanged."
+    ),
+]
+DatasetName = Annotated[
+    str, typer.Option("--dataset", help="Dataset name in the results (default: the parent folder).")
+]
+SplitName = Annotated[
+    str, typer.Option("--split", help="Dataset split in the results (default: the folder's name).")
+]
 
 # Measurements.
-Snrs = Annotated[str, typer.Option("--snr-db", help="SNRs in dB, with commas.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the noise; image number i has SEED + i.")]
-Perceptual = Annotated[str, typer.Option(help="Perceptual distances with commas, auto or none.")]
+Snrs = Annotated[str, typer.Option("--snr-db", help="SNRs in dB, comma-separated.")]
+Seed = Annotated[int, typer.Option(min=0, help="Base noise seed; image i uses SEED + i.")]
+Perceptual = Annotated[
+    str, typer.Option(help="Perceptual distances, comma-separated; or auto, none.")
+]
 
 # What is written.
 ResultsAndPicture = Annotated[
-    Path, typer.Argument(help="JSON file to write; a picture goes beside it.")
+    Path, typer.Argument(help="JSON file to write, with a plot beside it.")
 ]
-Notes = Annotated[str, typer.Option(help="A remark for the file.")]
-Preview = Annotated[bool, typer.Option(help="Show pictures, where standard output is a terminal.")]
+Notes = Annotated[str, typer.Option(help="Remark stored in the file.")]
+Preview = Annotated[bool, typer.Option(help="Show pictures if standard output is a terminal.")]
 
 
 class ChannelName(StrEnum):
@@ -86,7 +99,9 @@ OfdmPairs = Annotated[
 ]
 SnrKnown = Annotated[
     SnrName,
-    typer.Option("--snr", help="estimated: decode with an SNR estimated at the receiver."),
+    typer.Option(
+        "--snr", help="known, or estimated: decode with an SNR estimated at the receiver."
+    ),
 ]
 
 

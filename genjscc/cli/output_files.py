@@ -28,7 +28,7 @@ def _chosen(value: bool) -> None:
 
 
 _Force = Annotated[
-    bool, typer.Option("--force", help="Write over what is there already.", callback=_chosen)
+    bool, typer.Option("--force", help="Overwrite existing files.", callback=_chosen)
 ]
 
 
@@ -73,9 +73,7 @@ def claim(*paths: Path, inputs: Iterable[Path] = (), anew: bool = False) -> None
             if any(_is_input(path, one) for one in read):
                 raise InvalidInputError("output", f"{path} is an input; name another file")
             if not (anew or overwrites()):
-                raise InvalidInputError(
-                    "output", f"{path} is there already; --force writes over it"
-                )
+                raise InvalidInputError("output", f"{path} exists already; --force overwrites it")
         claim_folder(path.parent)
 
 
@@ -102,7 +100,7 @@ def claim_bundle(folder: Path, *, inputs: Iterable[Path] = ()) -> None:
         if any(one.is_dir() and folder.samefile(one) for one in inputs):
             raise InvalidInputError("output", f"{folder} is an input; name another folder")
         if not overwrites():
-            raise InvalidInputError("output", f"{folder} is there already; --force writes over it")
+            raise InvalidInputError("output", f"{folder} exists already; --force overwrites it")
     claim_folder(folder.parent)
 
 
@@ -144,7 +142,7 @@ def expanded(paths: Iterable[Path]) -> list[Path]:
         if path.is_dir():
             below = pictures_below(path)
             if not below:
-                raise InvalidInputError("photos", f"there is no picture below {path}")
+                raise InvalidInputError("photos", f"no picture below {path}")
             found += below
         else:
             found.append(path)

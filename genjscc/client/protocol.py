@@ -158,9 +158,9 @@ def _set_plugin(message: channel_pb2.PluginChannel, channel: PluginChannel) -> N
 def decode_request(
     transmission: Transmission | Codeword, options: Options
 ) -> receiver_pb2.DecodeRequest:
-    """The received symbols to the decoder of the options; a codeword is taken as received.
+    """Build the request that decodes a transmission; a codeword counts as received.
 
-    `model` of the options is the decoder; None: the codeword's pair chooses.
+    `model` of the options names the decoder; None leaves the choice to the codeword's pair.
     """
     transmission = checked_received(transmission)
     if isinstance(transmission, Codeword):
@@ -306,7 +306,7 @@ def last_of(steps: Generator[Call, Any, Reception], response: Any) -> Reception:
     except StopIteration as end:
         reception: Reception = end.value
         return reception
-    raise RuntimeError("that was not the response to the last call")
+    raise RuntimeError("not the response to the last call")
 
 
 def invert_request(

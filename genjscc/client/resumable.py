@@ -170,7 +170,7 @@ class ResumableStream(Generic[Response]):
                 helper.cancel()
             call.cancel()
         if self._unanswered:
-            return UnavailableError(f"{self._name}: the stream ended without an answer")
+            return UnavailableError(f"{self._name}: the stream ended without a response")
         return None
 
     async def _write(self, call: Any) -> None:

@@ -48,10 +48,12 @@ class Security:
         self._check_types()
         if (self.certificate is None) != (self.key is None):
             missing = "certificate" if self.certificate is None else "key"
-            raise InvalidInputError(missing, "is missing; certificate and key go together")
+            raise InvalidInputError(
+                missing, "is missing; certificate and key must be given together"
+            )
         if not (self.token.isascii() and (self.token.isprintable() and " " not in self.token)):
             raise InvalidInputError(
-                "token", "holds other characters than printable ASCII without spaces"
+                "token", "contains characters other than printable ASCII without spaces"
             )
 
     def _check_types(self) -> None:

@@ -170,9 +170,7 @@ class Catalogue(Generic[N]):
             raise ModelNotFoundError(f"model: got {quoted(name)}; loaded here: {known}") from None
 
     def by_pair(self, pair_id: str) -> LoadedModel[N] | None:
-        """Return the model for codewords of a pair: the pair's own, or else one that shares its
-        encoder; None: there is neither.
-        """
+        """Return the pair's own model, or else one that shares its encoder, or None."""
         own = self._by_pair.get(pair_id)
         if own is not None and own.config.codeword_pair_id == pair_id:
             return own

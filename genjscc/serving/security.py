@@ -81,7 +81,7 @@ def accepted_tokens(settings: ServiceSettings) -> tuple[bytes, ...]:
         if not token or not token.isascii() or not token.isprintable() or " " in token:
             # Never the token itself: this text goes to a log.
             raise InvalidInputError(
-                "token", "is empty or holds other characters than printable ASCII without spaces"
+                "token", "is empty or contains characters other than printable ASCII without spaces"
             )
     return tuple(token.encode() for token in tokens)
 

@@ -39,7 +39,7 @@ class ServiceSettings(BaseSettings):
         0, ge=-1, le=65535, description="Prometheus port; 0 picks a free one, -1 is off"
     )
     tls_certificate: Path | None = Field(
-        None, description="PEM file of the service's certificate and its chain; none: no TLS"
+        None, description="PEM file of the service's certificate and its chain; empty: no TLS"
     )
     tls_key: Path | None = Field(None, description="PEM file of the certificate's private key")
     tls_client_ca: Path | None = Field(
@@ -55,21 +55,25 @@ class ServiceSettings(BaseSettings):
     # Not shown as a flag: the arguments of a process are there for all to read.
     token: CliSuppress[SecretStr | None] = Field(None, description="token that calls must carry")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="lowest level of the log (JSON lines on standard error)"
+        "INFO", description="lowest level that is logged (JSON lines on standard error)"
     )
     grace_s: float = Field(
-        10.0, ge=0, description="seconds that accepted calls may go on after SIGTERM"
+        10.0, ge=0, description="seconds for accepted calls to finish after SIGTERM"
     )
     max_message_bytes: int = Field(
-        64 * 1024 * 1024, ge=64 * 1024, description="longest gRPC message, either way"
+        64 * 1024 * 1024,
+        ge=64 * 1024,
+        description="longest gRPC message in either direction, in bytes",
     )
-    max_symbols: int = Field(8 * 1024 * 1024, ge=1, description="symbols of a codeword")
-    max_batch: int = Field(16, ge=1, description="most items that are computed together")
+    max_symbols: int = Field(
+        8 * 1024 * 1024, ge=1, description="largest number of symbols of a codeword"
+    )
+    max_batch: int = Field(16, ge=1, description="largest batch")
     max_delay_ms: float = Field(
-        0.0, ge=0, description="how long an item waits for a batch to become full"
+        0.0, ge=0, description="how long an item waits for its batch to fill"
     )
     queue_size: int = Field(
-        256, ge=1, description="single calls that may wait or be in work; more are refused"
+        256, ge=1, description="single calls waiting or in progress; further ones are refused"
     )
     stream_queue_size: int = Field(
         64,
@@ -78,20 +82,21 @@ class ServiceSettings(BaseSettings):
         "take turns; twice max_batch keeps the device busy",
     )
     stream_window: int = Field(
-        64, ge=1, description="items of one stream that are in work or not yet taken by its caller"
+        64, ge=1, description="items of one stream in progress or not yet read by the caller"
     )
-    max_streams: int = Field(64, ge=1, description="open streams; more are refused")
+    max_streams: int = Field(64, ge=1, description="open streams; further ones are refused")
     arrival_s: float = Field(
-        60.0, gt=0, description="how long the content of a single call may take to arrive"
+        60.0, gt=0, description="time limit for the content of a single call to arrive"
     )
     stream_silence_s: float = Field(
-        600.0, gt=0, description="how long a stream may be open without an item in work"
+        600.0, gt=0, description="time limit for a stream without an item in progress"
     )
     tracing: bool = Field(
-        False, description="send OpenTelemetry spans as the OTEL_ variables say (OTLP)"
+        False, description="export OpenTelemetry spans over OTLP, configured by the OTEL_ variables"
     )
     stop_with_parent: bool = Field(
-        False, description="drain and end when standard input closes: its other end was a parent"
+        False,
+        description="drain and exit when standard input closes, since the parent has ended",
     )
 
     @field_validator("host")
@@ -109,12 +114,12 @@ class ModelSettings(ServiceSettings):
         default_factory=default_models, description="folder of the trained models"
     )
     default_model: str = Field(
-        "", description="model of requests that name none; empty: the first by name"
+        "", description="model for requests without one; empty: the first by name"
     )
     max_pixels: int = Field(
         16 * 1024 * 1024,
         ge=1,
-        description="rows times columns of an image, padded; large ones are computed in tiles",
+        description="largest padded image in pixels; large images are computed in tiles",
     )
     device: str = Field("cpu", description="PyTorch device, such as cpu, cuda or cuda:1")
     dtype: Literal["float32", "bfloat16", "auto"] = Field(
@@ -138,19 +143,21 @@ class ReceiverSettings(ModelSettings):
     """Settings of the receiver."""
 
     inversion_generator: str = Field(
-        "", description="generator of inversions that name none; empty: the only one there is"
+        "", description="generator for inversions without one; empty: the only one"
     )
     inversion_preset: Literal["paper", "fast"] = Field(
-        "paper", description="how inversions are optimised that name no preset"
+        "paper", description="preset of inversions without one"
     )
-    inversion_max_steps: int = Field(1000, ge=1, description="steps that one inversion may ask for")
+    inversion_max_steps: int = Field(
+        1000, ge=1, description="largest number of steps of an inversion"
+    )
     inversion_max_batch: int = Field(
         4,
         ge=1,
-        description="most inversions that make a step together; other work waits so long",
+        description="most inversions in one step, during which other work waits",
     )
     max_inversions: int = Field(
-        16, ge=1, description="inversions under way at a time; more wait for a slot"
+        16, ge=1, description="inversions in progress; further ones wait for a slot"
     )
 
 
@@ -161,9 +168,7 @@ class ChannelSettings(ServiceSettings):
         "numpy", description="array library; the noise is the same"
     )
     device: str = Field("cpu", description="PyTorch device, with the torch backend")
-    plugins: str = Field(
-        "", description="channels of your own, as module:function; several with commas"
-    )
+    plugins: str = Field("", description="plug-in channels as module:function, comma-separated")
 
 
 _S = TypeVar("_S", bound=ServiceSettings)

@@ -62,7 +62,7 @@ class PairConfig(BaseModel):
         description="one network for several rates: prefixes of C_out to train (empty: one rate)",
     )
     rate_weights: tuple[float, ...] = Field(
-        (), description="how often each of channel_steps is drawn, relative; empty: equally often"
+        (), description="relative frequency of each of channel_steps; empty: equal"
     )
     af: bool = Field(True, description="AF modules; without them the networks ignore the SNR")
     snr_db: tuple[float, float] = Field(
@@ -77,11 +77,13 @@ class PairConfig(BaseModel):
     )
     perceptual: Annotated[tuple[PerceptualName, ...], BeforeValidator(_names)] = Field(
         ("st-lpips-vgg",),
-        description="perceptual distances in the loss, whose mean counts; null: none",
+        description="perceptual distances whose mean is added to the loss; null: none",
     )
-    perceptual_weight: float = Field(1.0, ge=0, description="weight of their mean")
+    perceptual_weight: float = Field(
+        1.0, ge=0, description="weight of the mean perceptual distance"
+    )
     perceptual_after: int = Field(
-        0, ge=0, description="images seen before the perceptual term (costly) joins the MSE"
+        0, ge=0, description="training images before the (costly) perceptual term is added"
     )
     perceptual_side: int = Field(
         0,
@@ -98,17 +100,21 @@ class PairConfig(BaseModel):
     )
 
     batch_size: int = Field(32, ge=1, description="images per step on each process")
-    learning_rate: float = Field(1e-4, gt=0, description="Adam's, at its peak")
+    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of Adam")
     betas: tuple[float, float] = Field((0.9, 0.99), description="Adam's")
     muon_learning_rate: float = Field(
         0.0,
         ge=0,
-        description="Muon's, at its peak, for the convolutions of what is trained; 0: Adam for all",
+        description="peak learning rate of Muon, for trained convolutions; 0: Adam for all",
     )
     clip_norm: float = Field(
-        0.0, ge=0, description="longest gradient; 0: any. Holds large learning rates together"
+        0.0,
+        ge=0,
+        description="maximum norm of the gradient; 0: no limit. Stabilises large learning rates",
     )
-    warmup_images: int = Field(0, ge=0, description="images over which the rate rises from 0")
+    warmup_images: int = Field(
+        0, ge=0, description="images over which the learning rate rises from 0"
+    )
     schedule: Literal["plateau", "cosine", "wsd"] = Field(
         "plateau",
         description="plateau: x0.8 after 4 validations without improvement; "
@@ -117,12 +123,12 @@ class PairConfig(BaseModel):
     )
     decay_images: int = Field(0, ge=0, description="wsd only: length of the decay, in images")
     patience: int = Field(
-        8, ge=1, description="plateau only: stop after so many validations without improvement"
+        8, ge=1, description="plateau only: stop after this many validations without improvement"
     )
     ema_decay: float = Field(
         0.0, ge=0, lt=1, description="moving average of the weights, per step; 0: none"
     )
-    seed: int = Field(1, ge=0, lt=2**22, description="of weights, order, SNR and noise")
+    seed: int = Field(1, ge=0, lt=2**22, description="seed of weights, order, SNR and noise")
 
     validate_every: int = Field(24_000, ge=1, description="training images between validations")
     validate_images: int = Field(512, ge=1, description="validation images used each time")
@@ -130,7 +136,7 @@ class PairConfig(BaseModel):
         0, ge=0, multiple_of=16, description="side of the validation squares; 0: image_size"
     )
     validate_snr_db: tuple[float, ...] = Field(
-        (-5.0, 0.0, 5.0), min_length=1, description="SNRs in dB that validation reports"
+        (-5.0, 0.0, 5.0), min_length=1, description="SNRs in dB of the validation"
     )
     checkpoint_every_s: float = Field(300.0, gt=0, description="seconds between checkpoints")
     workers: int = Field(0, ge=0, description="processes that decode images")
@@ -182,12 +188,12 @@ class PairConfig(BaseModel):
 class DeepJSCCConfig(PairConfig):
     """A DeepJSCC training run."""
 
-    images: int = Field(1_000_000, ge=1, description="training images in all, repeats included")
+    images: int = Field(1_000_000, ge=1, description="total training images, repeats included")
     linear_path: bool = Field(
-        False, description="a linear code beside the networks, which start at zero"
+        False, description="add a linear code in parallel to the networks, which start at zero"
     )
     linear_images: int = Field(
-        0, ge=0, description="images of a first stage, in which the linear path alone learns"
+        0, ge=0, description="images of a first stage that trains only the linear path"
     )
     linear_share: float = Field(
         1.0,
@@ -208,10 +214,10 @@ class DeepJSCCConfig(PairConfig):
         "0: none",
     )
     adversarial_after: int = Field(
-        0, ge=0, description="images seen before the adversarial term joins the others"
+        0, ge=0, description="training images before the adversarial term is added"
     )
     discriminator_learning_rate: float = Field(
-        2e-3, gt=0, description="Adam's, of the discriminator"
+        2e-3, gt=0, description="learning rate of the discriminator (Adam)"
     )
 
     @model_validator(mode="after")
@@ -267,9 +273,9 @@ class GenerativeJSCCConfig(GeneratorRunConfig):
     latent_part: int = Field(
         0, ge=0, le=4096, description="numbers that each P_l makes; 0: style_dim / 8, as the paper"
     )
-    noise: bool = Field(True, description="noise maps P_n; without them there is one stage only")
+    noise: bool = Field(True, description="noise maps P_n; without them there is only one stage")
     stage1_images: int = Field(
-        1_000_000, ge=0, description="training images of stage 1, in which the P_n do not learn"
+        1_000_000, ge=0, description="training images of stage 1, in which the P_n are frozen"
     )
     stage2_images: int = Field(
         250_000,
@@ -278,7 +284,7 @@ class GenerativeJSCCConfig(GeneratorRunConfig):
         "rate; 0: none yet (a run that is given some later goes on)",
     )
     stage2_share: float = Field(
-        0.01, gt=0, le=1, description="of the learning rate, for all but the P_n in stage 2"
+        0.01, gt=0, le=1, description="share of the learning rate for all but the P_n in stage 2"
     )
 
     @model_validator(mode="after")

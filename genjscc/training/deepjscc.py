@@ -102,9 +102,9 @@ def _linear_paths(pair: nn.Module) -> list[ConditionedSequence]:
 
 
 class DeepJSCCTraining(PairTraining[DeepJSCCConfig]):
-    """A run in which everything learns, after a first stage of the linear path if there is one.
+    """A run that trains all weights, after an optional first stage for the linear path.
 
-    With `freeze_encoder` only the decoder learns.
+    With `freeze_encoder` only the decoder is trained.
     """
 
     scheme = "deepjscc"
@@ -157,7 +157,7 @@ class DeepJSCCTraining(PairTraining[DeepJSCCConfig]):
             fit_linear_path(pair, self.config)
 
     def groups(self, pair: nn.Module) -> Sequence[Sequence[nn.Parameter]]:
-        """The linear path, if there is one, and all else that learns."""
+        """Return the trained parameters of the linear path, if there is one, and all others."""
         part = pair.get_submodule("decoder") if self.frozen else pair
         linear = [p for path in _linear_paths(part) for p in path.parameters()]
         if not linear:

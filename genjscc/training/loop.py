@@ -485,7 +485,7 @@ def load_trained(pair: nn.Module, state: dict[str, Tensor], frozen: str) -> None
     wrong = [*unknown, *(name for name in missing if not is_frozen(name, frozen))]
     if wrong:
         raise InvalidInputError(
-            "run", f"its checkpoint is of another network: {wrong[0]} is missing or left over"
+            "run", f"checkpoint does not match the network: {wrong[0]} is missing or unexpected"
         )
 
 

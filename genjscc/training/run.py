@@ -73,7 +73,7 @@ class RunFolder:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InvalidInputError("run", f"{self.checkpoint} is damaged: {first}") from error
         if not isinstance(state, dict) or not state.keys() >= _NEEDED:
-            raise InvalidInputError("run", f"{self.checkpoint} is no checkpoint of a training")
+            raise InvalidInputError("run", f"{self.checkpoint} is not a checkpoint of a training")
         return state
 
     def refuse_unwritable(self) -> None:

@@ -107,7 +107,7 @@ class InverseConfig(BaseModel):
         if min(self.noise_limits) < 0:
             raise ValueError(f"noise_limits: got {list(self.noise_limits)}; must not be negative")
         if not sum(self.steps):
-            raise ValueError("steps: there is not one in all stages")
+            raise ValueError("steps: all stages have 0; must be at least 1 in one stage")
         return self
 
     @property

@@ -111,5 +111,5 @@ def load_start(folder: Path, config: GeneratorConfig) -> LatentStart | None:
         start.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise BundleError(f"{path}: is no start network of this generator: {reason}") from error
+        raise BundleError(f"{path}: is not an initialiser of this generator: {reason}") from error
     return start.eval().requires_grad_(False)

@@ -155,7 +155,8 @@ class Inversions:
         most = self._settings.inversion_max_steps
         if config.num_steps > most:
             raise InvalidInputError(
-                "inversion.steps", f"got {config.num_steps} in all; at most {most} are done here"
+                "inversion.steps",
+                f"got {config.num_steps} in all; must be at most {most} on this receiver",
             )
         name = self._generator_name(options.generator)
         generator = self._generators[name]
@@ -169,7 +170,7 @@ class Inversions:
         if config.start == "learned" and name not in self._starts:
             raise InvalidInputError(
                 "inversion.start",
-                f"got 'learned'; generator {name!r} has no start network; "
+                f"got 'learned'; generator {name!r} has no initialiser; "
                 "'mean' needs none, as in the preset 'paper'",
             )
         self._distance(config)

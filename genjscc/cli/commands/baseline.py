@@ -57,17 +57,17 @@ def register(app: typer.Typer) -> None:
 
 def baseline(
     data: TestImages,
-    results: Annotated[Path, typer.Argument(help="JSON file to write, as results/mine.json.")],
+    results: Annotated[Path, typer.Argument(help="JSON file to write, such as results/mine.json.")],
     training: Annotated[
-        Path, typer.Option(help="Folder of training images; an outage shows their mean colour.")
+        Path, typer.Option(help="Folder of training images, whose mean colour replaces outages.")
     ],
     codec: Annotated[
         list[str] | None,
-        typer.Option(help="jpeg, jpeg2000, webp, avif or bpg; repeat. Default: what is there."),
+        typer.Option(help="jpeg, jpeg2000, webp, avif or bpg; repeatable. Default: all installed."),
     ] = None,
     channel_code: Annotated[
         list[str] | None,
-        typer.Option(help="capacity, or ldpc (5G LDPC and QAM, by Sionna). Default: both."),
+        typer.Option(help="capacity, or ldpc (5G LDPC and QAM by Sionna). Default: both."),
     ] = None,
     rate: Annotated[
         list[str] | None,

@@ -44,8 +44,8 @@ def register(app: typer.Typer) -> None:
 
 
 def cbr(
-    value: Annotated[str, typer.Argument(help="Such as 1/48, 0.25 or 24576.")],
-    size: Annotated[str, typer.Option(help="Image, width x height in pixels.")] = "768x512",
+    value: Annotated[str, typer.Argument(help="Value to convert, such as 1/48, 0.25 or 24576.")],
+    size: Annotated[str, typer.Option(help="Image size as WIDTHxHEIGHT in pixels.")] = "768x512",
     given: Annotated[
         RateGiven,
         typer.Option(
@@ -63,7 +63,7 @@ def cbr(
     ] = SnrGiven.SYMBOL,
     bits_per_symbol: Annotated[
         float | None,
-        typer.Option(help="Modulation order times code rate, as 4 * 1/2. Default: capacity."),
+        typer.Option(help="Bits per symbol times code rate, such as 4 * 1/2. Default: capacity."),
     ] = None,
 ) -> None:
     """Convert a bandwidth ratio and an SNR between the conventions of the field."""

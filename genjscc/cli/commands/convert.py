@@ -19,10 +19,12 @@ def register(app: typer.Typer) -> None:
 
 
 def convert(
-    checkpoint: Annotated[Path, typer.Argument(help="rosinality's or BasicSR's .pt or .pth.")],
-    folder: Annotated[Path, typer.Argument(help="Folder to write.")],
-    licence: Annotated[str, typer.Option(help="Terms of the weights, for the card.")],
-    domain: Annotated[str, typer.Option(help="What it was trained on, for the card.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint (.pt or .pth) of rosinality's or BasicSR's code.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="Bundle folder to write.")],
+    licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")],
+    domain: Annotated[str, typer.Option(help="Training data, for the card.")],
 ) -> None:
     """Convert a StyleGAN2 checkpoint to a bundle; nothing in the file is executed."""
     with needs("models", "conversion"):

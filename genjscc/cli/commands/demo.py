@@ -66,14 +66,12 @@ def demo(
             help="deepjscc or generative; default: the model's.", autocompletion=complete_schemes
         ),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The picture.")] = OUTPUT,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picture file to write.")] = OUTPUT,
     bundles: Bundles = None,
     device: Device = "cpu",
     connect: Annotated[
         bool,
-        typer.Option(
-            help="Use services that run already, where GENJSCC_TRANSMITTER and so on say."
-        ),
+        typer.Option(help="Connect to running services (GENJSCC_TRANSMITTER and so on)."),
     ] = False,
     preview: Preview = True,
 ) -> None:

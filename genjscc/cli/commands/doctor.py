@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     bundles: Annotated[
-        Path | None, typer.Option(help="Folder of the trained models; default: the repository's.")
+        Path | None, typer.Option(help="Folder of the trained models (default: the repository's).")
     ] = None,
     transmitter: Transmitter = None,
     channel: ChannelAddress = None,

@@ -61,7 +61,7 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     data: TestImages,
-    results: Annotated[Path, typer.Argument(help="JSON file to write, as results/mine.json.")],
+    results: Annotated[Path, typer.Argument(help="JSON file to write, such as results/mine.json.")],
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,7 +80,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--told-snr-db",
-            help="What the networks believe instead; with commas: one after the other.",
+            help="SNRs given to the networks instead of the true one, comma-separated.",
         ),
     ] = None,
     scheme: Annotated[
@@ -109,7 +109,9 @@ def evaluate(
     seed: Seed = 0,
     linear: Annotated[
         Path | None,
-        typer.Option(help="Also the linear baseline, fitted on this folder of training images."),
+        typer.Option(
+            help="Also measure the linear baseline, fitted on this folder of training images."
+        ),
     ] = None,
     perceptual: Annotated[
         str,
@@ -216,7 +218,7 @@ def measurable(noise: ChannelName, linear: Path | None) -> ChannelName:
             "--noise", f"got {noise.value}; must be awgn, rayleigh, ofdm or tdl-a to tdl-e"
         )
     if noise is not ChannelName.AWGN and linear is not None:
-        raise InvalidInputError("--noise", "the linear baseline knows awgn; leave --linear out")
+        raise InvalidInputError("--noise", "the linear baseline supports awgn only; drop --linear")
     return noise
 
 

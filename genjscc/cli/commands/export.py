@@ -30,12 +30,12 @@ def register(app: typer.Typer) -> None:
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
     name: Annotated[str, typer.Argument(help="Name of the bundle.")],
-    domain: Annotated[str, typer.Option(help="What it was trained on, for the card.")],
-    licence: Annotated[str, typer.Option(help="Terms of the weights, for the card.")],
-    notes: Annotated[str, typer.Option(help="More for the card.")] = "",
+    domain: Annotated[str, typer.Option(help="Training data, for the card.")],
+    licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")],
+    notes: Annotated[str, typer.Option(help="Further text for the card.")] = "",
     bundles: Annotated[Path, typer.Option(help="Folder of the bundles.")] = Path("models"),
     weights: Annotated[
-        StoredType, typer.Option(help="Type of the stored weights; int8 takes half the space.")
+        StoredType, typer.Option(help="Type of the stored weights; int8 halves the size.")
     ] = StoredType.FLOAT16,
 ) -> None:
     """Write the weights of a training run, of either scheme, as a bundle."""
@@ -59,7 +59,7 @@ def export(
 def export_start(
     run: Annotated[Path, typer.Argument(help="Folder of a run of `train start`.")],
     generator: Annotated[
-        Path | None, typer.Option(help="Folder of its generator; default: as in the run.")
+        Path | None, typer.Option(help="Folder of its generator (default: the run's).")
     ] = None,
 ) -> None:
     """Add the initialiser of a training run to the bundle of its generator."""
@@ -67,4 +67,4 @@ def export_start(
         from genjscc.training.initialiser import export_start as export_network
 
     config = export_network(run, generator)
-    present(f"{config.name}: now with a start network", results=[{"generator": config.name}])
+    present(f"{config.name}: initialiser added", results=[{"generator": config.name}])

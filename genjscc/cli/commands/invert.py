@@ -43,7 +43,7 @@ def invert(
     data: TestImages,
     results: ResultsAndPicture,
     num: NumImages = 64,
-    steps: Annotated[int, typer.Option(help="Of the optimisation.")] = 300,
+    steps: Annotated[int, typer.Option(help="Seed of the optimisation.")] = 300,
     device: GeneratorDevice = "cpu",
     threads: Threads = 1,
     notes: Notes = "",

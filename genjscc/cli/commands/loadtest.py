@@ -47,22 +47,22 @@ def register(app: typer.Typer) -> None:
 def loadtest(
     arrival_rate: Annotated[
         float | None,
-        typer.Option(help="Open loop: images per second, whatever comes back. Default: closed."),
+        typer.Option(help="Offered load of an open loop in images/s. Default: closed loop."),
     ] = None,
     arrivals: Annotated[
-        Arrivals, typer.Option(help="Open loop: how the moments are spread.")
+        Arrivals, typer.Option(help="Open loop: distribution of the arrivals.")
     ] = Arrivals.POISSON,
     callers: Annotated[
-        int, typer.Option(min=1, help="Closed loop: callers that wait for their answer.")
+        int, typer.Option(min=1, help="Closed loop: number of concurrent callers.")
     ] = 8,
     duration: Annotated[float, typer.Option(min=0.1, help="Seconds.")] = 30.0,
-    num: Annotated[int | None, typer.Option(min=1, help="End after so many images.")] = None,
+    num: Annotated[int | None, typer.Option(min=1, help="Stop after this many images.")] = None,
     warm_up: Annotated[
-        float, typer.Option(min=0, help="Seconds of a closed loop before, not counted.")
+        float, typer.Option(min=0, help="Seconds of uncounted warm-up in a closed loop.")
     ] = 2.0,
     size: Annotated[
         list[str] | None,
-        typer.Option(help="SIDE or WIDTHxHEIGHT, then :WEIGHT; repeat for a mix. Default: 64."),
+        typer.Option(help="SIDE or WIDTHxHEIGHT, then :WEIGHT; repeatable. Default: 64."),
     ] = None,
     rate: Annotated[
         list[str] | None,
@@ -82,14 +82,12 @@ def loadtest(
     images: Annotated[
         Path | None, typer.Option(help="Send the image files of this folder instead.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the mix and of the arrivals.")] = 0,
-    timeout_s: Annotated[float, typer.Option(help="Seconds that an image may take.")] = 30.0,
-    retries: Annotated[
-        bool, typer.Option(help="Repeat what a service could not take, as the SDK does.")
-    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the mix and of the arrivals.")] = 0,
+    timeout_s: Annotated[float, typer.Option(help="Time limit for an image in seconds.")] = 30.0,
+    retries: Annotated[bool, typer.Option(help="Retry refused calls, as the SDK does.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="JSON file to write; the plot goes beside it."),
+        typer.Option("--output", "-o", help="JSON file to write, with a plot beside it."),
     ] = None,
     transmitter: Transmitter = None,
     channel: ChannelAddress = None,
@@ -154,7 +152,7 @@ def loadtest(
         err.print("interrupted; this is what was measured until then")
     seconds = recorder.elapsed_s
     if not recorder.statuses:
-        raise InvalidInputError("duration", "is over before an image had come back")
+        raise InvalidInputError("duration", "ended before the first response")
     measured = summarise(recorder, seconds)
     load_kind = (
         {"loop": "closed", "callers": callers}

@@ -35,7 +35,7 @@ def export_onnx(
         ),
     ] = None,
     size: Annotated[
-        str, typer.Option(help="Timed image, width x height; multiples of 16.")
+        str, typer.Option(help="Size of the timed image as WIDTHxHEIGHT, multiples of 16.")
     ] = "768x512",
     bundles: Bundles = None,
 ) -> None:

@@ -22,19 +22,20 @@ def register(app: typer.Typer) -> None:
 def report(
     results: Annotated[Path, typer.Option(help="Folder of result files.")] = Path("results"),
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the page, which is written anew.")
+        Path,
+        typer.Option("--output", "-o", help="Folder of the page; existing files are replaced."),
     ] = Path("docs/report"),
     pictures: Annotated[
-        Path, typer.Option(help="List of sheets to show: JSON with file, caption, command.")
+        Path, typer.Option(help="JSON list of sheets to show, each with file, caption and command.")
     ] = Path("docs/images/sheets.json"),
     bundles: Annotated[
-        Path | None, typer.Option(help="Folder of the trained models; the figures show these.")
+        Path | None, typer.Option(help="Folder of the trained models shown in the figures.")
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option(help="Write every curve to this CSV file, and no page.")
+        Path | None, typer.Option(help="Write all curves to this CSV file instead of a page.")
     ] = None,
     mat: Annotated[
-        Path | None, typer.Option(help="Write every curve to this MATLAB file, and no page.")
+        Path | None, typer.Option(help="Write all curves to this MATLAB file instead of a page.")
     ] = None,
 ) -> None:
     """Write all results to one page: HTML without attachments, and Markdown with figures.

@@ -33,11 +33,15 @@ def samples(
     generator: GeneratorPath,
     data: Annotated[Path, typer.Argument(help="Folder of real images to compare with.")],
     results: ResultsAndPicture,
-    num: Annotated[int, typer.Option(help="Samples of a set.")] = 1000,
-    sets: Annotated[int, typer.Option(help="Sets; the intervals are over them.")] = 5,
-    references: Annotated[int, typer.Option(help="Real images, evenly spaced; 0: all.")] = 2900,
-    psi: Annotated[float, typer.Option(help="Truncation, from 0 to 1; 1: none.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the first set; set i has SEED + i.")] = 0,
+    num: Annotated[int, typer.Option(help="Samples per set.")] = 1000,
+    sets: Annotated[
+        int, typer.Option(help="Number of sets, from which intervals are computed.")
+    ] = 5,
+    references: Annotated[
+        int, typer.Option(help="Number of real images, evenly spaced; 0: all.")
+    ] = 2900,
+    psi: Annotated[float, typer.Option(help="Truncation psi from 0 to 1; 1: none.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the first set; set i uses SEED + i.")] = 0,
     device: GeneratorDevice = "cpu",
     threads: Threads = 1,
     notes: Notes = "",

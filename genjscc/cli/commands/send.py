@@ -69,22 +69,26 @@ def send(
             autocompletion=complete_schemes,
         ),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the noise; default: another one each time.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Noise seed (default: random).")] = None,
     noise: Annotated[ChannelName, typer.Option(help="Kind of channel.")] = ChannelName.AWGN,
-    k_factor: Annotated[float, typer.Option(help="Rician: line of sight over scatter.")] = 4.0,
+    k_factor: Annotated[
+        float, typer.Option(help="Rician: power of the line of sight over that of the scatter.")
+    ] = 4.0,
     block_length: Annotated[
-        int, typer.Option(min=0, help="Fading: symbols that share a gain; 0: the whole image.")
+        int, typer.Option(min=0, help="Fading: number of symbols with the same gain; 0: all.")
     ] = 0,
     ofdm: OfdmPairs = None,
     decoder_snr: SnrKnown = SnrName.KNOWN,
     size: Annotated[
-        int, typer.Option(min=0, help="Send the central square at SIZE x SIZE pixels; 0: as it is.")
+        int,
+        typer.Option(
+            min=0,
+            help="Scale the central square to SIZE x SIZE pixels; 0: send the photo unchanged.",
+        ),
     ] = 0,
     inversion: InversionPairs = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the receptions.")
+        Path, typer.Option("--output", "-o", help="Folder for the received images.")
     ] = Path("received"),
     transmitter: Transmitter = None,
     channel: ChannelAddress = None,

@@ -32,7 +32,9 @@ def register(app: typer.Typer) -> None:
     )(serve)
 
 
-def serve(role: Annotated[Role, typer.Argument(help="Which service.")], ctx: typer.Context) -> None:
+def serve(
+    role: Annotated[Role, typer.Argument(help="Service to run.")], ctx: typer.Context
+) -> None:
     """Run one service until SIGTERM; `genjscc serve ROLE --help` lists its flags."""
     with needs("serve", f"the {role}", otherwise=" (the channel alone: 'genjscc[channel]')"):
         module = import_module(f"{service_package(role)}.__main__")

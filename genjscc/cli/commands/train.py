@@ -28,23 +28,21 @@ def register(app: typer.Typer) -> None:
     app.add_typer(train_app, name="train")
 
 
-Config = Annotated[Path, typer.Argument(help="YAML file; configs/train/ has some.")]
-Run = Annotated[Path, typer.Argument(help="Folder of the run; one with a checkpoint goes on.")]
-Data = Annotated[
-    Path | None, typer.Option(help="Folder with train/ and val/, in place of the file's.")
+Config = Annotated[
+    Path, typer.Argument(help="YAML file with the configuration, as in configs/train/.")
 ]
+Run = Annotated[Path, typer.Argument(help="Folder of the run; a run with a checkpoint is resumed.")]
+Data = Annotated[Path | None, typer.Option(help="Folder with train/ and val/; overrides the file.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="FIELD=VALUE in place of the file's.")
+    list[str] | None, typer.Option("--set", help="FIELD=VALUE; overrides the file.")
 ]
 Devices = Annotated[int, typer.Option(help="Processes, one device each.")]
 Accelerator = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
 Precision = Annotated[
     str,
-    typer.Option(help="32-true, bf16-mixed, or auto: the latter where the device is made for it."),
+    typer.Option(help="32-true, bf16-mixed, or auto: bf16-mixed if it is native to the device."),
 ]
-Threads = Annotated[
-    int, typer.Option(help="CPU threads of each process; 0: the cores divided among them.")
-]
+Threads = Annotated[int, typer.Option(help="CPU threads of each process; 0: divide the cores.")]
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ def up(
     free_ports: Annotated[bool, typer.Option(help="Pick free ports.")] = False,
     bundles: Bundles = None,
     device: Device = "cpu",
-    logs: Annotated[bool, typer.Option(help="Show the services' logs.")] = False,
+    logs: Annotated[bool, typer.Option(help="Show the logs of the services.")] = False,
     docker: Annotated[
-        bool, typer.Option(help="As containers, with gateway and Prometheus, by Compose.")
+        bool, typer.Option(help="Run containers with Compose, with gateway and Prometheus.")
     ] = False,
 ) -> None:
     """Start transmitter, channel and receiver here, until Ctrl-C."""

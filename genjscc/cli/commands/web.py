@@ -28,12 +28,12 @@ def web(
     connect: Annotated[
         bool,
         typer.Option(
-            help="Use services that run already, where GENJSCC_TRANSMITTER and so on say. "
-            "Naming one of them does it, too."
+            help="Connect to running services (GENJSCC_TRANSMITTER and so on). "
+            "Implied by an address option."
         ),
     ] = False,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8080,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = False,
     bundles: Bundles = None,
     device: Device = "cpu",

@@ -244,7 +244,7 @@ def test_a_pipe_in_place_of_a_file_is_refused_at_once(root: Path) -> None:
     for name in (ENCODER, CONFIG):
         (root / NAME / name).unlink()
         os.mkfifo(root / NAME / name)
-        with pytest.raises(BundleError, match=f"{name}: is no ordinary file"):
+        with pytest.raises(BundleError, match=f"{name}: is not a regular file"):
             load_encoder(root, find_bundles(root)[NAME])
 
 

@@ -68,7 +68,7 @@ def test_an_input_is_never_written_over(tmp_path: Path) -> None:
 def test_what_is_there_already_stays_unless_told(tmp_path: Path) -> None:
     old = tmp_path / "results.json"
     old.write_text("{}")
-    with pytest.raises(InvalidInputError, match="is there already; --force writes over it"):
+    with pytest.raises(InvalidInputError, match="exists already; --force overwrites it"):
         claim(old)
     claim(old, anew=True)
     assert free_name(tmp_path, "results", ".json") == tmp_path / "results-2.json"
@@ -85,7 +85,7 @@ def test_bundles_stay_unless_told(tmp_path: Path) -> None:
     bundle.mkdir()
     claim_bundle(bundle)
     (bundle / "config.json").write_text("{}")
-    with pytest.raises(InvalidInputError, match="is there already; --force"):
+    with pytest.raises(InvalidInputError, match="exists already; --force"):
         claim_bundle(bundle)
     forced()
     claim_bundle(bundle)

@@ -67,7 +67,7 @@ def test_matlab_reads_the_same_curves(tmp_path: Path) -> None:
 
 def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     (tmp_path / "curves.csv").write_text("mine")
-    with pytest.raises(InvalidInputError, match="is there already"):
+    with pytest.raises(InvalidInputError, match="exists already"):
         report(folder(tmp_path), csv=tmp_path / "curves.csv")
     assert (tmp_path / "curves.csv").read_text() == "mine"
 

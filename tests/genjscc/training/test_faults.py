@@ -204,7 +204,7 @@ def test_a_damaged_checkpoint_is_one_line(photos: Path, tmp_path: Path, content:
         with pytest.raises(InvalidInputError, match=r"run: .*checkpoint\.pt is damaged"):
             use()
     torch.save({"something": 1}, run / "checkpoint.pt")
-    with pytest.raises(InvalidInputError, match="is no checkpoint of a training"):
+    with pytest.raises(InvalidInputError, match="is not a checkpoint of a training"):
         fit(tiny(photos), run, one_process())
 
 

@@ -256,7 +256,7 @@ def test_the_services_preset_is_used_where_none_is_asked_for(folder: Path) -> No
     engine = ReceiverEngine(settings)
     request = request_for(engine)
     request.inversion.ClearField("steps")
-    with pytest.raises(InvalidInputError, match=r"'tiny-generator' has no start network; 'mean'"):
+    with pytest.raises(InvalidInputError, match=r"'tiny-generator' has no initialiser; 'mean'"):
         engine.prepare(request)
     request.inversion.start = "mean"
     plan = engine.prepare(request).plan
