@@ -2,9 +2,9 @@
 """Images under random faults of any replica: each is answered, and none is wrong.
 
 Every replica lies behind a TCP proxy. At random times one of a role's two replicas is killed,
-told to end, stopped, or falls silent, and comes back some time later. The suite does each of that
-once, to the channel alone; `pytest -m chaos` does it to all three services again and again, while
-3,000 images pass.
+told to end, stopped, or falls silent, and comes back some time later. `pytest -m chaos` does each
+of that once to the channel alone, then to all three services again and again, while 3,000 images
+pass.
 """
 
 from __future__ import annotations
@@ -173,6 +173,7 @@ def under_faults(
     return gap, sum((one.done for one in running), Counter())
 
 
+@pytest.mark.chaos
 def test_faults_of_the_channel_cost_no_image(
     services: Services, bundles: Path, tmp_path: Path
 ) -> None:
