@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from genjscc.errors import InvalidInputError
+from genjscc.layers.graph import forget_traces
 from genjscc.layers.tiles import Tiles
 from genjscc.limits import Limits
 from genjscc.pixels import images_per_pass, pixels_per_pass, to_padded_tensor, to_unit_range
@@ -139,7 +140,7 @@ class TransmitterEngine:
     def warm_up(self) -> None:
         """Turns each encoder into a graph and runs it once.
 
-        For a process that serves: PyTorch keeps what belongs to a graph to the end of the process.
+        For a process that serves: `forget_traces` returns what PyTorch keeps of the tracing.
         """
         with self.catalogue.precision():
             for model in self.catalogue:
@@ -200,6 +201,7 @@ def transmitter_service(settings: TransmitterSettings) -> Service:
         engine = TransmitterEngine(settings)
         metrics.left_out_bundles.set(len(engine.catalogue.left_out))
         engine.warm_up()
+        forget_traces()
         return engine
 
     def register(

@@ -9,6 +9,7 @@
 * `queue`, `batches`, `dispatcher`: batching, and engines on threads
 * `stepwise`: scheduling of jobs with many steps
 * `catalogue`: loaded models, by name and by pair
+* `reload`: changed folders of models without a restart
 * `security`: TLS, client certificates and tokens
 * `health`, `reflection`, `metrics`, `logs`, `tracing`: standard services and observability
 * `cores`, `memory`: CPU affinity and malloc settings

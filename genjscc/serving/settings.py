@@ -111,6 +111,12 @@ class ModelSettings(ServiceSettings):
     default_model: str = Field(
         "", description="model of requests that name none; empty: the first by name"
     )
+    watch_s: float = Field(
+        0.0,
+        ge=0,
+        description="seconds between looks for changed models in the folder; 0: SIGHUP alone makes "
+        "the service look",
+    )
     max_pixels: int = Field(
         16 * 1024 * 1024,
         ge=1,
