@@ -23,7 +23,8 @@ from genjscc.repository import REPOSITORY
 
 FACES = "data/faces64"
 USUAL = ("floors", "peers", "numerics", "growth", "cost_model", "training", "inversion_time")
-SERVING = tuple(f"serving_{name}" for name in ("cost", "hop", "echo", "overload", "kill", "soak"))
+_SERVING = ("cost", "hop", "echo", "overload", "kill", "soak", "reload")
+SERVING = tuple(f"serving_{name}" for name in _SERVING)
 NAMES = (*USUAL, *SERVING)
 _PROGRAMS = {"peers": "peers/compare"} | {name: name.replace("_", "/") for name in SERVING}
 

@@ -20,6 +20,7 @@ from channel.physics import spread_gains, zero_force
 from genjscc.bundles.config import BundleConfig
 from genjscc.errors import InvalidInputError, UnsupportedError, WrongPairError
 from genjscc.layers.bottleneck import num_symbols
+from genjscc.layers.graph import forget_traces
 from genjscc.layers.tiles import Tiles
 from genjscc.limits import Limits
 from genjscc.pixels import images_per_pass, padded_size, pixels_per_pass
@@ -261,7 +262,7 @@ class ReceiverEngine:
     def warm_up(self) -> None:
         """Trace the DeepJSCC decoders and run each decoder once.
 
-        For a process that serves: PyTorch keeps what belongs to a graph to the end of the process.
+        For a process that serves: `forget_traces` returns what PyTorch keeps of the tracing.
         """
         with self.catalogue.precision():
             for model in self.catalogue:
@@ -334,6 +335,7 @@ def receiver_service(settings: ReceiverSettings) -> Service:
         engine = ReceiverEngine(settings)
         metrics.left_out_bundles.set(len(engine.catalogue.left_out))
         engine.warm_up()
+        forget_traces()
         return engine
 
     def register(

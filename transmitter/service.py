@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from genjscc.bundles.config import BundleConfig
 from genjscc.bundles.store import encoder_sha256
 from genjscc.errors import InvalidInputError
+from genjscc.layers.graph import forget_traces
 from genjscc.layers.tiles import Tiles
 from genjscc.limits import Limits
 from genjscc.pixels import images_per_pass, pixels_per_pass, to_padded_tensor, to_unit_range
@@ -152,7 +153,7 @@ class TransmitterEngine:
     def warm_up(self) -> None:
         """Trace each encoder to a graph and run it once.
 
-        For a process that serves: PyTorch keeps what belongs to a graph to the end of the process.
+        For a process that serves: `forget_traces` returns what PyTorch keeps of the tracing.
         """
         with self.catalogue.precision():
             for model in self.catalogue:
@@ -213,6 +214,7 @@ def transmitter_service(settings: TransmitterSettings) -> Service:
         engine = TransmitterEngine(settings)
         metrics.left_out_bundles.set(len(engine.catalogue.left_out))
         engine.warm_up()
+        forget_traces()
         return engine
 
     def register(

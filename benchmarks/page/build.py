@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.common.schema import BenchFile, Criterion, read
 from benchmarks.page.plots import curves, growth_panels, inversion_panels, peer_panels
-from benchmarks.page.serving import cost, echo, hops, kills, overload, soak
+from benchmarks.page.serving import cost, echo, hops, kills, overload, reload, soak
 from benchmarks.page.tables import NBSP, figure, paragraph, table
 from genjscc.errors import InvalidInputError
 
@@ -348,6 +348,13 @@ PARTS = (
         "python benchmarks/serving/soak.py",
         "Calls and streams of several sizes and rates, including cancelled and invalid ones.",
         soak,
+    ),
+    Part(
+        "serving_reload",
+        "Serving: models reloaded under load",
+        "python benchmarks/serving/reload.py",
+        "Transmitter and receiver load two models again, in turn, while two callers send images.",
+        reload,
     ),
 )
 

@@ -107,3 +107,19 @@ def soak(found: dict[str, Any]) -> list[str]:
         else ""
     )
     return [*table([*head, "at the end"], rows), paragraph(f"{load}{pause}: {ends}.")]
+
+
+def reload(found: dict[str, Any]) -> list[str]:
+    """Render resident memory and descriptors after the warm-up and at the end."""
+    rows = [
+        [
+            role,
+            f"{one['reloads'].get('done', 0)}",
+            *(f"{one['resident_bytes'][i] / 2**20:.0f}" for i in (0, -1)),
+            *(f"{one['descriptors'][i]}" for i in (0, -1)),
+        ]
+        for role, one in found["services"].items()
+    ]
+    head = ["", "reloads", "MiB after a tenth", "at the end", "descriptors", "at the end"]
+    images = f"{sum(found['ends'].values())} images in {found['reloading_s'] / 60:.0f} minutes."
+    return [*table(head, rows), paragraph(images)]

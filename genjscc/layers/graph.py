@@ -7,6 +7,7 @@ answering or refusing calls, it has to wait for that loop each time.
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 
@@ -35,7 +36,29 @@ def as_graph(network: nn.Module, *examples: Tensor) -> nn.Module:
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             network.eval(), examples, check_trace=False
         )
-        graph: nn.Module = torch.jit.freeze(traced)
+        graph = _apart(torch.jit.freeze(traced))
         for _ in range(_RUNS_TO_OPTIMISE):
             graph(*examples)
     return graph
+
+
+def _apart(graph: torch.jit.ScriptModule) -> nn.Module:
+    """Return a copy that owns its code, so that its memory returns when it is dropped.
+
+    Code traced in Python belongs to the process and holds the weights to its end.
+    """
+    stored = io.BytesIO()
+    torch.jit.save(graph, stored)
+    stored.seek(0)
+    copy: nn.Module = torch.jit.load(stored)  # type: ignore[no-untyped-call]
+    del graph
+    return copy
+
+
+def forget_traces() -> None:
+    """Return the memory of code that was traced in this process; graphs of `as_graph` stay."""
+    clear = getattr(torch._C, "_jit_clear_class_registry", None)
+    if clear is not None:
+        clear()
+    torch.jit._state._clear_class_state()
+    torch.jit._recursive.concrete_type_store = torch.jit._recursive.ConcreteTypeStore()

@@ -7,6 +7,7 @@
 * `call_handler`, `streams`, `context`, `status`: every call: admission, request id, log, errors
 * `scheduling`: admission, queue, batches, and jobs of many steps
 * `catalogue`: loaded models, by name and by pair
+* `reload`: changed folders of models without a restart
 * `security`, `certificates`: TLS, client certificates and tokens
 * `health`, `reflection`, `metrics`, `logs`, `tracing`: standard services and observability
 * `cores`, `memory`, `temporary`: CPU affinity, malloc settings, a temporary folder

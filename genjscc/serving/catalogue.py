@@ -154,6 +154,16 @@ class Catalogue(Generic[N]):
                 module.to(memory_format=torch.channels_last)
         return network.to(self.device)
 
+    def check_replaces(self, old: Catalogue[N]) -> None:
+        """Refuse to take the place of a catalogue if one of its models is broken now.
+
+        Raises:
+            BundleError: of the first such model.
+        """
+        for model in old:
+            if model.name in self.left_out:
+                raise self.left_out[model.name]
+
     def __iter__(self) -> Iterator[LoadedModel[N]]:
         return iter(self._models.values())
 

@@ -243,6 +243,13 @@ class Metrics:
             "Bundles in the folder of models that are broken and not served.",
             registry=self.registry,
         )
+        self.reloads = Counter(
+            "genjscc_reloads",
+            "Attempts to load a changed folder of models, by result: done, failed (the models "
+            "before it are served).",
+            ["result"],
+            registry=self.registry,
+        )
         self.listener_restarts = Counter(
             "genjscc_listener_restarts",
             "How often the gRPC server had to be replaced because it ceased to accept calls.",

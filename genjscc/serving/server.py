@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -37,6 +37,9 @@ from genjscc.serving.security import TokenGuard, accepted_tokens, server_credent
 from genjscc.serving.settings import ModelSettings, ServiceSettings
 from genjscc.serving.temporary import have_temporary_folder
 from genjscc.serving.tracing import make_tracer
+
+if TYPE_CHECKING:
+    from genjscc.serving.reload import Reloader
 
 log = logging.getLogger("genjscc")
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -104,6 +107,8 @@ class Server:
         self.metrics_port = -1
         self._metrics_server: Any = None
         self._giving_back: asyncio.Task[None] | None = None
+        self._reloader: Reloader | None = None
+        self._reloading: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listen, load the models, then report SERVING.
@@ -151,8 +156,17 @@ class Server:
                 extra={"tls": credentials is not None, "token": bool(tokens)},
             )
         await self._listener.start()
+        if isinstance(settings, ModelSettings):
+            # Here, because the channel runs without torch.
+            from genjscc.serving.reload import Reloader
+
+            self._reloader = Reloader(
+                self.dispatcher, settings.bundles, self.metrics, settings.watch_s
+            )
         await self.dispatcher.start()
         self._giving_back = asyncio.create_task(give_back_regularly())
+        if self._reloader is not None:
+            self._reloading = asyncio.create_task(self._reloader.run())
         await self._report(_SERVING)
 
     def _look_at_certificates(self) -> None:
@@ -203,8 +217,9 @@ class Server:
         self.metrics.ready.set(0)
         await self._health.enter_graceful_shutdown()
         self.dispatcher.drain()
-        if self._giving_back is not None:
-            self._giving_back.cancel()
+        for task in (self._giving_back, self._reloading):
+            if task is not None:
+                task.cancel()
         if self._listener is not None:
             await self._listener.stop(self._settings.grace_s)
         self.dispatcher.close()
@@ -232,6 +247,10 @@ class Server:
             # What is loaded stays: the collector need not look at it again with every call.
             gc.collect()
             gc.freeze()
+            # A closed terminal ends a service in its foreground.
+            in_terminal = sys.stdin is not None and sys.stdin.isatty()
+            if self._reloader is not None and not in_terminal:
+                loop.add_signal_handler(signal.SIGHUP, self._reloader.tell)
             self._announce()
             await waiting
         log.info("draining")

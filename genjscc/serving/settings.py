@@ -116,6 +116,12 @@ class ModelSettings(ServiceSettings):
     default_model: str = Field(
         "", description="model for requests without one; empty: the first by name"
     )
+    watch_s: float = Field(
+        0.0,
+        ge=0,
+        description="seconds between looks for changed models in the folder; 0: SIGHUP alone makes "
+        "the service look",
+    )
     max_pixels: int = Field(
         16 * 1024 * 1024,
         ge=1,

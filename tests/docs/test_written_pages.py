@@ -38,7 +38,7 @@ UP = "genjscc up"
 # What goes on until Ctrl-C, and what it says when it is ready.
 BACKGROUND = {
     UP: "ready",
-    "python -m channel --port 50062 --plugins impulse_noise:impulse": '"address"',
+    "genjscc serve channel --port 50062 --plugins impulse_noise:impulse": '"address"',
     "python thumbnails.py": "ready",
 }
 _ENGINE = "needs a Docker engine: tests/deploy/test_engine.py runs Compose"

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,6 +38,8 @@ def serve(
     role: Annotated[Role, typer.Argument(help="Service to run.")], ctx: typer.Context
 ) -> None:
     """Run one service until SIGTERM; `genjscc serve ROLE --help` lists its flags."""
+    # As with `python -m`: plug-ins may lie in the current folder.
+    sys.path.insert(0, str(Path.cwd()))
     with needs("serve", f"the {role}", otherwise=" (the channel alone: 'genjscc[channel]')"):
         module = import_module(f"{service_package(role)}.__main__")
     module.main(ctx.args)

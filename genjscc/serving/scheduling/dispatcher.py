@@ -21,6 +21,7 @@ from collections.abc import (
 )
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -93,8 +94,29 @@ class _Begun(Generic[Out]):
                 yield message
 
 
+@dataclass(frozen=True, eq=False)
+class _Served(Generic[Request, Job, Result, Response]):
+    """An engine with what belongs to it."""
+
+    engine: Engine[Request, Job, Result, Response]
+    iterations: tuple[StepScheduler[Job], ...]
+    is_quick: Callable[[Request], bool]
+    runs_quickly: bool
+
+    def steps_of(self, job: Job) -> StepScheduler[Job] | None:
+        return next((steps for steps in self.iterations if steps.takes(job)), None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Bound(Generic[Job]):
+    """A job, which its own engine computes even if another one has been loaded meanwhile."""
+
+    engine: Engine[Any, Job, Any, Any]
+    job: Job
+
+
 class Dispatcher(Generic[Request, Job, Result, Response]):
-    """Server of one engine. Use it on one event loop."""
+    """Server of one engine at a time. Use it on one event loop."""
 
     def __init__(
         self,
@@ -103,7 +125,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         metrics: Metrics,
     ) -> None:
         self._load, self._metrics = load, metrics
-        self._engine: Engine[Request, Job, Result, Response] | None = None
+        self._served: _Served[Request, Job, Result, Response] | None = None
         self._queue: BatchQueue[Any] = BatchQueue(
             max_batch=settings.max_batch, max_delay_s=settings.max_delay_ms / 1000
         )
@@ -115,12 +137,9 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         )
         self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="messages")
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
-        self._batches: BatchRunner[Job, Result] = BatchRunner(
-            self._run, self._device, self._queue, metrics, self._admission.note_served
+        self._batches: BatchRunner[_Bound[Job], Result] = BatchRunner(
+            _run, self._device, self._queue, metrics, self._admission.note_served
         )
-        self._schedulers: list[StepScheduler[Job]] = []
-        self._is_quick: Callable[[Request], bool] = lambda _: False
-        self._runs_quickly = False
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
         self.stream_window = settings.stream_window
@@ -128,16 +147,44 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
     async def start(self) -> None:
         """Load and warm up the engine; requests get UNAVAILABLE until then."""
         loop = asyncio.get_running_loop()
-        engine = await loop.run_in_executor(self._device, self._load)
+        self._served = self._with_parts(await loop.run_in_executor(self._device, self._load))
+
+    async def replace(
+        self,
+        accept: Callable[
+            [Engine[Request, Job, Result, Response], Engine[Request, Job, Result, Response]], object
+        ],
+    ) -> None:
+        """Load another engine beside the current one, and answer later requests with it.
+
+        Requests under way end on the engine that they began with. Its memory returns after them.
+
+        Args:
+            accept: called with the current engine and the loaded one; may raise.
+
+        Raises:
+            UnavailableError: the first engine is still loading.
+            Exception: of loading or of `accept`; the current engine stays.
+        """
+        old = self.engine
+        apart = ThreadPoolExecutor(1, thread_name_prefix="reload")
+        loading = asyncio.get_running_loop().run_in_executor(apart, self._load)
+        apart.shutdown(wait=False)  # a drain does not wait for it
+        new = await loading
+        accept(old, new)
+        self._served = self._with_parts(new)
+
+    def _with_parts(
+        self, engine: Engine[Request, Job, Result, Response]
+    ) -> _Served[Request, Job, Result, Response]:
+        iterations: list[StepScheduler[Job]] = []
         if isinstance(engine, StepwiseEngine):
-            self._schedulers.append(StepScheduler(engine, self._device, self._metrics.inversions))
+            iterations.append(StepScheduler(engine, self._device, self._metrics.inversions))
         if isinstance(engine, TiledEngine):
-            self._schedulers.append(
-                StepScheduler(engine.tiled, self._device, self._metrics.large_images)
-            )
+            iterations.append(StepScheduler(engine.tiled, self._device, self._metrics.large_images))
         if isinstance(engine, QuickEngine):
-            self._is_quick, self._runs_quickly = engine.is_quick, engine.runs_quickly
-        self._engine = engine
+            return _Served(engine, tuple(iterations), engine.is_quick, engine.runs_quickly)
+        return _Served(engine, tuple(iterations), lambda _: False, runs_quickly=False)
 
     @property
     def engine(self) -> Engine[Request, Job, Result, Response]:
@@ -146,9 +193,13 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         Raises:
             UnavailableError: it is still loading.
         """
-        if self._engine is None:
+        return self._current.engine
+
+    @property
+    def _current(self) -> _Served[Request, Job, Result, Response]:
+        if self._served is None:
             raise UnavailableError("the service is still loading its models; try again later")
-        return self._engine
+        return self._served
 
     def enter(self, streaming: bool, peer: str = "") -> Slot:
         """Return a slot for a call that has arrived; its content has not been read yet.
@@ -177,9 +228,6 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         for reader in self._readers:
             reader.cancel()
 
-    def _run(self, jobs: Sequence[Job]) -> Sequence[Result]:
-        return self.engine.run(jobs)
-
     async def answer(
         self, request: Request, tell: Callable[[Any], object] | None = None
     ) -> Response:
@@ -195,12 +243,14 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         """
         if (response := self.answer_at_once(request)) is not None:
             return response
-        engine, quick = self.engine, self._is_quick(request)
+        served = self._current
+        engine, quick = served.engine, served.is_quick(request)
         job = await self._apart(quick, engine.prepare, request)
-        steps = self._steps_of(job)
+        steps = served.steps_of(job)
         if steps is None:
             most = engine.most_together(job) if isinstance(engine, SizedEngine) else None
-            result = await self._batches.result(engine.key(job), job, most)
+            key = (engine, engine.key(job))
+            result = await self._batches.result(key, _Bound(engine, job), most)
         else:
             result = await steps.result(job, tell)
         return await self._apart(quick, engine.finish, job, result)
@@ -211,11 +261,11 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         Raises:
             GenJSCCError: what is wrong with the request.
         """
-        engine = self.engine
-        if not (self._runs_quickly and self._is_quick(request)):
+        served = self._current
+        if not (served.runs_quickly and served.is_quick(request)):
             return None
-        job = engine.prepare(request)
-        return engine.finish(job, self._batches.result_here(job))
+        job = served.engine.prepare(request)
+        return served.engine.finish(job, self._batches.result_here(_Bound(served.engine, job)))
 
     async def _apart(self, quick: bool, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function on the pool, or directly if it is quick."""
@@ -229,18 +279,16 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         Raises:
             GenJSCCError: as `answer`; UnsupportedError where the request does not take steps.
         """
-        engine, quick = self.engine, self._is_quick(request)
+        served = self._current
+        engine, quick = served.engine, served.is_quick(request)
         job = await self._apart(quick, engine.prepare, request)
-        steps = self._steps_of(job)
+        steps = served.steps_of(job)
         if steps is None:
             raise UnsupportedError("the request is computed at once; there are no steps")
         async with aclosing(steps.follow(job)) as reports:
             async for report in reports:
                 yield report
         yield await self._apart(quick, engine.finish, job, report.result)
-
-    def _steps_of(self, job: Job) -> StepScheduler[Job] | None:
-        return next((steps for steps in self._schedulers if steps.takes(job)), None)
 
     async def answer_stream(
         self,
@@ -326,3 +374,8 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         """End the threads once they are idle."""
         self._pool.shutdown(wait=False)
         self._device.shutdown(wait=False)
+
+
+def _run(bound: Sequence[_Bound[Any]]) -> Sequence[Any]:
+    """Compute jobs of one key, which are of one engine."""
+    return bound[0].engine.run([one.job for one in bound])
