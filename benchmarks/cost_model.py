@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations and bytes of one image, by scheme and size: a model of GPUs, not a measurement.
+"""Cost model of GPUs: operations and bytes of one image, by scheme and size, not measured.
 
     python benchmarks/cost_model.py
 
@@ -51,7 +51,7 @@ DEVICES = {"L4": (121.0, 300.0), "A100 40 GB SXM": (312.0, 1555.0), "H100 SXM": 
 
 @dataclass(frozen=True)
 class Count:
-    """Of one image."""
+    """Counts for one image."""
 
     flops: float
     weight_bytes: float
@@ -59,7 +59,7 @@ class Count:
     most_bytes: float
 
     def plus(self, other: Count, times: float = 1.0) -> Count:
-        """Both, the other one so often."""
+        """Add another count a number of times."""
         return Count(
             self.flops + times * other.flops,
             max(self.weight_bytes, other.weight_bytes),
@@ -68,13 +68,13 @@ class Count:
         )
 
     def bound_ms(self, tflops: float, gb_per_s: float, *, fused: bool) -> float:
-        """Milliseconds that a device needs at least."""
+        """Return the lower bound of a device's time in milliseconds."""
         moved = self.least_bytes if fused else self.most_bytes
         return max(self.flops / (tflops * 1e12), moved / (gb_per_s * 1e9)) * 1e3
 
 
 class ByteCounter(TorchDispatchMode):
-    """Bytes of the tensors that operations read and write; views move none."""
+    """Counter of the bytes that operations read and write; views move none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,19 +91,19 @@ class ByteCounter(TorchDispatchMode):
 
 
 def nbytes(tensor: Tensor) -> int:
-    """Of its elements."""
+    """Return the bytes of a tensor's elements."""
     return tensor.numel() * tensor.element_size()
 
 
 def shapes_only() -> FakeTensorMode:
-    """Tensors that are made in this context have no numbers; those from outside are looked at."""
+    """Create tensors without data inside this context; only those from outside are examined."""
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
 def count(
     modules: list[nn.Module], run: Callable[[], tuple[list[Tensor], Tensor]], *, bits: int = 16
 ) -> Count:
-    """What a computation costs.
+    """Count the operations and bytes of a computation.
 
     Args:
         modules: whose weights it reads.
@@ -121,7 +121,7 @@ def count(
 
 
 def encoder_cost(width: int, side: int) -> Count:
-    """The encoder f, one image; the power normalisation has no weights and is left out."""
+    """Count one image of the encoder f, without the power normalisation, which has no weights."""
     with shapes_only():
         encoder = Encoder(width, SYMBOL_CHANNELS).eval()
         image, snr_db = torch.empty(1, 3, side, side), torch.empty(1)
@@ -130,7 +130,7 @@ def encoder_cost(width: int, side: int) -> Count:
 
 
 def decoder_cost(width: int, side: int) -> Count:
-    """The decoder g, one image."""
+    """Count one image of the decoder g."""
     with shapes_only():
         decoder = Decoder(width, SYMBOL_CHANNELS).eval()
         k = num_symbols(SYMBOL_CHANNELS, (side, side))
@@ -140,7 +140,7 @@ def decoder_cost(width: int, side: int) -> Count:
 
 
 def make_generator(side: int) -> Generator:
-    """A generator for images of that side, with the tensors of the context."""
+    """Build a generator for images of a side, with the tensors of the context."""
     sides = [4 * 2**i for i in range(side.bit_length() - 2)]
     widths = GENERATORS.get(side) or [min(512, 32768 // one) for one in sides]
     style_dim = STYLE_DIM.get(side, 512)
@@ -148,7 +148,7 @@ def make_generator(side: int) -> Generator:
 
 
 def generative_cost(width: int, side: int) -> Count:
-    """GenerativeJSCC's decoder: the trained part and the frozen generator."""
+    """Count GenerativeJSCC's decoder: the trained part and the frozen generator."""
     with shapes_only():
         generator = make_generator(side)
         latents = LatentDecoder(width, SYMBOL_CHANNELS, size=side, style_dim=generator.style_dim)
@@ -160,7 +160,9 @@ def generative_cost(width: int, side: int) -> Count:
 
 
 def inversion_step_cost(width: int, side: int, perceptual: PerceptualName) -> Count:
-    """One step of InverseJSCC: G, A and the distance, there and back to latents and noise maps."""
+    """Count one step of InverseJSCC: G, A and the distance, forward and back to latents and noise
+    maps.
+    """
     distance = perceptual_distance(perceptual)
     with shapes_only():
         generator = make_generator(side)
@@ -188,7 +190,7 @@ def inversion_step_cost(width: int, side: int, perceptual: PerceptualName) -> Co
 
 
 def schemes(width: int, side: int) -> dict[str, Count]:
-    """Transmitter, and the receiver by scheme."""
+    """Return the costs of the transmitter, and of the receiver by scheme."""
     config = InverseConfig()
     found = {
         "encoder f": encoder_cost(width, side),

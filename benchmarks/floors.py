@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our services as ratios to their floors, in one run.
+"""Ratios of the services to their lower bounds, measured in one run.
 
     python benchmarks/floors.py
 
@@ -56,7 +56,9 @@ Found = dict[str, float]
 
 
 def computed(alone: Alone, batch: int, seconds: float) -> Found:
-    """Images per second, latency and CPU time of batches in a row for about so long."""
+    """Run batches one after another for about a time; return images per second, latency and CPU
+    time.
+    """
     once = statistics.median(alone.ask(batch=batch, repeat=2)["walls_s"])
     done = alone.ask(batch=batch, repeat=max(3, round(seconds / once)))
     return {
@@ -67,12 +69,12 @@ def computed(alone: Alone, batch: int, seconds: float) -> Found:
 
 
 def best_batch(alone: Alone, seconds: float) -> int:
-    """Of those that are tried: the one with the most images per CPU second."""
+    """Return the tried batch size with the most images per CPU second."""
     return min(BATCHES, key=lambda batch: computed(alone, batch, seconds)["cpu_ms"])
 
 
 def computed_beside(alone: Alone, batch: int, seconds: float, load: Callable[[], Any]) -> Found:
-    """As `computed`, while a client keeps the other cores busy."""
+    """Measure as `computed`, while a client keeps the other cores busy."""
     with ThreadPoolExecutor(1) as pool:
         computing = pool.submit(computed, alone, batch, seconds)
         while not computing.done():
@@ -81,7 +83,7 @@ def computed_beside(alone: Alone, batch: int, seconds: float, load: Callable[[],
 
 
 async def one_caller(sender: AbstractAsyncContextManager[Send], payloads: list[bytes]) -> None:
-    """A moment of load with one call in flight."""
+    """Run a short load with one call in flight."""
     async with sender as send:
         await closed(send, payloads, callers=1, seconds=0.2)
 
@@ -89,7 +91,7 @@ async def one_caller(sender: AbstractAsyncContextManager[Send], payloads: list[b
 async def served(
     sender: AbstractAsyncContextManager[Send], pid: int, payloads: list[bytes], seconds: float
 ) -> Found:
-    """One call in flight, then saturation."""
+    """Measure a service with one call in flight, then at saturation."""
     async with sender as send:
         single = measured(await closed(send, payloads, callers=1, seconds=seconds))
         before = cpu_of_family(pid)
@@ -107,7 +109,7 @@ async def served(
 
 
 def one_role(role: Role, rounds: int, seconds: float) -> dict[str, Any]:
-    """A service and its floors, in turns."""
+    """Measure a service and its lower bounds in turns."""
     path = PATHS[role]
     requests = requests_of(role, make_engine(role, "float32", 1), 32, 64)
     single = [request.SerializeToString() for request in requests]
@@ -183,7 +185,7 @@ def one_role(role: Role, rounds: int, seconds: float) -> dict[str, Any]:
 
 
 def start(role: Role) -> tuple[LocalService, float]:
-    """A service, and how long it took to be ready."""
+    """Start a service and measure the time until it is ready."""
     began = time.perf_counter()
     flags = ["--max-batch", str(MAX_BATCH)]
     if role != "channel":
@@ -194,7 +196,7 @@ def start(role: Role) -> tuple[LocalService, float]:
 
 
 def again(role: Role, rounds: int) -> dict[str, float]:
-    """Start-up of the service over that of the same computation alone, in turns."""
+    """Compare start-up of the service with that of the in-process reference, in turns."""
     ours, theirs = [], []
     for _ in range(rounds):
         service, seconds = start(role)
@@ -207,7 +209,7 @@ def again(role: Role, rounds: int) -> dict[str, float]:
 
 
 def ratios(found: dict[str, list[Found]]) -> dict[str, dict[str, float]]:
-    """The service over its floors."""
+    """Return the ratios of the service to its lower bounds."""
 
     def column(name: str, key: str) -> list[float]:
         return [one[key] for one in found[name]]
@@ -255,7 +257,7 @@ def ratios(found: dict[str, list[Found]]) -> dict[str, dict[str, float]]:
 
 
 def memory_ratios(memory: dict[str, int]) -> dict[str, dict[str, float]]:
-    """One figure each: memory does not vary from round to round."""
+    """Return the ratios of memory, one value each, because memory does not vary between rounds."""
     service = memory["service"]
     return {
         f"memory over {floor.replace('_', ' ')}": spread([service / memory[floor]])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How time and memory grow: with side, batch, replicas, symbols; inversions with batch and steps.
+"""Growth of time and memory with side, batch, replicas and symbols, and of inversions with steps.
 
     python benchmarks/growth.py
 
@@ -69,7 +69,7 @@ MODELS = REPOSITORY / "models"
 def computed(
     role: Role, tasks: Sequence[dict[str, int]], seconds: float
 ) -> tuple[list[float], list[float]]:
-    """Milliseconds of one run of each task, and bytes that the process needed beyond loading."""
+    """Return the milliseconds of one run of each task, and the memory beyond that after loading."""
     times, memory = [], []
     with Alone(role) as alone:
         base = alone.ask(batch=1)["peak_bytes"]
@@ -84,7 +84,7 @@ def computed(
 def curves(
     x: Sequence[float], rounds: int, measure: Callable[[], tuple[list[float], list[float]]]
 ) -> dict[str, Any]:
-    """Growth of time and of memory over rounds.
+    """Fit the growth of time and of memory over rounds.
 
     What needs less than `SEEN_BYTES` finds them in what loading has left: no growth is seen there.
     """
@@ -97,7 +97,7 @@ def curves(
 
 
 def replicas(counts: Sequence[int], seconds: float) -> tuple[list[float], list[float]]:
-    """Images per second and bytes of so many receivers under load."""
+    """Measure images per second and bytes of a number of receivers under load."""
     requests = requests_of("receiver", make_engine("receiver", "float32", 1), 8, 64)
     payloads = [request.SerializeToString() for request in requests]
     flags = ["--max-batch", "16", "--threads", "1", "--default-model", MODEL]
@@ -122,7 +122,7 @@ def replicas(counts: Sequence[int], seconds: float) -> tuple[list[float], list[f
 
 
 async def load(addresses: Sequence[str], payloads: list[bytes], seconds: float) -> float:
-    """Answers per second of all, who take turns."""
+    """Measure answers per second of all receivers, which take turns."""
     async with contextlib.AsyncExitStack() as stack:
         senders = [await stack.enter_async_context(grpc_sender(at, DECODE)) for at in addresses]
         turns = itertools.cycle(senders)
@@ -137,7 +137,7 @@ async def load(addresses: Sequence[str], payloads: list[bytes], seconds: float) 
 
 @contextlib.contextmanager
 def bundles_with_generator() -> Iterator[tuple[Path, str]]:
-    """A folder with the pair and a generator, and the generator's name or "random"."""
+    """Make a folder with the pair and a generator; return the generator's name or "random"."""
     for name in find_generators(MODELS):
         if Generators(MODELS).load(name).size == 64:
             yield MODELS, name
@@ -154,7 +154,7 @@ def bundles_with_generator() -> Iterator[tuple[Path, str]]:
 
 
 def inversion_times(bundles: Path, generator: str, batch: int, steps: int) -> list[float]:
-    """Seconds from the start until each step of so many inversions at once."""
+    """Return the seconds from the start to each step of a number of simultaneous inversions."""
     settings = ReceiverSettings(bundles=bundles, threads=1, inversion_generator=generator)
     engine = ReceiverEngine(settings)
     pair = read_config(bundles / MODEL).pair_id
@@ -173,7 +173,7 @@ def inversion_times(bundles: Path, generator: str, batch: int, steps: int) -> li
 
 
 def inversions(rounds: int, *, short: bool) -> dict[str, Any]:
-    """Time against steps (one image) and against the images that share a step."""
+    """Measure time over steps for one image, and over the number of images that share a step."""
     batches, steps = (INVERSIONS[:2], STEPS[:2]) if short else (INVERSIONS, STEPS)
     with bundles_with_generator() as (bundles, name):
         by_steps, by_batch = [], []

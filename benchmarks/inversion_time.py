@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quality against time of inversions: the paper's run against the fast preset, in one process.
+"""Quality over time of inversions: the paper's preset against the fast preset, in one process.
 
     python benchmarks/inversion_time.py [--short]
 
@@ -45,7 +45,7 @@ SHORT_STEPS = {"paper": "steps=2,2,1,1", "fast": "steps=2,1"}
 
 @dataclass
 class Curve:
-    """Of one preset: images after so many steps, and the time it took them."""
+    """Images of one preset after different numbers of steps, and the time."""
 
     images: dict[int, list[Tensor]] = field(default_factory=dict)
     wall: dict[int, list[float]] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Curve:
 def requests_for(
     arguments: argparse.Namespace, name: str, images: Sequence[Any]
 ) -> list[receiver_pb2.DecodeRequest]:
-    """What arrives of the images at the receiver, sent by the pair of that name."""
+    """Return the receiver's requests for images sent by a pair."""
     with LocalLink(bundles=arguments.bundles) as link:
         (model,) = choose_models(link.models(), [name])
         requests = []
@@ -79,7 +79,7 @@ def requests_for(
 def with_options(
     request: receiver_pb2.DecodeRequest, inversion: InversionOptions
 ) -> receiver_pb2.DecodeRequest:
-    """A request with an inversion's options."""
+    """Return a request with an inversion's options."""
     changed = receiver_pb2.DecodeRequest()
     changed.CopyFrom(request)
     changed.inversion.CopyFrom(inversion_to_message(inversion))
@@ -89,7 +89,7 @@ def with_options(
 def invert(
     engine: ReceiverEngine, requests: list[receiver_pb2.DecodeRequest], every: int, curve: Curve
 ) -> None:
-    """One batch to its end; images are kept after the first and every few steps, and at the end."""
+    """Run one batch to its end; keep images after the first, every few, and the last step."""
     courses = [engine.begin(engine.prepare(request)) for request in requests]
     wall = cpu = 0.0
     while True:
@@ -107,7 +107,7 @@ def invert(
 
 
 def measured(curve: Curve, originals: Tensor, metrics: dict[str, Metric]) -> list[dict[str, Any]]:
-    """One point per number of steps."""
+    """Measure one point per number of steps."""
     points = []
     for step in sorted(curve.images):
         images = (torch.stack(curve.images[step]) * 255).round() / 255
@@ -123,7 +123,7 @@ def measured(curve: Curve, originals: Tensor, metrics: dict[str, Metric]) -> lis
 
 
 def time_to_reach(points: list[dict[str, Any]], name: str, goal: float, clock: str) -> float | None:
-    """When a curve is as good as `goal` for the first time, between two points by a line."""
+    """Return the time at which a curve first reaches `goal`, interpolated between two points."""
     sign = -1 if name in LOWER_IS_BETTER else 1
     before: dict[str, Any] | None = None
     for point in points:
@@ -141,7 +141,7 @@ def time_to_reach(points: list[dict[str, Any]], name: str, goal: float, clock: s
 def measure(
     arguments: argparse.Namespace, engine: ReceiverEngine, model: str, images: Sequence[Any]
 ) -> dict[str, Any]:
-    """Both presets on what one pair sent."""
+    """Measure both presets on images sent by one pair."""
     requests = requests_for(arguments, model, images)
     presets = {
         name: inversion_of(pairs) or InversionOptions() for name, pairs in options(arguments)
@@ -173,7 +173,7 @@ def measure(
 
 
 def options(arguments: argparse.Namespace) -> list[tuple[str, list[str]]]:
-    """FIELD=VALUE of both sides."""
+    """Return the FIELD=VALUE options of both sides."""
     pairs = [("paper", arguments.paper), ("fast", arguments.fast)]
     if arguments.short:
         return [(name, [*given, SHORT_STEPS[name]]) for name, given in pairs]

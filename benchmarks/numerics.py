@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each numerical choice brings, one at a time, against the plain one in the same run.
+"""Effect of each numerical choice, one at a time, against the plain choice in the same run.
 
     python benchmarks/numerics.py
 
@@ -36,9 +36,9 @@ from genjscc.client.options import Options
 from genjscc.client.protocol import encode_request
 from genjscc.loadtest.mix import picture
 from genjscc.pixels import to_unit_range
-from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.memory import keep_large_blocks
 from genjscc.serving.metrics import Metrics
+from genjscc.serving.scheduling.dispatcher import Dispatcher
 from genjscc.serving.settings import TransmitterSettings
 from transmitter.encoder import encode
 from transmitter.service import TransmitterEngine
@@ -60,7 +60,7 @@ IN_PRODUCT = {
 
 @dataclass(frozen=True)
 class Network:
-    """One half of the pair on inputs of one size: bytes or symbols in, numbers out."""
+    """Encoder or decoder of the pair on inputs of one size."""
 
     module: Any
     role: str
@@ -76,13 +76,13 @@ class Network:
         return images
 
     def staged(self) -> Tensor:
-        """The batch, made anew."""
+        """Return the batch, created anew."""
         stacked = torch.stack(self.inputs)
         return to_unit_range(stacked) if self.role == "transmitter" else stacked
 
 
 def network_of(role: Any, side: int, batch: int) -> Network:
-    """With inputs as the service has them."""
+    """Build a network with inputs as in the service."""
     computation = Computation(role)
     model = computation.engine.catalogue.by_name(MODEL)
     jobs = computation.jobs(batch, side, 0)
@@ -94,7 +94,7 @@ def network_of(role: Any, side: int, batch: int) -> Network:
 
 
 def choices(network: Network, *, compiled: bool) -> dict[str, Callable[[], Tensor]]:
-    """What is compared, by name; `plain` is first."""
+    """Return the compared choices by name; `plain` is the first."""
     last = network.module
     plain = copy.deepcopy(last).to(memory_format=torch.contiguous_format)
     is_image = network.role == "transmitter"
@@ -142,14 +142,14 @@ def choices(network: Network, *, compiled: bool) -> dict[str, Callable[[], Tenso
 
 
 def error_db(answer: Tensor, plain: Tensor) -> float | None:
-    """Of what is lost, relative to the answer; None where nothing is."""
+    """Return the error relative to the result in dB; None if there is none."""
     lost = float((answer - plain).abs().square().sum() / plain.abs().square().sum())
     return 10 * torch.log10(torch.tensor(lost)).item() if lost > 0 else None
 
 
 @torch.inference_mode()
 def compare(network: Network, rounds: int, seconds: float, *, compiled: bool) -> dict[str, Any]:
-    """All choices in turns."""
+    """Measure all choices in turns."""
     times: dict[str, list[float]] = {}
     found: dict[str, Any] = {}
     able = choices(network, compiled=compiled)
@@ -183,12 +183,12 @@ def compare(network: Network, rounds: int, seconds: float, *, compiled: bool) ->
 
 
 def verdict_of(speed: dict[str, float]) -> dict[str, Any]:
-    """The speed, and whether it pays."""
+    """Return the speed-up and whether the choice pays."""
     return {"speed": speed, "pays": speed["median"] >= PAYS and speed["min"] >= 1}
 
 
 def malloc_kept(role: Any, rounds: int, repeat: int) -> dict[str, Any]:
-    """The same process with glibc told to keep what it has freed."""
+    """Run in this process with glibc set to keep freed memory."""
     with Alone(role) as plain, Alone(role, environment=MALLOC) as keeping:
         times: list[list[float]] = [[], []]
         for number in range(rounds + 1):
@@ -200,14 +200,14 @@ def malloc_kept(role: Any, rounds: int, repeat: int) -> dict[str, Any]:
 
 
 class OnTheLoop(TransmitterEngine):
-    """Reads every image on the event loop."""
+    """An engine that decodes every image on the event loop."""
 
     def is_quick(self, request: Any) -> bool:  # noqa: ARG002
         return True
 
 
 async def files(engine: type[TransmitterEngine], seconds: float) -> tuple[float, float]:
-    """Images per second of PNG files, and how long the loop stood still at most (99 %)."""
+    """Measure images per second of PNG files, and the 99th percentile of the loop's pauses."""
     file = io.BytesIO()
     Image.fromarray(picture(256, 256, 0)).save(file, "PNG")
     request = encode_request(file.getvalue(), Options(rate=RATE))
@@ -239,7 +239,7 @@ async def files(engine: type[TransmitterEngine], seconds: float) -> tuple[float,
 
 
 def off_the_loop(rounds: int, seconds: float) -> dict[str, Any]:
-    """Image files decoded off the loop (as the service does) against on it."""
+    """Compare decoding image files off the event loop, as the service does, with decoding on it."""
     rates: list[list[float]] = [[], []]
     lags: list[list[float]] = [[], []]
     for number in range(rounds + 1):

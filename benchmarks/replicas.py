@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def one_share(share: float, arguments: argparse.Namespace) -> dict[str, Any]:
-    """All rounds with receivers that may use so much of a core."""
+    """Measure all rounds with receivers limited to a share of a core."""
     settings = {**free_ports_settings(), "RECEIVER_CPUS": f"{share:g}"}
     project = Project("genjscc-replicas", settings=settings)
     runs: dict[int, list[dict[str, Any]]] = {count: [] for count in REPLICAS}
@@ -97,7 +97,7 @@ def one_share(share: float, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def one_run(project: Project, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Images per second, and the processor time of an image by who spent it."""
+    """Return images per second, and the CPU time of an image by service."""
     with Link(**project.addresses()) as link:
         link.wait_ready()
     with TemporaryDirectory() as folder:
@@ -116,7 +116,7 @@ def one_run(project: Project, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def spent(project: Project) -> dict[str, float]:
-    """Processor seconds of each service so far, all replicas together."""
+    """Return the CPU seconds of each service so far, over all replicas."""
     return {
         name: sum(
             one.stats(stream=False)["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the benchmarks one after the other and says which of their criteria are met.
+"""Run the benchmarks one after another and report which criteria are met.
 
     python benchmarks/run.py [--short] [NAME ...]
 
@@ -29,7 +29,7 @@ _PROGRAMS = {"peers": "peers/compare"} | {name: name.replace("_", "/") for name 
 
 
 def command_of(name: str, *, short: bool, environments: str) -> list[str]:
-    """What is run, from the repository's folder."""
+    """Return the command of a benchmark, run from the repository's folder."""
     if name == "training":
         result = SHORT / "bench_training.json" if short else "results/bench_training.json"
         command = ["benchmarks/training_throughput.py", FACES, str(result)]
@@ -39,7 +39,7 @@ def command_of(name: str, *, short: bool, environments: str) -> list[str]:
 
 
 def why_not(name: str, environments: str) -> str:
-    """What is missing to run it; empty where nothing is."""
+    """Return what a benchmark needs but is missing; empty if nothing."""
     if name == "training" and not (REPOSITORY / FACES / "train").is_dir():
         return f"needs images in {FACES}/train and {FACES}/val"
     if name == "inversion_time" and not (REPOSITORY / FACES / "test").is_dir():
@@ -50,7 +50,7 @@ def why_not(name: str, environments: str) -> str:
 
 
 def run(name: str, *, short: bool, environments: str) -> dict[str, Any]:
-    """One benchmark to its end."""
+    """Run one benchmark to its end."""
     if missing := why_not(name, environments):
         return {"name": name, "problem": missing}
     words = command_of(name, short=short, environments=environments)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images per second in DeepJSCC training: our trainer against a plain float32 loop.
+"""Images per second of DeepJSCC training: our trainer against a plain float32 loop.
 
 Both train the same network with the same loss on the same images, in turns, in one run:
 
@@ -41,7 +41,7 @@ MALLOC = {
 
 
 def config_of(data: Path, width: int, processes: int) -> DeepJSCCConfig:
-    """The run that both sides train."""
+    """Return the configuration that both sides train."""
     return DeepJSCCConfig(
         train=data / "train",
         val=data / "val",
@@ -55,7 +55,7 @@ def config_of(data: Path, width: int, processes: int) -> DeepJSCCConfig:
 
 
 def plain(config: DeepJSCCConfig, steps: int) -> float:
-    """Images per second of the plain loop."""
+    """Measure images per second of the plain loop."""
     fabric = launch(1, "auto", "32-true", os.cpu_count() or 1)
     pair = build_pair(config).to(fabric.device)
     optimizer = torch.optim.Adam(pair.parameters(), lr=config.learning_rate, betas=config.betas)
@@ -78,7 +78,7 @@ def plain(config: DeepJSCCConfig, steps: int) -> float:
 
 
 def ours(config: DeepJSCCConfig, steps: int, processes: int) -> float:
-    """Images per second of the trainer."""
+    """Measure images per second of the trainer."""
     fabric = launch(processes, "auto" if torch.cuda.is_available() else "cpu", "auto", 0)
     with tempfile.TemporaryDirectory() as folder:
         training = DeepJSCCTraining(config, Path(folder), fabric)
@@ -94,7 +94,7 @@ def ours(config: DeepJSCCConfig, steps: int, processes: int) -> float:
 
 
 def measure(arguments: argparse.Namespace, side: str) -> float:
-    """One side in a process of its own."""
+    """Measure one side in its own process."""
     command = [sys.executable, __file__, str(arguments.data), "-", "--side", side]
     command += ["--width", str(arguments.width), "--steps", str(arguments.steps)]
     environment = dict(os.environ)

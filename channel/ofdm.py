@@ -33,12 +33,12 @@ class Radio(Ofdm):
 
     @property
     def used(self) -> int:
-        """S, the number of subcarriers in use."""
+        """Number S of subcarriers in use."""
         return self.subcarriers or self.fft_size
 
     @property
     def paths(self) -> Profile | None:
-        """The delay profile; None for noise alone."""
+        """Delay profile; None without multipath."""
         return PROFILES.get(self.profile)
 
     @property

@@ -37,8 +37,8 @@ from channel.plugins import (
 from channel.radio import Draws, draw, transmit
 from genjscc.errors import InvalidInputError, quoted
 from genjscc.limits import MAX_SEED, Limits
-from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
+from genjscc.serving.scheduling.dispatcher import Dispatcher
 from genjscc.serving.server import Service
 from genjscc.serving.settings import ChannelSettings
 from genjscc.serving.streams import answer_stream

@@ -51,11 +51,6 @@ class Profile:
         powers[0] += self.los_power
         return powers
 
-    @property
-    def longest_delay(self) -> float:
-        """The longest delay, in units of the delay spread."""
-        return max(self.delays)
-
 
 def _profile(*paths: tuple[float, float], los_db: float | None = None) -> Profile:
     delays, powers_db = zip(*paths, strict=True)

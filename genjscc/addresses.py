@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses of services, as people write them and as gRPC wants them."""
+"""Addresses of services, in text form and in gRPC's form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SCHEMES = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "xds:")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host."""
+    """Return whether a host can be reached only from this machine."""
     if host == "localhost":
         return True
     try:
@@ -22,18 +22,18 @@ def is_loopback(host: str) -> bool:
 
 
 def bare_host(host: str) -> str:
-    """A host to listen on as sockets want it: an IPv6 address without brackets."""
+    """Return a host in the form for sockets: an IPv6 address without brackets."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def joined(host: str, port: int) -> str:
-    """host:port, an IPv6 address in brackets."""
+    """Join host and port, with an IPv6 address in brackets."""
     host = bare_host(host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def hosts_of(address: str) -> list[str]:
-    """The hosts of "host:port" or "host:port,host:port"; none of a socket in the file system."""
+    """Return the hosts of "host:port" or "host:port,host:port"; none for a Unix socket."""
     if address.startswith("unix"):
         return []
     for scheme in _SCHEMES:
@@ -42,7 +42,7 @@ def hosts_of(address: str) -> list[str]:
 
 
 def grpc_target(address: str, *, field: str) -> str:
-    """The target of a service's address.
+    """Return the gRPC target of a service's address.
 
     One name may stand for several addresses in the DNS, which gRPC looks up again when
     connections fail. Several addresses with commas are looked up here, once.
@@ -73,7 +73,7 @@ def grpc_target(address: str, *, field: str) -> str:
 
 
 def _check_host_port(part: str, field: str) -> None:
-    """Raises InvalidInputError for what is no host:port, with the way out where it is near."""
+    """Raise InvalidInputError for a wrong host:port, with a suggestion if it is nearly right."""
     host, _, port = part.rpartition(":")
     right = "must be host:port, or several of them with commas"
     if "://" in part:
@@ -100,7 +100,7 @@ def _is_ipv6(host: str) -> bool:
 
 
 def _look_up(part: str, field: str) -> dict[int, str]:
-    """Address family to the first address of it, with port."""
+    """Look up an address and port for each address family."""
     host, _, port = part.rpartition(":")
     try:
         known = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)

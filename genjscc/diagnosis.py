@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is here and what is missing: for `genjscc doctor`.
+"""Checks of the installation for `genjscc doctor`.
 
 Each check looks and changes nothing. What is missing is no fault: a client needs no networks, and
 a receiver no page. A problem is what is here and does not work, or was asked for and is not there.
@@ -31,7 +31,7 @@ _ENGINE_S = 10
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
         area: what it belongs to.
@@ -49,7 +49,7 @@ class Finding:
 
 
 def examine(bundles: Path, addresses: Mapping[str, str | None]) -> Iterator[Finding]:
-    """All findings, one after the other; the slow ones take seconds.
+    """Yield all findings one after another; the slow checks take seconds.
 
     Args:
         bundles: folder of the trained models.
@@ -67,7 +67,7 @@ def examine(bundles: Path, addresses: Mapping[str, str | None]) -> Iterator[Find
 
 
 def versions() -> Iterator[Finding]:
-    """Python and the packages that results depend on."""
+    """Check Python and the packages that results depend on."""
     python = platform.python_version()
     yield Finding("versions", "python", "ok", f"{python} on {platform.platform()}")
     yield Finding("versions", "genjscc", "ok", version("genjscc"))
@@ -81,7 +81,7 @@ def versions() -> Iterator[Finding]:
 
 
 def devices() -> Iterator[Finding]:
-    """Where networks can compute."""
+    """List the devices that networks can run on."""
     if find_spec("torch") is None:
         return
     import torch
@@ -105,7 +105,7 @@ def devices() -> Iterator[Finding]:
 
 
 def processor() -> Iterator[Finding]:
-    """Settings that decide how fast a CPU is."""
+    """Check the settings that affect the speed of the CPU."""
     threads = os.environ.get("OMP_NUM_THREADS")
     if threads:
         yield Finding("processor", "OMP_NUM_THREADS", "ok", threads)
@@ -129,13 +129,13 @@ def processor() -> Iterator[Finding]:
 
 
 def models(root: Path) -> Iterator[Finding]:
-    """The bundles of a folder: every weight file against its SHA-256."""
+    """Check the bundles of a folder: every weight file against its SHA-256."""
     if find_spec("torch") is None or find_spec("safetensors") is None:
         advice = "pip install 'genjscc[models]'"
         yield Finding("models", str(root), "missing", "not looked at: torch is missing", advice)
         return
     from genjscc.bundles.store import (
-        CONFIG,
+        bundle_folders,
         find_generators,
         read_config,
         read_generator_config,
@@ -143,7 +143,7 @@ def models(root: Path) -> Iterator[Finding]:
         weight_files,
     )
 
-    folders = sorted(path.parent for path in root.glob(f"*/{CONFIG}"))
+    folders = bundle_folders(root)
     generators = find_generators(root)
     if not folders:
         advice = "clone the repository, or name the folder with --bundles"
@@ -167,7 +167,7 @@ def models(root: Path) -> Iterator[Finding]:
 
 
 def services(addresses: Mapping[str, str | None]) -> Iterator[Finding]:
-    """Does each service serve?"""
+    """Check whether each service serves."""
     for role, given in addresses.items():
         address = given or default_address(role)
         named = given is not None or address == os.environ.get(f"GENJSCC_{role.upper()}")
@@ -185,7 +185,7 @@ def services(addresses: Mapping[str, str | None]) -> Iterator[Finding]:
 
 
 def perceptual_weights() -> Iterator[Finding]:
-    """Networks that measure, and whether they need a download."""
+    """Check the perceptual networks, and whether they need a download."""
     area, advice = "perceptual", "pip install 'genjscc[train]'"
     for name, package in (
         ("ST-LPIPS", "stlpips_pytorch"),
@@ -212,7 +212,7 @@ def perceptual_weights() -> Iterator[Finding]:
 
 
 def extras() -> Iterator[Finding]:
-    """The optional parts of this installation."""
+    """Check the optional parts of this installation."""
     needed: dict[str, list[str]] = {}
     for requirement in requires("genjscc") or ():
         package, _, condition = requirement.partition(";")
@@ -230,7 +230,7 @@ def extras() -> Iterator[Finding]:
 
 
 def engine() -> Finding:
-    """A Docker engine with Compose."""
+    """Check for a Docker engine with Compose."""
     if shutil.which("docker") is None:
         advice = "only for containers: install Docker Engine with the Compose plugin"
         return Finding("docker", "engine", "missing", "no docker command", advice)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How results show themselves: as a line in a terminal, as pictures in a notebook."""
+"""Display of results: a line in a terminal, a picture in a notebook."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _REACH = 2.5
 
 
 def line(kind: str, facts: Mapping[str, object]) -> str:
-    """`Kind(name value, ...)`."""
+    """Format a result as `Kind(name value, ...)`."""
     return f"{kind}({', '.join(f'{name} {value}' for name, value in facts.items())})"
 
 
 def png(rgb: NDArray[np.uint8]) -> bytes:
-    """A PNG file of uint8 [H, W, 3]."""
+    """Encode uint8 [H, W, 3] as PNG."""
     from PIL import Image  # the channel, which knows codewords, is installed without it
 
     file = io.BytesIO()
@@ -31,7 +31,7 @@ def png(rgb: NDArray[np.uint8]) -> bytes:
 
 
 def image_html(rgb: NDArray[np.uint8]) -> str:
-    """An `img` element; small images are shown larger, pixel by pixel."""
+    """Return an `img` element; small images are enlarged without smoothing."""
     height, width, _ = rgb.shape
     factor = max(1, _SHOWN_SIDE // max(height, width))
     data = base64.b64encode(png(rgb)).decode()
@@ -42,7 +42,7 @@ def image_html(rgb: NDArray[np.uint8]) -> str:
 
 
 def constellation_svg(symbols: NDArray[np.complex64]) -> str:
-    """An `svg` element of symbols [k] in the complex plane, I to the right and Q up.
+    """Plot symbols [k] in the complex plane as an `svg` element, with I to the right and Q up.
 
     The circle has the radius 1, the root of the average power of what is sent. Of many symbols
     every n-th is shown; one beyond 2.5 in I or Q is drawn at the edge.
@@ -62,7 +62,7 @@ def constellation_svg(symbols: NDArray[np.complex64]) -> str:
 
 
 def card_html(figures: list[str], facts: Mapping[str, object]) -> str:
-    """Figures side by side, and facts in a table beside them."""
+    """Return figures side by side, with a table of facts."""
     rows = "".join(
         f'<tr><th style="text-align: left">{escape(name)}</th>'
         f'<td style="text-align: left">{escape(str(value))}</td></tr>'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The variables that begin with GENJSCC_: what there is, and what somebody may have meant."""
+"""Environment variables that begin with GENJSCC_, and detection of misspelt ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OF_AN_ORCHESTRATOR = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT.*|PORT(_\d+_(TC
 def unknown_variables(
     of_services: Iterable[str], environment: Mapping[str, str] = os.environ
 ) -> list[str]:
-    """A sentence for each variable that nothing reads, with the one that it is most like.
+    """Return a sentence for each unknown variable, with the most similar known name.
 
     Args:
         of_services: names of the services' settings, without the prefix.

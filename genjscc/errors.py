@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error that GenJSCC raises on purpose.
+"""Errors that GenJSCC raises deliberately.
 
     GenJSCCError
     ├── InvalidInputError     a field of the input is wrong           INVALID_ARGUMENT
@@ -13,6 +13,8 @@
     ├── AccessError           no or wrong credentials                 UNAUTHENTICATED
     ├── RemoteError           the service failed                      INTERNAL
     ├── BundleError           a model on disk is broken or unsafe     (local)
+    │   └── DigestError       a file is not the one that was declared (local)
+    ├── DownloadError         a model cannot be fetched or published  (local)
     ├── DivergedError         a training's numbers are none any more  (local)
     └── MissingExtraError     an optional package is not installed    (local)
 
@@ -43,7 +45,7 @@ class GenJSCCError(Exception):
 
 
 class InvalidInputError(GenJSCCError, ValueError):
-    """A field of the input is wrong. The text names the field, the value and what is right."""
+    """An invalid field. The text names the field, its value and the valid values."""
 
     code = (3, "INVALID_ARGUMENT")
 
@@ -53,13 +55,13 @@ class InvalidInputError(GenJSCCError, ValueError):
 
 
 class ModelNotFoundError(GenJSCCError):
-    """There is no such model here, or none for that bandwidth ratio."""
+    """The model, or its bandwidth ratio, does not exist here."""
 
     code = (5, "NOT_FOUND")
 
 
 class WrongPairError(GenJSCCError):
-    """The symbols were made by an encoder that this decoder was not trained with."""
+    """The symbols come from an encoder that the decoder was not trained with."""
 
     code = (9, "FAILED_PRECONDITION")
 
@@ -85,7 +87,7 @@ class UnavailableError(GenJSCCError):
 
 
 class DeadlineError(GenJSCCError):
-    """The time given for the call has passed."""
+    """The deadline of the call has passed."""
 
     code = (4, "DEADLINE_EXCEEDED")
 
@@ -97,7 +99,7 @@ class CancelledCallError(GenJSCCError):
 
 
 class UnsupportedError(GenJSCCError):
-    """The request is understood, but this service does not offer it."""
+    """The request is valid, but this service does not support it."""
 
     code = (12, "UNIMPLEMENTED")
 
@@ -109,24 +111,32 @@ class AccessError(GenJSCCError):
 
 
 class RemoteError(GenJSCCError):
-    """The service failed in a way that is its own fault; its log has the details."""
+    """An internal error of the service, whose log has the details."""
 
 
 class BundleError(GenJSCCError):
     """A model on disk is incomplete, altered or not safe to load."""
 
 
+class DigestError(BundleError):
+    """A file of a model is not the one that was declared: its SHA-256 differs."""
+
+
+class DownloadError(GenJSCCError):
+    """A published model cannot be fetched, or a model cannot be published."""
+
+
 class DivergedError(GenJSCCError):
-    """A training has left what numbers can hold; its last checkpoint is from before."""
+    """Training has produced values that are not finite; its last checkpoint is older."""
 
 
 class MissingExtraError(GenJSCCError):
-    """An optional package is needed and not installed; the text says which extra brings it."""
+    """An optional package is missing; the text names the extra to install."""
 
 
 @contextmanager
 def needs(extra: str, what: str, *, otherwise: str = "") -> Iterator[None]:
-    """Turn a failed import inside into the error that names the extra to install.
+    """Turn a failed import inside this context into an error that names the extra to install.
 
     Args:
         extra: optional dependencies of the package, as in `pip install 'genjscc[EXTRA]'`.
@@ -159,12 +169,12 @@ _BY_CODE: dict[int, type[GenJSCCError]] = {
 
 
 def quoted(value: object) -> str:
-    """A foreign value for an error text: as repr() has it, the middle of a long one left out."""
+    """Quote an untrusted value for an error text, like repr(), with long values shortened."""
     return _QUOTE.repr(value)
 
 
 def checked_kind(value: T, kinds: type | tuple[type, ...], field: str) -> T:
-    """A value of one of these types. Raises InvalidInputError for any other, a class among them."""
+    """Return a value of one of these types. Raises InvalidInputError for others and classes."""
     if isinstance(value, kinds):
         return value
     wanted = kinds if isinstance(kinds, tuple) else (kinds,)
@@ -174,7 +184,7 @@ def checked_kind(value: T, kinds: type | tuple[type, ...], field: str) -> T:
 
 
 def error_from_status(code: int, message: str) -> GenJSCCError:
-    """The error that a gRPC status stands for; codes without a class become RemoteError."""
+    """Return the error of a gRPC status; codes without a class become RemoteError."""
     if code == InvalidInputError.code[0]:
         field, _, problem = message.partition(": ")
         return InvalidInputError(field, problem) if problem else InvalidInputError("request", field)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Upper limits on foreign input, the same near and far."""
+"""Upper limits on untrusted input, the same locally and remotely."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold.
+    """Limits of one request.
 
     Attributes:
         max_pixels: rows times columns of an image, padded; the default admits the photographs of

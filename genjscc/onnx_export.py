@@ -219,7 +219,7 @@ def _session(path: Path) -> Any:
 
 
 def _timed(session: Any, feed: dict[str, NDArray[Any]]) -> tuple[NDArray[np.float32], float]:
-    """The output, and the median time of a run after the first."""
+    """Run a session; return the output and the median time of a run after the first."""
     (found,) = session.run(None, feed)
     times = []
     for _ in range(_RUNS):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Photographs as the square pictures that the models were trained on."""
+"""Photographs in the form of the training images: square, upright, scaled."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MULTIPLE = 16
 
 
 def load_square(path: Path, size: int) -> NDArray[np.uint8]:
-    """The central square of a photo, upright, scaled (Lanczos) to [size, size, 3] uint8.
+    """Read the central square of a photo, upright, scaled (Lanczos) to [size, size, 3] uint8.
 
     Raises:
         InvalidInputError: the file is missing, damaged or not an image.
@@ -74,7 +74,7 @@ def _fits(size: tuple[int, int], max_pixels: int) -> bool:
 
 
 def read_file(path: str | Path, *, field: str) -> bytes:
-    """Return the bytes of a picture file, of which not more than may be sent are read.
+    """Read a picture file, up to the largest size that may be sent.
 
     Raises:
         InvalidInputError: it cannot be read, or is too long for a picture.
@@ -92,7 +92,7 @@ def read_file(path: str | Path, *, field: str) -> bytes:
 
 
 def square(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The central square of a picture uint8 [H, W, 3], scaled (Lanczos) to [size, size, 3].
+    """Cut the central square of uint8 [H, W, 3] and scale it (Lanczos) to [size, size, 3].
 
     Raises:
         InvalidInputError: a size of no pixel, or of more than a service takes.
@@ -106,7 +106,7 @@ def square(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder; linked folders are followed, circles are not."""
+    """Return all files below a folder; linked folders are followed once."""
     seen = set()
     for where, folders, names in os.walk(folder, followlinks=True):
         own = Path(where).resolve()
@@ -118,7 +118,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """The pictures below a folder by their names, sorted, without macOS's `._` files."""
+    """Return the pictures below a folder, sorted by name, without macOS's `._` files."""
     return sorted(
         path
         for path in files_below(folder)

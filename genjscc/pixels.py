@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between 8-bit pictures and what the networks see."""
+"""Conversion between 8-bit pictures and the networks' tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CPU_PASS, _GPU_PASS = 512 * 512, 2048 * 2048
 
 
 def padded_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width raised to multiples of 16."""
+    """Round height and width up to multiples of 16."""
     height, width = size
     return -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
 
@@ -24,7 +24,7 @@ def padded_size(size: tuple[int, int]) -> tuple[int, int]:
 def checked_padded_size(
     size: tuple[int, int], *, max_pixels: int, field: str = "image"
 ) -> tuple[int, int]:
-    """The padded size, within the limit: a row of 4 million pixels becomes sixteen.
+    """Return the padded size and check it: a row of 4 million pixels would grow 16 times.
 
     Raises:
         InvalidInputError: it holds more than `max_pixels`.
@@ -53,7 +53,7 @@ def images_per_pass(padded: tuple[int, int], *, max_pixels: int) -> int:
 
 
 def to_padded_tensor(rgb: NDArray[np.uint8]) -> Tensor:
-    """[H, W, 3] uint8 -> [3, H', W'] uint8, its last row and column repeated to multiples of 16."""
+    """Pad [H, W, 3] uint8 to [3, H', W'] uint8: last row and column repeated to multiples of 16."""
     height, width, _ = rgb.shape
     rows, columns = padded_size((height, width))
     if (rows, columns) != (height, width):
@@ -62,11 +62,11 @@ def to_padded_tensor(rgb: NDArray[np.uint8]) -> Tensor:
 
 
 def to_unit_range(pixels: Tensor) -> Tensor:
-    """uint8 -> float32 in [0, 1]."""
+    """Convert uint8 to float32 in [0, 1]."""
     return pixels.float() / 255
 
 
 def to_rgb(images: Tensor) -> NDArray[np.uint8]:
-    """[..., 3, H, W] in [0, 1] -> [..., H, W, 3] uint8, rounded to nearest."""
+    """Convert [..., 3, H, W] in [0, 1] to [..., H, W, 3] uint8, rounded to nearest."""
     rounded = images.clamp(0, 1).mul_(255).round_().to(torch.uint8)
     return rounded.movedim(-3, -1).contiguous().cpu().numpy()

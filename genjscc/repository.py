@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the repository and its models are; in an installation, what takes their place."""
+"""Paths of the repository and its models, or of the installed package."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packages of the services: beside genjscc in a clone, inside it in the wheel.
+"""Packages of the services: beside genjscc in a clone, inside it in the wheel.
 
 `genjscc.channel.physics` and so on can be imported in both. In a clone the name stands for
 `channel.physics`, the same module.

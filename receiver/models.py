@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decoders and generators of the bundles below a folder."""
+"""Decoders and generators of the bundles in a folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from receiver.stylegan2.generator import Generator
 
 
 class Generators:
-    """The generator bundles below a folder, each loaded once, whoever asks.
+    """Generators of a folder, each loaded once.
 
     They are frozen: all pairs and inversions share them.
     """
@@ -28,7 +28,7 @@ class Generators:
         self._loaded: dict[str, Generator] = {}
 
     def load(self, name: str, sha256: str | None = None) -> Generator:
-        """The generator of that name, verified; in evaluation mode, float32.
+        """Load and verify a generator by name; in evaluation mode, float32.
 
         Args:
             name: of the bundle.
@@ -52,7 +52,7 @@ class Generators:
 def load_decoder(
     root: Path, config: BundleConfig, generators: Generators | None = None
 ) -> nn.Module:
-    """The decoder of a bundle, ready for inference.
+    """Load the decoder of a bundle, ready for inference.
 
     Args:
         root: the folder of bundles.
@@ -71,7 +71,7 @@ def load_decoder(
 
 
 def load_deepjscc(root: Path, config: BundleConfig) -> Decoder:
-    """As `load_decoder`, for the scheme deepjscc."""
+    """Load a decoder of the scheme deepjscc, as `load_decoder`."""
 
     def make() -> Decoder:
         return Decoder(
@@ -86,7 +86,7 @@ def load_deepjscc(root: Path, config: BundleConfig) -> Decoder:
 
 
 def load_latents(root: Path, config: BundleConfig) -> LatentDecoder:
-    """The trained part of a GenerativeJSCC decoder, which is what the bundle holds."""
+    """Load the trained part of a GenerativeJSCC decoder, which is all that its bundle contains."""
     part, width = _generative_part(root, config), config.width
     if not isinstance(width, int):
         raise BundleError(f"{root / config.name}: width: got {width}; must be one number")
@@ -113,7 +113,7 @@ def load_latents(root: Path, config: BundleConfig) -> LatentDecoder:
 
 
 def load_generative(root: Path, config: BundleConfig, generators: Generators) -> GenerativeDecoder:
-    """As `load_decoder`, for the scheme generative."""
+    """Load a decoder of the scheme generative, as `load_decoder`."""
     part = _generative_part(root, config)
     generator = generators.load(part.generator, part.generator_sha256)
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The receiver as a service: received symbols in, image out."""
+"""The receiver service: received symbols in, image out."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from genjscc.limits import Limits
 from genjscc.pixels import images_per_pass, padded_size, pixels_per_pass
 from genjscc.serving.catalogue import Catalogue, LoadedModel
 from genjscc.serving.cores import enter_device
-from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
+from genjscc.serving.scheduling.dispatcher import Dispatcher
+from genjscc.serving.scheduling.tiled import Tiled
 from genjscc.serving.server import Service
 from genjscc.serving.settings import ReceiverSettings
 from genjscc.serving.streams import answer_stream
-from genjscc.serving.tiled import Tiled
 from genjscc.v1 import model_pb2, receiver_pb2, receiver_pb2_grpc, tensor_pb2
 from genjscc.wire.codewords import codeword_from_message, gains_from_message
 from genjscc.wire.images import rgb_to_message
@@ -55,7 +55,7 @@ _QUICK_BYTES = 3 * 128 * 128
 
 
 class ReceiverEngine:
-    """The decoders of a folder of bundles."""
+    """Engine of the receiver, with the decoders of a folder of bundles."""
 
     runs_quickly = False
 
@@ -82,7 +82,7 @@ class ReceiverEngine:
         self.max_together = settings.inversion_max_batch
 
     def models(self) -> list[model_pb2.Model]:
-        """What ListModels answers: the models, each with the schemes on offer."""
+        """Return the answer of ListModels: the models with their available schemes."""
         listed = self.catalogue.messages()
         for message in listed:
             model = self.catalogue.by_name(message.name)
@@ -92,12 +92,12 @@ class ReceiverEngine:
         return listed
 
     def offered(self, model: LoadedModel[nn.Module]) -> list[model_pb2.Scheme.ValueType]:
-        """How a model's symbols can be decoded, its own scheme first."""
+        """Return the schemes that can decode a model's symbols, its own first."""
         inverse = self._inversions.offered(model)
         return [*self.schemes(model), *([model_pb2.SCHEME_INVERSE_JSCC] if inverse else [])]
 
     def schemes(self, model: LoadedModel[nn.Module]) -> Schemes:
-        """What decodes a model's symbols in one pass, by `Scheme`; its own comes first."""
+        """Return the one-pass decoders of a model's symbols by `Scheme`, its own first."""
         return {SCHEMES[model.config.scheme]: self._reconstruct[model.name]}
 
     def is_quick(self, request: receiver_pb2.DecodeRequest) -> bool:
@@ -198,7 +198,7 @@ class ReceiverEngine:
         return [DecodeResult(rgb, seconds) for rgb in images]
 
     def most_together(self, job: DecodeJob) -> int:
-        """How many jobs like this one run in one pass."""
+        """Return how many jobs like this one run in one pass."""
         return images_per_pass(padded_size(job.size), max_pixels=self._per_pass)
 
     def _is_large(self, job: DecodeJob) -> bool:
@@ -214,19 +214,19 @@ class ReceiverEngine:
         return network.tiles(symbols, snr_db, padded_size(job.size))
 
     def is_stepwise(self, job: DecodeJob) -> bool:
-        """Whether a job is an inversion."""
+        """Return whether a job is an inversion."""
         return job.plan is not None
 
     def begin(self, job: DecodeJob) -> Course:
-        """An inversion before its first step."""
+        """Return the state of an inversion before its first step."""
         return self._inversions.begin(job)
 
     def advance(self, courses: Sequence[Course]) -> list[StepReport]:
-        """One step of inversions of one key."""
+        """Run one step of inversions with the same key."""
         return self._inversions.advance(courses, self._receive)
 
     def _receive(self, jobs: Sequence[DecodeJob]) -> list[torch.Tensor]:
-        """What the pair's own decoder makes of the symbols, fit for gradients."""
+        """Decode the symbols with the pair's own decoder, to tensors that allow gradients."""
         return [image.clone() for batch in self._decode(jobs) for image in batch]
 
     def _decode(self, jobs: Sequence[DecodeJob]) -> Iterator[torch.Tensor]:
@@ -259,7 +259,7 @@ class ReceiverEngine:
         )
 
     def warm_up(self) -> None:
-        """Runs each decoder once, those of DeepJSCC as the graphs that they are from now on.
+        """Trace the DeepJSCC decoders and run each decoder once.
 
         For a process that serves: PyTorch keeps what belongs to a graph to the end of the process.
         """
@@ -278,7 +278,7 @@ class ReceiverEngine:
 
 
 class ReceiverServicer(receiver_pb2_grpc.ReceiverServiceServicer):
-    """gRPC to engine."""
+    """gRPC servicer in front of the engine."""
 
     def __init__(self, dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics) -> None:
         self._dispatcher, self._metrics = dispatcher, metrics
@@ -328,7 +328,7 @@ class ReceiverServicer(receiver_pb2_grpc.ReceiverServiceServicer):
 
 
 def receiver_service(settings: ReceiverSettings) -> Service:
-    """The receiver, ready to be served."""
+    """Return the receiver service, ready to be served."""
 
     def load(metrics: Metrics) -> ReceiverEngine:
         engine = ReceiverEngine(settings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transmitter as a service: image in, codeword out."""
+"""The transmitter service: image in, codeword out."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from genjscc.limits import Limits
 from genjscc.pixels import images_per_pass, pixels_per_pass, to_padded_tensor, to_unit_range
 from genjscc.serving.catalogue import Catalogue
 from genjscc.serving.cores import enter_device
-from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
+from genjscc.serving.scheduling.dispatcher import Dispatcher
+from genjscc.serving.scheduling.tiled import Tiled
 from genjscc.serving.server import Service
 from genjscc.serving.settings import TransmitterSettings
 from genjscc.serving.streams import answer_stream
-from genjscc.serving.tiled import Tiled
 from genjscc.v1 import transmitter_pb2, transmitter_pb2_grpc
 from genjscc.wire.codewords import Codeword, codeword_to_message
 from genjscc.wire.images import rgb_from_message
@@ -41,7 +41,7 @@ _QUICK_BYTES = 3 * 128 * 128
 
 @dataclass(frozen=True, eq=False)
 class EncodeJob:
-    """A checked request: pixels uint8 [3, H', W'] padded, and what to make of them."""
+    """A validated request: padded pixels uint8 [3, H', W'] and encoding options."""
 
     model: str
     ratio: Fraction
@@ -53,14 +53,14 @@ class EncodeJob:
 
 @dataclass(frozen=True, eq=False)
 class EncodeResult:
-    """Normalised symbols complex64 [k] and the time of the batch that made them."""
+    """Normalised symbols complex64 [k] and the compute time of their batch."""
 
     symbols: NDArray[np.complex64]
     seconds: float
 
 
 class TransmitterEngine:
-    """The encoders of a folder of bundles."""
+    """Engine of the transmitter, with the encoders of a folder of bundles."""
 
     runs_quickly = False
 
@@ -105,7 +105,7 @@ class TransmitterEngine:
         return job.model, job.channels, job.pixels.shape
 
     def most_together(self, job: EncodeJob) -> int:
-        """How many jobs like this one run in one pass."""
+        """Return how many jobs like this one run in one pass."""
         _, rows, columns = job.pixels.shape
         return images_per_pass((rows, columns), max_pixels=self._per_pass)
 
@@ -150,7 +150,7 @@ class TransmitterEngine:
         )
 
     def warm_up(self) -> None:
-        """Turns each encoder into a graph and runs it once.
+        """Trace each encoder to a graph and run it once.
 
         For a process that serves: PyTorch keeps what belongs to a graph to the end of the process.
         """
@@ -173,7 +173,7 @@ class TransmitterEngine:
 
 
 class TransmitterServicer(transmitter_pb2_grpc.TransmitterServiceServicer):
-    """gRPC to engine."""
+    """gRPC servicer in front of the engine."""
 
     def __init__(self, dispatcher: Dispatcher[Any, Any, Any, Any], metrics: Metrics) -> None:
         self._dispatcher, self._metrics = dispatcher, metrics
@@ -207,7 +207,7 @@ class TransmitterServicer(transmitter_pb2_grpc.TransmitterServiceServicer):
 
 
 def transmitter_service(settings: TransmitterSettings) -> Service:
-    """The transmitter, ready to be served."""
+    """Return the transmitter service, ready to be served."""
 
     def load(metrics: Metrics) -> TransmitterEngine:
         engine = TransmitterEngine(settings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The floors of a service's transport: servers that return the bytes they get, unread.
+"""Echo servers, which return the bytes they get: lower bounds of a service's transport.
 
 grpc is the least that a Python gRPC service can be, tcp the least that asyncio can do.
 """
@@ -48,13 +48,13 @@ async def serve_grpc() -> None:
 
 
 async def read_frame(reader: asyncio.StreamReader) -> bytes:
-    """A message behind its length."""
+    """Read a message with a length prefix."""
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
     return await reader.readexactly(length)
 
 
 async def write_frame(writer: asyncio.StreamWriter, message: bytes) -> None:
-    """The other way."""
+    """Write a message with a length prefix."""
     writer.write(_LENGTH.pack(len(message)) + message)
     await writer.drain()
 
@@ -73,7 +73,7 @@ async def serve_tcp() -> None:
 
 
 class EchoServer:
-    """One of them as a process.
+    """An echo server in its own process.
 
     Attributes:
         address: host:port.
@@ -101,7 +101,7 @@ class EchoServer:
 
 @asynccontextmanager
 async def tcp_sender(address: str, connections: int) -> AsyncIterator[Send]:
-    """Sends payloads to the TCP echo, one at a time on each connection."""
+    """Return a function that sends payloads to the TCP echo, one at a time on each connection."""
     host, _, port = address.rpartition(":")
     free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
     for _ in range(connections):

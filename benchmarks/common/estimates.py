@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure arithmetic of the benchmarks: spreads, ratios, exponents, throughput at equal p99."""
+"""Arithmetic of the benchmarks: spreads, ratios, exponents, throughput at equal p99."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FLAT = 1e-20
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, extremes and number of rounds."""
+    """Return median, extremes and number of rounds."""
     return {
         "median": statistics.median(values),
         "min": min(values),
@@ -23,13 +23,15 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def ratio_spread(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
-    """Of the ratios round by round: what disturbs a round disturbs both of its figures."""
+    """Return the spread of the ratios of single rounds, since disturbances hit both values of a
+    round.
+    """
     return spread([a / b for a, b in zip(above, below, strict=True)])
 
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """y = factor * x ** exponent; `r2` is that of the line through the logarithms."""
+    """The law y = factor * x ** exponent; `r2` belongs to the line through the logarithms."""
 
     exponent: float
     factor: float
@@ -37,7 +39,7 @@ class PowerLaw:
 
 
 def power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw:
-    """Least squares of log y over log x.
+    """Fit log y to log x by least squares.
 
     Raises:
         ValueError: fewer than two different x, or a value that is not positive.
@@ -53,7 +55,7 @@ def power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw:
 
 
 def growth(x: Sequence[float], rounds: Sequence[Sequence[float]]) -> dict[str, object]:
-    """Medians of y over x, and the exponent with its spread over the rounds.
+    """Return medians of y over x, and the exponent with its spread over the rounds.
 
     Args:
         x: what grows.
@@ -75,14 +77,14 @@ def growth(x: Sequence[float], rounds: Sequence[Sequence[float]]) -> dict[str, o
 
 @dataclass(frozen=True)
 class Point:
-    """A closed loop: answers per second, and the latency that 99 % of them kept."""
+    """A closed loop: answers per second, and their latency at the 99th percentile."""
 
     per_second: float
     p99_ms: float
 
 
 def throughput_at(points: Sequence[Point], p99_ms: float) -> float | None:
-    """The highest throughput within a p99, between two measured points by a line.
+    """Return the highest throughput within a p99, interpolated between two measured points.
 
     A point that is slower and has fewer answers than another is left out: nobody would run the
     service there.
@@ -106,7 +108,7 @@ def throughput_at(points: Sequence[Point], p99_ms: float) -> float | None:
 
 
 def throughput_ratio(ours: Sequence[Point], theirs: Sequence[Point]) -> float:
-    """Ours over theirs, at the p99 that they have where their throughput is highest.
+    """Return our throughput over theirs, at the p99 that they have at their highest throughput.
 
     Returns:
         0 where we cannot answer within that p99 at all.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmarks share: requests, load, the use of processes, results."""
+"""Shared parts of the benchmarks: requests, load, resource usage, results."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Use:
-    """What a process uses."""
+    """Resource usage of a process."""
 
     cpu_s: float
     resident_bytes: int
@@ -56,7 +56,7 @@ class Use:
 
 
 def use_of(pid: int) -> Use:
-    """Of a process on this machine (Linux)."""
+    """Return the resource usage of a process on this machine (Linux)."""
     folder = Path("/proc") / str(pid)
     # After the name, which may hold anything: state is field 3, utime 14, stime 15, threads 20.
     fields = (folder / "stat").read_text().rpartition(")")[2].split()
@@ -69,7 +69,7 @@ def use_of(pid: int) -> Use:
 
 
 def family_of(pid: int) -> list[int]:
-    """A process and all that it has started, and they in turn (Linux)."""
+    """Return a process and all its descendants (Linux)."""
     parents: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -84,7 +84,7 @@ def family_of(pid: int) -> list[int]:
 
 
 def cpu_of_family(pid: int) -> float:
-    """CPU seconds of a process and all that it has started."""
+    """Return the CPU seconds of a process and its descendants."""
     total = 0.0
     for one in family_of(pid):
         try:
@@ -95,7 +95,7 @@ def cpu_of_family(pid: int) -> float:
 
 
 def memory_of_family(pid: int) -> int:
-    """Bytes of a process and all that it has started; shared pages are divided (PSS)."""
+    """Return the bytes of a process and its descendants; shared pages are divided (PSS)."""
     total = 0
     for one in family_of(pid):
         try:
@@ -107,13 +107,13 @@ def memory_of_family(pid: int) -> int:
 
 
 def image_requests(count: int, rate: str | None = None, side: int = 64) -> list[Any]:
-    """EncodeRequests of different pictures."""
+    """Return EncodeRequests of different pictures."""
     options = Options(rate=rate)
     return [encode_request(picture(side, side, number), options) for number in range(count)]
 
 
 def channel_request(symbols: int, seed: int = 0) -> Any:
-    """A TransmitRequest of so many symbols: 8 bytes each, either way."""
+    """Return a TransmitRequest of k symbols, of 8 bytes each in both directions."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(symbols, 2)).astype(np.float32).view(np.complex64)[:, 0]
     codeword = Codeword(values, "benchmark", rate_of(symbols), (64, 64))
@@ -121,14 +121,14 @@ def channel_request(symbols: int, seed: int = 0) -> Any:
 
 
 def rate_of(symbols: int) -> Any:
-    """The bandwidth ratio of a 64x64 image."""
+    """Return the bandwidth ratio of a 64x64 image."""
     from fractions import Fraction
 
     return Fraction(symbols, 3 * 64 * 64)
 
 
 def decode_requests(codewords: Sequence[Codeword]) -> list[Any]:
-    """DecodeRequests of codewords that met no noise."""
+    """Return DecodeRequests of codewords without noise."""
     return [
         decode_request(Transmission(codeword, None, 0, 0, 1.0, float("inf")), Options(snr_db=5.0))
         for codeword in codewords
@@ -137,19 +137,19 @@ def decode_requests(codewords: Sequence[Codeword]) -> list[Any]:
 
 @dataclass
 class Load:
-    """What came back."""
+    """Result of a load."""
 
     seconds: float = 0.0
     statuses: Counter[str] = field(default_factory=Counter)
 
     @property
     def ok_per_second(self) -> float:
-        """Good answers per second."""
+        """Successful answers per second."""
         return self.statuses["OK"] / self.seconds
 
 
 def repeated(payloads: Sequence[bytes], count: int) -> Iterator[bytes]:
-    """So many of the payloads, over and over."""
+    """Repeat the payloads up to a number of messages."""
     for number in range(count):
         yield payloads[number % len(payloads)]
 
@@ -157,7 +157,7 @@ def repeated(payloads: Sequence[bytes], count: int) -> Iterator[bytes]:
 async def unary_load(
     address: str, path: str, payloads: Sequence[bytes], *, count: int, in_flight: int
 ) -> Load:
-    """Single calls, a number of them under way at a time. Bytes in and out: a cheap client."""
+    """Send single calls with a number of them in flight; bytes in and out keep the client cheap."""
     load, left = Load(), repeated(payloads, count)
     async with grpc.aio.insecure_channel(address) as connection:
         call = connection.unary_unary(path)
@@ -180,7 +180,7 @@ async def unary_load(
 async def stream_load(
     address: str, path: str, payloads: Sequence[bytes], *, count: int, streams: int, window: int
 ) -> Load:
-    """Streams that keep a number of messages under way each."""
+    """Send messages on streams, each with a number of messages in flight."""
     load, left = Load(), repeated(payloads, count)
     async with grpc.aio.insecure_channel(address) as connection:
         await connection.channel_ready()
@@ -207,7 +207,7 @@ async def stream_load(
 
 
 class Payloads:
-    """What the loops of `genjscc loadtest` draw: ready-made payloads in turn."""
+    """Source of ready-made payloads for the loops of `genjscc loadtest`."""
 
     def __init__(self, payloads: Sequence[bytes]) -> None:
         self._payloads, self._number = payloads, -1
@@ -225,7 +225,7 @@ ANSWERED = SimpleNamespace(seconds={})
 async def grpc_sender(
     address: str, path: str, metadata: Sequence[tuple[str, str]] = ()
 ) -> AsyncIterator[Send]:
-    """Sends payloads as single calls over one connection."""
+    """Return a function that sends payloads as single calls over one connection."""
     async with grpc.aio.insecure_channel(address, options=_MESSAGES) as connection:
         call = connection.unary_unary(path)
         await connection.channel_ready()
@@ -243,7 +243,7 @@ async def grpc_sender(
 async def closed(
     send: Send, payloads: Sequence[bytes], *, callers: int, seconds: float
 ) -> Recorder:
-    """So many callers, each of whom waits for its answer; after a short warm-up."""
+    """Run a closed loop with a number of callers, after a short warm-up."""
     mix: Any = Payloads(payloads)
     warm_up = Extent(seconds=min(0.5, seconds / 4))
     await closed_loop(send, mix, Recorder(), callers=callers, extent=warm_up)
@@ -255,7 +255,7 @@ async def closed(
 async def opened(
     send: Send, payloads: Sequence[bytes], *, per_second: float, seconds: float, seed: int = 0
 ) -> Recorder:
-    """Independent callers: requests at random moments, whatever comes back."""
+    """Run an open loop: requests at random times, regardless of answers."""
     recorder, mix = Recorder(), Payloads(payloads)
     moments = arrivals(per_second, "poisson", random.Random(seed))  # noqa: S311
     await open_loop(send, mix, recorder, moments=moments, extent=Extent(seconds=seconds))  # type: ignore[arg-type]
@@ -263,7 +263,7 @@ async def opened(
 
 
 def measured(recorder: Recorder) -> dict[str, float]:
-    """Answers per second and latencies of a loop that has just ended.
+    """Return answers per second and latencies of a finished loop.
 
     Raises:
         SystemExit: nothing was answered, or not all.
@@ -285,7 +285,7 @@ def measured(recorder: Recorder) -> dict[str, float]:
 def criterion(
     name: str, value: float | None, limit: float, *, at_most: bool, note: str = ""
 ) -> dict[str, Any]:
-    """One thing that must hold; it does not where there is no value."""
+    """Compare a value with its limit; a missing value does not meet it."""
     value = None if value is None else float(f"{value:.6g}")  # as the file will have it
     met = value is not None and (value <= limit if at_most else value >= limit)
     limits = {"at_most" if at_most else "at_least": limit}
@@ -293,7 +293,7 @@ def criterion(
 
 
 def parser(description: str, result: str) -> argparse.ArgumentParser:
-    """With what every benchmark takes."""
+    """Return an argument parser with the common options of all benchmarks."""
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--output", type=Path, default=Path("results") / result)
     made.add_argument(
@@ -303,7 +303,7 @@ def parser(description: str, result: str) -> argparse.ArgumentParser:
 
 
 def verdict(one: dict[str, Any]) -> str:
-    """A criterion as a line."""
+    """Format a criterion as a line."""
     word = "met    " if one["met"] else "NOT MET"
     value = "not measured" if one.get("value") is None else f"{one['value']:.4g}"
     sign, limit = ("<=", one["at_most"]) if "at_most" in one else (">=", one["at_least"])
@@ -312,7 +312,7 @@ def verdict(one: dict[str, Any]) -> str:
 
 
 def finish(output: Path, *, short: bool, criteria: list[dict[str, Any]], **found: Any) -> int:
-    """Writes and prints the result; the exit code tells whether all criteria are met."""
+    """Write and print the result; return the exit code, which is 0 if all criteria are met."""
     command = shlex.join(["python", *sys.argv])
     if short and output.parent == Path("results"):
         output = SHORT / output.name

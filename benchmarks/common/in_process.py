@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the services compute, without the services: the floor of everything that is served.
+"""In-process reference: the services' computation without a service.
 
 A process of its own loads the same bundles as a service and runs the same batches through the
 same function, on one thread; nothing is checked, queued, sent or written.
@@ -30,7 +30,7 @@ SYMBOLS = 1024
 
 
 def unit_codewords(pair_id: str, count: int, side: int) -> list[Codeword]:
-    """Random symbols of power 1 for images of a side, at `RATE`; decoders take as long for them."""
+    """Draw random symbols of power 1 for images of a side, at `RATE`; enough for timing."""
     rng, ratio = np.random.default_rng(0), Fraction(RATE)
     k = int(3 * side * side * ratio)
     return [
@@ -45,7 +45,7 @@ def unit_codewords(pair_id: str, count: int, side: int) -> list[Codeword]:
 
 
 def make_engine(role: Role, dtype: str, threads: int) -> Any:
-    """As the service makes it."""
+    """Build an engine as the service does."""
     if role == "channel":
         from channel.service import ChannelEngine
 
@@ -67,7 +67,7 @@ def make_engine(role: Role, dtype: str, threads: int) -> Any:
 def requests_of(
     role: Role, engine: Any, count: int, side: int, symbols: int = SYMBOLS
 ) -> list[Any]:
-    """What clients would send; answers of the receiver are plain pixels."""
+    """Return requests as clients send them; the receiver answers with raw pixels."""
     if role == "channel":
         return [channel_request(symbols, seed) for seed in range(count)]
     if role == "transmitter":
@@ -85,7 +85,7 @@ class Computation:
         self._jobs: dict[tuple[int, int], list[Any]] = {}
 
     def jobs(self, count: int, side: int, symbols: int) -> list[Any]:
-        """So many prepared requests."""
+        """Prepare a number of requests."""
         known = self._jobs.setdefault((side, symbols), [])
         if len(known) < count:
             requests = requests_of(self.role, self.engine, count, side, symbols)
@@ -95,7 +95,7 @@ class Computation:
     def run(
         self, batch: int, side: int = 64, repeat: int = 1, symbols: int = SYMBOLS
     ) -> dict[str, Any]:
-        """Batches in a row; seconds of each by the clock, CPU seconds of all, memory so far."""
+        """Run batches one after another; return wall times, CPU seconds and memory so far."""
         jobs = self.jobs(batch, side, symbols)
         walls, cpu = [], time.process_time()
         for _ in range(repeat):
@@ -111,13 +111,13 @@ class Computation:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had so far (Linux)."""
+    """Return the peak memory of this process (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 class Alone:
-    """A `Computation` in a process of its own.
+    """A `Computation` in its own process.
 
     Attributes:
         pid: of the process.
@@ -145,7 +145,7 @@ class Alone:
         self.started_s = time.perf_counter() - began
 
     def ask(self, **task: Any) -> dict[str, Any]:
-        """What `Computation.run` finds."""
+        """Return the result of `Computation.run`."""
         pipes = self._process.stdin, self._process.stdout
         assert pipes[0] is not None  # noqa: S101 (both are pipes)
         assert pipes[1] is not None  # noqa: S101

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every results/bench_*.json holds, whoever measured."""
+"""Common fields of all results/bench_*.json files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from genjscc.errors import InvalidInputError
 
 
 class Spread(BaseModel):
-    """A figure of several rounds of one run."""
+    """A value with its spread over the rounds of one run."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,7 +30,7 @@ class Spread(BaseModel):
 
 
 class Criterion(BaseModel):
-    """Something that must hold; `note` says more where it does not."""
+    """A criterion; `note` explains a value that does not meet it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,7 +50,7 @@ class Criterion(BaseModel):
         return self
 
     def holds(self) -> bool:
-        """Whether the value keeps the limit."""
+        """Whether the value meets the limit."""
         if self.value is None:
             return False
         if self.at_least is not None:
@@ -59,7 +59,7 @@ class Criterion(BaseModel):
 
 
 class BenchFile(BaseModel):
-    """A result file; what was found stands beside these fields."""
+    """A result file; measurements are stored beside these fields."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -74,7 +74,7 @@ class BenchFile(BaseModel):
 
 
 def read(path: Path) -> BenchFile:
-    """A result file.
+    """Read a result file.
 
     Raises:
         InvalidInputError: missing, or not one; the text names the field.

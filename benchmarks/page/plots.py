@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
+
+from genjscc.report.svg import svg_style, svg_text
 
 _COLUMNS, _SIZE = 3, (3.6, 3.0)
 _LABELS = {"ms": "time / ms", "bytes": "memory / bytes", "images_per_s": "images per second"}
@@ -29,7 +29,7 @@ def draw(panels: Sequence[Panel], name: str) -> str:
     """Draw the panels side by side; `name` seeds the ids within the SVG."""
     rows = -(-len(panels) // _COLUMNS)
     columns = min(_COLUMNS, len(panels))
-    with rc_context({"svg.hashsalt": name, "font.size": 8}):
+    with svg_style(name, font_size=8):
         figure = Figure(figsize=(_SIZE[0] * columns, _SIZE[1] * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).flat
         for panel, one in zip(panels, axes, strict=False):
@@ -43,9 +43,7 @@ def draw(panels: Sequence[Panel], name: str) -> str:
                 one.legend()
         for one in list(axes)[len(panels) :]:
             one.set_axis_off()
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+        return svg_text(figure)
 
 
 def curves(found: dict[str, Any]) -> dict[str, dict[str, Any]]:

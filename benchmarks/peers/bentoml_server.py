@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BentoML: a batchable API, strings in lists as its guide on adaptive batching has them.
+"""BentoML: a batchable API with strings in lists, as in its guide on adaptive batching.
 
 `concurrency` is the batch size, as its guide recommends. Its batching adapts by itself; the
 latency limit is high, because what it thinks too slow it refuses.
@@ -19,7 +19,7 @@ from model import MAX_BATCH, Model
 
 @bentoml.service(workers=1, traffic={"concurrency": MAX_BATCH, "timeout": 60})
 class Pair:
-    """Encoder or decoder, as the environment says."""
+    """Encoder or decoder, selected by the environment."""
 
     def __init__(self) -> None:
         network = Model()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The servers that are compared, ours among them: how each is started, asked and ended."""
+"""The compared servers, ours among them: how to start, call and stop each."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ OURS = "genjscc"
 
 
 class PeerError(Exception):
-    """A server that could not be started, or answers wrongly."""
+    """A server that cannot be started, or answers incorrectly."""
 
 
 class Speech(Protocol):
-    """How a server is spoken to."""
+    """Protocol between client and server."""
 
     def payload(self, request: Any) -> bytes:
-        """What is sent for one of our requests."""
+        """Convert one of our requests to a payload."""
         ...
 
     def answer(self, body: bytes) -> bytes:
-        """Symbols or pixels of an answer."""
+        """Read symbols or pixels from an answer."""
         ...
 
 
@@ -70,7 +70,7 @@ class OverGrpc:
 
 @dataclass(frozen=True)
 class OverHttp:
-    """Base64 in JSON; BentoML has lists of them."""
+    """Base64 in JSON; BentoML takes lists."""
 
     role: str
     in_lists: bool
@@ -87,7 +87,7 @@ class OverHttp:
 
 
 class Server:
-    """One server for one role, as a process of its own.
+    """A server for one role, in its own process.
 
     Attributes:
         protocol: how to speak to it.
@@ -130,7 +130,7 @@ class Server:
 
     @asynccontextmanager
     async def sender(self) -> AsyncIterator[Send]:
-        """Sends payloads over connections that are kept."""
+        """Return a function that sends payloads over persistent connections."""
         if isinstance(self.protocol, OverGrpc):
             # Ray's proxy wants to know the application.
             metadata = (("application", "default"),) if self.name == "ray" else ()
@@ -158,7 +158,7 @@ class Server:
             yield send
 
     async def first_answer(self, payload: bytes) -> bytes:
-        """Waits until the server answers; symbols or pixels.
+        """Wait until the server answers; return symbols or pixels.
 
         Raises:
             PeerError: it ended, or does not answer in time; its last words are in the text.
@@ -196,7 +196,7 @@ class Server:
             return body
 
     def last_words(self) -> str:
-        """The end of what it wrote."""
+        """Return the end of the server's output."""
         if self._service is not None:
             return self._service.last_words
         self._log.seek(0)
@@ -204,7 +204,7 @@ class Server:
         return "; ".join(line.strip() for line in lines[-3:]) or "it said nothing"
 
     def stop(self) -> None:
-        """Ends it and what it started."""
+        """Stop the server and its child processes."""
         if self._service is not None:
             self._service.terminate()
             self._service.wait()
@@ -223,14 +223,14 @@ class Server:
 
 
 def reason(error: Exception) -> str:
-    """An error in a line."""
+    """Format an error as one line."""
     if isinstance(error, grpc.aio.AioRpcError):
         return f"{error.code().name}: {error.details()}"
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
+    """Return a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

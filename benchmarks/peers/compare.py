@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our services beside LitServe, Ray Serve and BentoML: one run, one model, one load generator.
+"""Comparison of our services with LitServe, Ray Serve and BentoML: same run, model and load.
 
     python benchmarks/peers/install.py
     python benchmarks/peers/compare.py
@@ -51,7 +51,7 @@ Case = dict[str, Any]
 
 
 def check(role: Role, answer: bytes, expected: bytes) -> None:
-    """The server computes what ours does.
+    """Check that the server computes the same result as ours.
 
     Raises:
         PeerError: it does not.
@@ -67,7 +67,7 @@ def check(role: Role, answer: bytes, expected: bytes) -> None:
 
 
 async def one_side(server: Server, payloads: list[bytes], side: int, seconds: float) -> Case:
-    """A sweep of closed loops, then half of the load."""
+    """Run closed loops of several sizes, then half of the highest load."""
     points = []
     async with server.sender() as send:
         for callers in CALLERS[side]:
@@ -90,7 +90,7 @@ async def one_side(server: Server, payloads: list[bytes], side: int, seconds: fl
 async def one_server(
     name: str, role: Role, requests: dict[int, list[Any]], scale: float, options: Any
 ) -> dict[str, Any]:
-    """One round of one server; the error where there is one."""
+    """Measure one round of one server; return the error if there is one."""
     began = time.perf_counter()
     server: Server | None = None
     try:
@@ -113,7 +113,7 @@ async def one_server(
 
 
 def alone(role: Role, scale: float) -> dict[int, float]:
-    """Images per second of the network without a server: nothing on one thread can be quicker."""
+    """Measure images per second of the network without a server: the bound for one thread."""
     found = {}
     with Alone(role) as process:
         for side, batch in ALONE_BATCH.items():
@@ -125,7 +125,7 @@ def alone(role: Role, scale: float) -> dict[int, float]:
 
 
 def comparison(ours: list[Case], theirs: list[Case]) -> dict[str, dict[str, float]]:
-    """Ratios of a peer, round by round; above 1 we are ahead."""
+    """Return our ratios to a peer round by round; above 1 we are faster."""
 
     def points(case: Case) -> list[Point]:
         return [Point(one["per_second"], one["p99_ms"]) for one in case["points"]]
@@ -154,7 +154,7 @@ def comparison(ours: list[Case], theirs: list[Case]) -> dict[str, dict[str, floa
 
 
 def summary(cases: list[Case]) -> dict[str, Any]:
-    """The figures of one server and size over the rounds."""
+    """Summarise one server and size over the rounds."""
     columns = zip(*(case["points"] for case in cases), strict=True)
     return {
         "points": [
@@ -169,7 +169,7 @@ def summary(cases: list[Case]) -> dict[str, Any]:
 
 
 def measure(names: list[str], rounds: int, scale: float, options: Any) -> dict[str, Any]:
-    """All rounds of all servers; a server that failed once is not tried again."""
+    """Measure all rounds of all servers; a server that failed once is skipped."""
     requests: dict[Role, dict[int, list[Any]]] = {}
     options.expected = {}
     for role in ROLES:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Installs the servers that the services are compared with.
+"""Installation of the servers that the services are compared with.
 
     python benchmarks/peers/install.py [FOLDER]
 
@@ -22,19 +22,19 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
 
 def requirements() -> dict[str, str]:
-    """Pinned requirement of each peer by its name."""
+    """Pinned requirement of each peer by name."""
     lines = [line.strip() for line in REQUIREMENTS.read_text().splitlines()]
     wanted = [line for line in lines if line and not line.startswith("#")]
     return {re.split(r"[\[=]", line)[0]: line for line in wanted}
 
 
 def python_of(environments: Path, name: str) -> Path:
-    """The interpreter of a peer's environment."""
+    """Return the interpreter of a peer's environment."""
     return environments / name / "bin" / "python"
 
 
 def install(environments: Path, name: str, requirement: str) -> str:
-    """Makes one environment; returns the error, or nothing."""
+    """Create one environment; return the error, if any."""
     folder, python = environments / name, python_of(environments, name)
     commands = [
         [sys.executable, "-m", "venv", str(folder)],

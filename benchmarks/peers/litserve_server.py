@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LitServe: an API each for encoding and decoding, base64 in JSON as its guides send images.
+"""LitServe: one API each for encoding and decoding, base64 in JSON as in its guides.
 
 Its documentation recommends `max_batch_size` and `batch_timeout` for batching.
 """
@@ -32,14 +32,14 @@ class _Api(litserve.LitAPI):  # type: ignore[misc]
 
 
 class Encode(_Api):
-    """Pixels to symbols."""
+    """API from pixels to symbols."""
 
     def predict(self, inputs: list[bytes]) -> list[bytes]:
         return self.network.encode(inputs)
 
 
 class Decode(_Api):
-    """Symbols to pixels."""
+    """API from symbols to pixels."""
 
     def predict(self, inputs: list[bytes]) -> list[bytes]:
         return self.network.decode(inputs)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every peer serves: the same encoder and decoder, bytes in and bytes out, on one thread.
+"""Computation shared by all peers: encoder and decoder, bytes in and out, on one thread.
 
 Nothing is checked here: a peer does less than our services do, which is to its advantage.
 """
@@ -40,7 +40,7 @@ class Model:
 
     @torch.inference_mode()
     def encode(self, images: Sequence[bytes]) -> list[bytes]:
-        """Plain RGB pixels of square images of one size to symbols, cf32_le."""
+        """Encode raw RGB pixels of square images of one size to symbols, cf32_le."""
         pixels = np.stack([np.frombuffer(image, np.uint8) for image in images])
         side = int((pixels.shape[1] // 3) ** 0.5)
         batch = torch.from_numpy(pixels).view(-1, side, side, 3).permute(0, 3, 1, 2).contiguous()
@@ -50,7 +50,7 @@ class Model:
 
     @torch.inference_mode()
     def decode(self, codewords: Sequence[bytes]) -> list[bytes]:
-        """The other way."""
+        """Decode symbols, cf32_le, to raw RGB pixels."""
         symbols = np.stack([np.frombuffer(codeword, np.complex64) for codeword in codewords])
         # rho = k / (3 * side^2) = C_out / 1536
         side = int((symbols.shape[1] * 512 / self._channels) ** 0.5)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ray Serve behind its gRPC proxy, with our own protocol: the same messages as our services.
+"""Ray Serve behind its gRPC proxy, with our protocol: the same messages as our services.
 
 As its documentation has it: gRPC servicer functions at the start, `@serve.batch`, more ongoing
 requests for asynchronous deployments, and the flags for throughput.
@@ -38,7 +38,7 @@ SERVICERS = [
 
 
 class Pair:
-    """Encoder and decoder; one of them is asked."""
+    """Encoder and decoder, of which one is called."""
 
     def __init__(self) -> None:
         self._network = Model()

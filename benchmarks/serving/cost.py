@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CPU time per image of a saturated service, over that of the same batches in one process.
+"""CPU time per image of a saturated service, relative to the same batches in one process.
 
     python benchmarks/serving/cost.py
 
@@ -47,7 +47,7 @@ STREAM_ITEMS = {
 
 
 def model_cpu_s(engine: Any, jobs: list[Any], images: int) -> float:
-    """CPU seconds per image of the batched network in this process."""
+    """Measure CPU seconds per image of the batched network in this process."""
     started = time.process_time()
     for start in range(0, images, BATCH):
         engine.run([jobs[(start + i) % len(jobs)] for i in range(BATCH)])
@@ -55,7 +55,7 @@ def model_cpu_s(engine: Any, jobs: list[Any], images: int) -> float:
 
 
 def service_cpu_s(pid: int, images: int, load: Any) -> float:
-    """CPU seconds per image of a service's process under a load."""
+    """Measure CPU seconds per image of a service's process under a load."""
     before = use_of(pid).cpu_s
     done = asyncio.run(load)
     if done.statuses != {"OK": images}:
@@ -66,7 +66,7 @@ def service_cpu_s(pid: int, images: int, load: Any) -> float:
 def measure(
     role: str, engine: Any, path: str, requests: list[Any], rounds: int, images: int
 ) -> Any:
-    """Ratios of one service."""
+    """Measure the ratios of one service."""
     jobs = [engine.prepare(request) for request in requests]
     single = [request.SerializeToString() for request in requests]
     item = STREAM_ITEMS[path]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages per second of the channel service, over those of a bare gRPC echo.
+"""Messages per second of the channel service, relative to a bare gRPC echo.
 
     python benchmarks/serving/echo.py
 
@@ -34,7 +34,7 @@ LIMIT = 0.7
 
 
 def rates(address: str, pid: int, single: Any, items: Any, count: int) -> dict[str, float]:
-    """Messages per second, and the server's CPU time for each."""
+    """Measure messages per second, and the server's CPU time for each message."""
     found: dict[str, float] = {}
     loads = {
         "calls": lambda: unary_load(address, TRANSMIT, single, count=count, in_flight=IN_FLIGHT),

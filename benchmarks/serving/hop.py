@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each hop adds to the model's own time with one call in flight.
+"""Latency that each hop adds to the model's own time, with one call in flight.
 
     python benchmarks/serving/hop.py
 

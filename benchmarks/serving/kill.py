@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stream of images through services that are killed all the time.
+"""A stream of images through services that are killed repeatedly.
 
     python benchmarks/serving/kill.py
 
@@ -29,7 +29,7 @@ KINDS = 10
 
 
 class Replicas:
-    """Two of each service, each on a port of its own for good."""
+    """Two replicas of each service, on fixed ports."""
 
     def __init__(self) -> None:
         self._running = {(role, n): LocalService(role, []) for role in ROLES for n in (0, 1)}
@@ -39,11 +39,11 @@ class Replicas:
         self._lock = threading.Lock()
 
     def addresses(self) -> dict[str, str]:
-        """As the link's arguments: both replicas of each."""
+        """Addresses of both replicas of each service, as the link's arguments."""
         return {r: ",".join(self._running[r, n].address for n in (0, 1)) for r in ROLES}
 
     def kill_and_restart(self, role: str, number: int) -> None:
-        """Kills a replica while the other one serves; returns when it serves again."""
+        """Kill a replica while the other one serves; return when it serves again."""
         with self._lock:
             self._running[role, number].kill()
             service = LocalService(role, ["--port", self._ports[role, number]])
@@ -51,7 +51,7 @@ class Replicas:
             service.wait_ready()
 
     def stop(self) -> None:
-        """Ends them all."""
+        """Stop all replicas."""
         for service in self._running.values():
             service.terminate()
         for service in self._running.values():
@@ -59,7 +59,7 @@ class Replicas:
 
 
 class Killer(threading.Thread):
-    """Kills the services in turn, spread over the images."""
+    """Killer of services in turn, spread over the images."""
 
     def __init__(self, replicas: Replicas, kills_each: int, images: int) -> None:
         super().__init__(daemon=True)
@@ -72,7 +72,7 @@ class Killer(threading.Thread):
         self.error: Exception | None = None
 
     def wait_until_due(self, number: int) -> None:
-        """Holds the source back where the images would be over before the kills are."""
+        """Delay the source so that images do not run out before the kills."""
         while self.is_alive() and number > (len(self.done) + 1.5) * self._every + 64:
             time.sleep(0.01)
 
@@ -162,7 +162,7 @@ def main() -> int:
 
 
 def nearest(image: Any, pictures: list[Any]) -> int:
-    """Which of the pictures an image is most like."""
+    """Return the number of the picture that an image resembles most."""
     errors = [np.mean((image.astype(np.float32) - one) ** 2) for one in pictures]
     return int(np.argmin(errors))
 

@@ -84,7 +84,7 @@ def requests_for(addresses: dict[str, str], side: tuple[int, int], model: str) -
 
 
 def one_call(service: LocalService, request: Any) -> dict[str, float]:
-    """Measure one large image on a service that has computed small ones only."""
+    """Measure one large image on a service that has computed only small ones."""
     pid, path = service.process.pid, PATHS[service.role]
     before, cpu = peak_bytes(pid), use_of(pid).cpu_s
     began = time.perf_counter()
@@ -100,7 +100,7 @@ def one_call(service: LocalService, request: Any) -> dict[str, float]:
 async def beside(
     address: str, path: str, small: list[bytes], large: bytes, seconds: float
 ) -> dict[str, Any]:
-    """Measure small images without and with large ones under way."""
+    """Measure small images without and with large ones in progress."""
     done = 0
 
     async def keep_busy() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service at five times what it can do.
+"""A service under five times its capacity.
 
     python benchmarks/serving/overload.py
 
@@ -45,7 +45,7 @@ GOODPUT, REJECTED_MS, GROWTH = 0.9, 50.0, 0.03
 
 
 class Flood:
-    """Calls at given moments."""
+    """Calls at given times."""
 
     def __init__(self, address: str, pid: int, payloads: list[bytes]) -> None:
         self._address, self._pid, self._payloads = address, pid, payloads
@@ -55,7 +55,7 @@ class Flood:
         self.resident: list[int] = []
 
     async def run(self, per_second: float, seconds: float) -> None:
-        """All calls, until the last has its answer."""
+        """Send all calls and wait for the last answer."""
         async with grpc.aio.insecure_channel(self._address) as connection:
             call = connection.unary_unary(ENCODE)
             await connection.channel_ready()
@@ -93,20 +93,20 @@ class Flood:
             await asyncio.sleep(0.5)
 
     def growth(self) -> float:
-        """Of resident memory, from the second quarter of the time to the last."""
+        """Return the growth of resident memory from the second to the last quarter of the time."""
         quarter = max(1, len(self.resident) // 4)
         before = sum(self.resident[quarter : 2 * quarter]) / quarter
         return sum(self.resident[-quarter:]) / quarter / before - 1
 
 
 def capacity(address: str, payloads: list[bytes], count: int) -> float:
-    """Calls per second of a closed loop with as many callers as fill the batches."""
+    """Measure calls per second of a closed loop with enough callers to fill the batches."""
     load = unary_load(address, ENCODE, payloads, count=count, in_flight=64)
     return asyncio.run(load).ok_per_second
 
 
 def measure(cores: str, seconds: float, count: int) -> dict[str, Any]:
-    """One flood, with cores kept for the service's device (empty: none).
+    """Measure one overload, with cores reserved for the compute thread (empty: none).
 
     This process, whose calls cost more than the service's work, keeps off them as well.
     """
@@ -148,7 +148,7 @@ def measure(cores: str, seconds: float, count: int) -> dict[str, Any]:
 
 
 def judged(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """What must hold of one flood."""
+    """Check the criteria of one overload."""
     where = ", a core for the device" if found["device_cores"] else ""
     able, statuses = found["capacity_per_second"], found["statuses"]
     goodput = found["goodput_per_second"] / statistics.mean(able.values())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An hour of mixed load: does anything grow?
+"""Growth of resources over an hour of mixed load.
 
     python benchmarks/serving/soak.py [--pause-ms 100]
 
@@ -31,7 +31,7 @@ WRONG: list[Any] = [b"no image", b"", "/nowhere/photo.png"]
 
 
 class Soak:
-    """Load of many kinds until a moment."""
+    """Mixed load until a given time."""
 
     def __init__(self, addresses: dict[str, str], until: float, pause_s: float) -> None:
         self._addresses, self._until, self._pause_s = addresses, until, pause_s
@@ -45,7 +45,7 @@ class Soak:
         )
 
     async def run(self) -> None:
-        """All callers together."""
+        """Run all callers together."""
         async with AsyncLink(**self._addresses) as link, asyncio.TaskGroup() as group:
             for _ in range(CALLERS):
                 group.create_task(self._call(link))
@@ -86,7 +86,7 @@ class Soak:
             await outcomes.aclose()
 
     async def _come_and_go(self) -> None:
-        """Links that are opened for little, with hardly any time for it."""
+        """Open links for short use, with hardly any time for it."""
         while not self._over():
             async with AsyncLink(**self._addresses, timeout_s=self._rng.choice([0.01, 5])) as link:
                 shot = self.mix.draw()
@@ -106,7 +106,7 @@ class Soak:
 
 
 def growth(values: list[int]) -> float:
-    """From the first tenth of the values to the last, by their medians."""
+    """Return the growth from the first to the last tenth of the values, by their medians."""
     tenth = max(1, len(values) // 10)
     return statistics.median(values[-tenth:]) / statistics.median(values[:tenth]) - 1
 

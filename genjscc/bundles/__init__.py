@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained model on disk: config.json, safetensors and a card.
+"""Trained models on disk: config.json, safetensors and a card.
 
 * `config`: the content of `config.json`
 * `store`: find, verify, load and write bundles
+* `sources`, `pull`: published bundles: the Hugging Face Hub, web servers, folders, the cache
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bundle declares about itself (`config.json`)."""
+"""Declaration of a bundle (`config.json`)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ Channels = Annotated[int, Field(ge=2, le=4096, multiple_of=2)]
 LARGEST_SIDE = 4096
 Decibel = Annotated[float, Field(ge=-1000, le=1000)]
 Text = Annotated[str, Field(max_length=10_000)]
-Files = Annotated[dict[Annotated[str, Field(max_length=100)], Sha256], Field(max_length=16)]
+# A name, never a path: a file of a bundle lies in its folder.
+WEIGHTS_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}\.safetensors$"
+FileName = Annotated[str, Field(pattern=WEIGHTS_PATTERN)]
+Files = Annotated[dict[FileName, Sha256], Field(max_length=16)]
 BundleName = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
 class GeneratorConfig(BaseModel):
-    """A StyleGAN2 generator, which pairs and inversions refer to."""
+    """Declaration of a StyleGAN2 generator, which pairs and inversions refer to."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,7 +50,7 @@ class GeneratorConfig(BaseModel):
 
 
 class GenerativePart(BaseModel):
-    """What a GenerativeJSCC decoder adds: its generator, and how it drives it."""
+    """The part of a declaration that only GenerativeJSCC has: generator and latent decoder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -79,7 +82,7 @@ class SharedEncoder(BaseModel):
 
 
 class BundleConfig(BaseModel):
-    """A pair: encoder and decoder that were trained together."""
+    """Declaration of a pair: an encoder and a decoder trained together."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -134,7 +137,7 @@ class BundleConfig(BaseModel):
 
     @property
     def only_side(self) -> int | None:
-        """The side of the only (padded) images that the pair can carry, or None: any size."""
+        """Side of the only padded images that the pair can carry; None for any size."""
         return self.image_size if self.scheme == "generative" else None
 
     @property
@@ -144,6 +147,6 @@ class BundleConfig(BaseModel):
 
     @cached_property
     def channels_by_ratio(self) -> dict[Fraction, int]:
-        """The bandwidth ratios on offer, ascending, and the bottleneck channels each sends."""
+        """Bottleneck channels of each supported bandwidth ratio, in ascending order."""
         steps = self.channel_steps or (self.symbol_channels,)
         return {Fraction(c, SOURCE_SAMPLES_PER_SYMBOL): c for c in sorted(steps)}

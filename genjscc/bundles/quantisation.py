@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights as 8-bit integers: half the size of float16, for storage alone.
+"""8-bit storage of weights, half the size of float16; computation stays in float32.
 
 Tensors of two dimensions or more are integers times one scale for each index of the first one,
 stored beside them as `NAME:scale`. All else (biases, GDN) stays in float16.

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from genjscc.bundles.config import NAME_PATTERN, BundleConfig, GeneratorConfig, SharedEncoder
 from genjscc.bundles.quantisation import narrowed, restored
-from genjscc.errors import BundleError, InvalidInputError, quoted
+from genjscc.errors import BundleError, DigestError, InvalidInputError, first_problem, quoted
 
 CONFIG, CARD = "config.json", "card.md"
 ENCODER, DECODER = "encoder.safetensors", "decoder.safetensors"
@@ -32,12 +32,12 @@ GENERATOR, CODES = "generator.safetensors", "codes.safetensors"
 _M = TypeVar("_M", bound=nn.Module)
 _C = TypeVar("_C", BundleConfig, GeneratorConfig)
 
-_LONGEST_CONFIG, _LONGEST_WEIGHTS = 1024 * 1024, 4 * 1024**3
+LONGEST_TEXT, LONGEST_WEIGHTS = 1024 * 1024, 4 * 1024**3
 _HINT = "restore the folder from where it came, or name another one with --bundles"
 
 
 def read_config(folder: Path) -> BundleConfig:
-    """The declaration of a pair.
+    """Read and check the declaration of a pair.
 
     Raises:
         BundleError: it is missing, not valid, or not of this folder.
@@ -46,25 +46,37 @@ def read_config(folder: Path) -> BundleConfig:
 
 
 def read_generator_config(folder: Path) -> GeneratorConfig:
-    """The declaration of a generator. Raises as `read_config`."""
+    """Read and check the declaration of a generator. Raises as `read_config`."""
     return _read_declaration(folder, GeneratorConfig)
 
 
 def _read_declaration(folder: Path, kind: type[_C]) -> _C:
     path = folder / CONFIG
-    try:
-        config = kind.model_validate_json(_read(path, _LONGEST_CONFIG))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{path}: {where}: {first['msg']}; {_HINT}") from error
+    config = parse_declaration(_read(path, LONGEST_TEXT), kind, path)
     if config.name != folder.name:
         raise BundleError(f"{path}: name is {config.name!r}, the folder's is {folder.name!r}")
     return config
 
 
+def parse_declaration(text: bytes, kind: type[_C], where: object) -> _C:
+    """A declaration from its JSON text. Raises BundleError, which names `where`."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError(f"{where}: {first_problem(error)}; {_HINT}") from error
+
+
+def is_generator_declaration(text: bytes) -> bool:
+    """Whether a JSON text declares a generator; what is wrong with it does not matter here."""
+    try:
+        declared = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(declared, dict) and declared.get("scheme") == "stylegan2"
+
+
 def _read(path: Path, most: int) -> bytes:
-    """A file's bytes. Raises BundleError: it is no ordinary file, too long, or cannot be read."""
+    """Read a file. Raises BundleError if it is not an ordinary file, too long or unreadable."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for somebody to write
@@ -77,7 +89,7 @@ def _read(path: Path, most: int) -> bytes:
 
 
 def checked_name(name: str) -> str:
-    """A name that a new bundle may have. Raises InvalidInputError."""
+    """Check the name of a new bundle. Raises InvalidInputError."""
     if not re.fullmatch(NAME_PATTERN, name):
         raise InvalidInputError(
             "name", f"got {quoted(name)}; a bundle's is 1 to 63 of a-z, 0-9, '.', '_' and '-'"
@@ -88,7 +100,7 @@ def checked_name(name: str) -> str:
 def find_bundles(
     root: Path, leave_out: Callable[[str, BundleError], None] | None = None
 ) -> dict[str, BundleConfig]:
-    """All pairs directly below a folder, by name; generators lie there until a pair names them.
+    """Find all pairs directly below a folder, by name; generators are not listed.
 
     Args:
         root: the folder.
@@ -97,8 +109,7 @@ def find_bundles(
     Raises:
         BundleError: there is none, or one is broken.
     """
-    folders = sorted(path.parent for path in root.glob(f"*/{CONFIG}"))
-    folders = [folder for folder in folders if not _is_generator(folder)]
+    folders = [folder for folder in bundle_folders(root) if not _is_generator(folder)]
     if not folders:
         raise BundleError(f"no bundle (a folder with {CONFIG}) in {root}; name one with --bundles")
     found: dict[str, BundleConfig] = {}
@@ -113,18 +124,21 @@ def find_bundles(
 
 
 def find_generators(root: Path) -> list[str]:
-    """Names of the generators directly below a folder, sorted."""
-    return [
-        path.parent.name for path in sorted(root.glob(f"*/{CONFIG}")) if _is_generator(path.parent)
-    ]
+    """Return the names of the generators directly below a folder, sorted."""
+    return [folder.name for folder in bundle_folders(root) if _is_generator(folder)]
+
+
+def bundle_folders(root: Path) -> list[Path]:
+    """Return the folders of bundles directly below a folder, sorted; hidden ones are left out."""
+    folders = sorted(path.parent for path in root.glob(f"*/{CONFIG}"))
+    return [folder for folder in folders if not folder.name.startswith(".")]
 
 
 def _is_generator(folder: Path) -> bool:
     try:
-        declared = json.loads(_read(folder / CONFIG, _LONGEST_CONFIG))
-    except (BundleError, ValueError, RecursionError):
+        return is_generator_declaration(_read(folder / CONFIG, LONGEST_TEXT))
+    except BundleError:
         return False
-    return isinstance(declared, dict) and declared.get("scheme") == "stylegan2"
 
 
 def pair_digest(encoder_sha256: str, decoder_sha256: str) -> str:
@@ -144,6 +158,19 @@ def encoder_sha256(config: BundleConfig) -> str | None:
     return shared.sha256 if shared else config.files.get(ENCODER)
 
 
+def companions(config: BundleConfig | GeneratorConfig) -> list[tuple[str, str, str]]:
+    """Return the other bundles that a bundle needs: name, weight file and its SHA-256."""
+    needed = []
+    if isinstance(config, BundleConfig):
+        if config.generative is not None:
+            part = config.generative
+            needed.append((part.generator, GENERATOR, part.generator_sha256))
+        if config.shared_encoder is not None:
+            shared = config.shared_encoder
+            needed.append((shared.bundle, ENCODER, shared.sha256))
+    return needed
+
+
 def weight_files(root: Path, config: BundleConfig | GeneratorConfig) -> list[Path]:
     """Return all files that a bundle needs, those of another bundle's folder included."""
     own = [root / config.name / name for name in config.files]
@@ -159,15 +186,16 @@ def _declared_sha256(path: Path, config: BundleConfig | GeneratorConfig) -> str 
 
 
 def read_weights(path: Path, config: BundleConfig | GeneratorConfig) -> dict[str, Tensor]:
-    """The tensors of a bundle's file, float32, verified.
+    """Read and verify the tensors of a bundle's file, as float32.
 
     Raises:
-        BundleError: the file is missing, altered, not safetensors or holds NaN or infinity.
+        DigestError: the file is altered.
+        BundleError: the file is missing, not safetensors or holds NaN or infinity.
     """
-    data = _read(path, _LONGEST_WEIGHTS)
+    data = _read(path, LONGEST_WEIGHTS)
     declared, found = _declared_sha256(path, config), hashlib.sha256(data).hexdigest()
     if declared != found:
-        raise BundleError(
+        raise DigestError(
             f"{path}: SHA-256 is {found}, {CONFIG} of {config.name} says {declared}; {_HINT}"
         )
     try:
@@ -180,7 +208,7 @@ def read_weights(path: Path, config: BundleConfig | GeneratorConfig) -> dict[str
 
 
 def build(make: Callable[[], _M], path: Path, config: BundleConfig) -> _M:
-    """The module that a declaration asks for, filled, if its weights are as large as that.
+    """Build the declared module and load its weights, if their sizes match the declaration.
 
     Args:
         make: makes the module; called once for its sizes alone, without memory for numbers.
@@ -238,7 +266,7 @@ def write_weights(module: nn.Module, path: Path, dtype: torch.dtype) -> str:
 
 
 def write_declaration(folder: Path, config: BundleConfig | GeneratorConfig, card: str) -> None:
-    """Writes config.json and card.md."""
+    """Write config.json and card.md."""
     (folder / CONFIG).write_text(
         json.dumps(config.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
     )

@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def hear_interrupts() -> None:
-    """Ctrl-C raises KeyboardInterrupt from now on, unless the shell has switched it off.
+    """Let Ctrl-C raise KeyboardInterrupt from now on, unless the shell ignores it.
 
     Until here it ends the process at once: see `genjscc.__main__`.
     """
@@ -88,7 +88,7 @@ def hear_interrupts() -> None:
 
 
 def name_misspelt_variables() -> None:
-    """Says which variables nothing reads; the services say it themselves."""
+    """Warn about environment variables that nothing reads; services do so themselves."""
     if sys.argv[1:2] == ["serve"] or not unknown_variables(()):
         return
     with suppress(ImportError):  # without the services' packages their variables are not known
@@ -109,10 +109,11 @@ def _program() -> Any:
         doctor,
         evaluate,
         export,
-        export_onnx,
         invert,
         loadtest,
         models,
+        onnx,
+        pull,
         receiver_time,
         report,
         samples,
@@ -126,7 +127,7 @@ def _program() -> Any:
     commands = (
         *(demo, send, web, models, up, serve, doctor, loadtest),
         *(evaluate, baseline, cbr, report, receiver_time, compare, invert, samples),
-        *(export, export_onnx, train, convert),
+        *(export, onnx, pull, train, convert),
     )
     for command in commands:
         command.register(app)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the commands talk to people, and with --json to programs."""
+"""Output of the commands: for people, or for programs with --json."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _json_for: list[str] = []
 
 
 def answer_in_json(command: str) -> None:
-    """From now on results and errors go to standard output as JSON; people read the rest."""
+    """Write results and errors to standard output as JSON from now on."""
     _json_for[:] = [command]
 
 
 def in_json() -> bool:
-    """Whether a program asked."""
+    """Return whether --json was given."""
     return bool(_json_for)
 
 
@@ -43,7 +43,8 @@ def present(
     results: Iterable[Any] = (),
     files: Sequence[Path | str] = (),
 ) -> None:
-    """What a command has found: to be called once, or once when it is ready if it goes on.
+    """Present the result of a command. Call it once; a command that keeps running calls it when
+    ready.
 
     Args:
         *shown: what people see; lines are not wrapped.
@@ -58,7 +59,7 @@ def present(
 
 
 def report_error(error: GenJSCCError) -> None:
-    """One line that says what is wrong, and a hint where there is a way out."""
+    """Print an error in one line, with a hint if there is a remedy."""
     err.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
     hint = _hint(error)
     if hint:
@@ -66,14 +67,14 @@ def report_error(error: GenJSCCError) -> None:
 
 
 def end_with_error(error: GenJSCCError) -> None:
-    """An error that ends the command."""
+    """Report an error and end the command."""
     report_error(error)
     if in_json():
         _write(error=described(error))
 
 
 def described(error: GenJSCCError) -> dict[str, str]:
-    """An error for programs."""
+    """Return an error as JSON values."""
     hint = _hint(error)
     return {
         "type": type(error).__name__,
@@ -84,7 +85,7 @@ def described(error: GenJSCCError) -> dict[str, str]:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it; a number that is not finite is null."""
+    """Convert a value to JSON types; numbers that are not finite become null."""
     if hasattr(value, "model_dump"):
         return plain(value.model_dump(mode="python"))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -109,12 +110,12 @@ def _write(**content: Any) -> None:
 
 
 def shows_pictures() -> bool:
-    """Whether people look at standard output; pipes and files get no pictures."""
+    """Return whether standard output is a terminal; pipes and files get no pictures."""
     return has_window(sys.stdout) and not in_json()
 
 
 def has_window(stream: TextIO) -> bool:
-    """Whether a stream is a terminal with a window: some have no columns."""
+    """Return whether a stream is a terminal with a window; some have no columns."""
     return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
 
 

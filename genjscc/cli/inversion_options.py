@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inversions on the command line: their options, and what one sees while they run."""
+"""Inversions on the command line: options, and display of their progress."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ InversionPairs = Annotated[
 
 
 def inversion_of(pairs: list[str] | None) -> InversionOptions | None:
-    """The options that FIELD=VALUE pairs describe; None where there are none.
+    """Parse FIELD=VALUE pairs to options; None if there are no pairs.
 
     Raises:
         InvalidInputError: not of that form, no such field, or a value of another kind.
@@ -65,7 +65,7 @@ def _parsed(text: str, kind: Any) -> Any:
 
 
 def send_watched(link: Link, image: ImageInput, name: str, **keywords: Any) -> Reception:
-    """One image by InverseJSCC, with its losses and, on a terminal, what the generator shows."""
+    """Send one image by InverseJSCC, showing losses and, on a terminal, previews."""
     progress = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -89,7 +89,7 @@ def send_watched(link: Link, image: ImageInput, name: str, **keywords: Any) -> R
 
 
 def losses_text(step: InversionStep) -> str:
-    """Stage and losses in a line."""
+    """Format stage and losses as one line."""
     losses = step.losses
     return (
         f"stage {step.stage}  loss {losses.total:.4f}  MSE {losses.mse:.4f}  "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--json, for every command alike; --force, for every one that writes."""
+"""The options --json, of every command, and --force, of every command that writes files."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _WITHOUT_FORCE = ("models", "up", "doctor", "web", "cbr", "train", "export-start
 
 
 def add_json_option(program: Any) -> None:
-    """To every command of a program; a service speaks JSON anyway."""
+    """Add --json to every command of a program but `serve`, which prints JSON anyway."""
     _add(program, _option(), ("serve",))
 
 
 def add_force_option(program: Any) -> None:
-    """To every command that writes files where it is told to."""
+    """Add --force to every command that writes files to paths in its arguments."""
     _add(program, force_option(), ("serve", *_WITHOUT_FORCE))
 
 
 def _option() -> Any:
-    """As typer makes one of a declaration; its callback sees it, the command does not."""
+    """Make an option from a declaration; its callback sees the value, the command does not."""
 
     def declared(json: _Json = False) -> None: ...
 

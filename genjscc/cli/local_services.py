@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three services as processes of a command, which end with it."""
+"""The three services as processes that end with their command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _METRICS_PORTS = {"transmitter": 9464, "channel": 9465, "receiver": 9466}
 
 @contextmanager
 def started(flags: dict[str, list[str]], *, logs: bool = False) -> Iterator[LocalServices]:
-    """The three services, with a spinner while they start."""
+    """Start the three services, with a spinner."""
     end_when_told()
     services = LocalServices(flags, echo_logs=logs)
     with err.status("starting transmitter, channel and receiver ..."):
@@ -30,7 +30,7 @@ def started(flags: dict[str, list[str]], *, logs: bool = False) -> Iterator[Loca
 
 
 def end_when_told() -> None:
-    """Without this a SIGTERM or a closed terminal would leave the services behind."""
+    """Turn SIGTERM and SIGHUP into exceptions, so that the services are stopped as well."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
 
@@ -40,7 +40,7 @@ def _end(number: int, _: object) -> NoReturn:
 
 
 def service_flags(role: str, free_ports: bool, bundles: Path | None, device: str) -> list[str]:
-    """The flags of one service's process."""
+    """Return the flags of one service's process."""
     flags = []
     if not free_ports:
         flags += ["--port", str(DEFAULT_PORTS[role])]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of the commands that measure: images, metrics, the link, progress."""
+"""Shared parts of the commands that measure: images, metrics, the link, progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def parse_snrs(text: str, option: str) -> list[float]:
-    """Numbers between commas. Raises InvalidInputError."""
+    """Parse comma-separated numbers. Raises InvalidInputError."""
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
@@ -27,7 +27,7 @@ def parse_snrs(text: str, option: str) -> list[float]:
 
 
 def load_dataset(folder: Path, num: int, size: int, name: str, split: str) -> Dataset:
-    """Evenly spaced images of a folder in the order of their names."""
+    """Load evenly spaced images of a folder, in the order of their names."""
     from genjscc.client.protocol import to_rgb_array
     from genjscc.evaluation.sweep import Dataset
     from genjscc.photos import load_square
@@ -52,7 +52,7 @@ def load_dataset(folder: Path, num: int, size: int, name: str, split: str) -> Da
 
 
 def make_meter(*, perceptual: str, frechet: bool, fid: bool) -> Meter:
-    """The metrics that were asked for.
+    """Return the requested metrics.
 
     Raises:
         InvalidInputError: a perceptual distance has another name.
@@ -94,7 +94,7 @@ def open_link(
     addresses: tuple[str | None, str | None, str | None],
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> Iterator[Link | LocalLink]:
-    """The link to measure through."""
+    """Open the link to measure."""
     if not remote:
         with LocalLink(bundles=bundles, device=device, threads=threads) as local:
             yield local
@@ -109,7 +109,7 @@ def open_link(
 
 @contextmanager
 def progress(text: str, total: int) -> Iterator[Any]:
-    """A bar over the images of one cell; yields what to call after each."""
+    """Show a bar over the images of one cell; yield a function to call after each."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
     from genjscc.cli.progress import LoggedProgress

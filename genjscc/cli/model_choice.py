@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Selection of models and schemes by the names that a command was given."""
+"""Selection of models and schemes by the names given to a command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from genjscc.errors import ModelNotFoundError
 
 
 def choose_model(offered: Sequence[ModelInfo], name: str | None, scheme: str | None) -> ModelInfo:
-    """The model of that name; without one the default, or the first one trained for the scheme.
+    """Return the model with this name; without one the default, or the first with the scheme.
 
     Raises:
         ModelNotFoundError: there is none of that name.
@@ -28,7 +28,7 @@ def choose_model(offered: Sequence[ModelInfo], name: str | None, scheme: str | N
 
 
 def choose_models(offered: Sequence[ModelInfo], names: Sequence[str] | None) -> list[ModelInfo]:
-    """The models of these names, or all. Raises ModelNotFoundError."""
+    """Return the models with these names, or all. Raises ModelNotFoundError."""
     by_name = {model.name: model for model in offered}
     for name in names or ():
         if name not in by_name:
@@ -37,5 +37,5 @@ def choose_models(offered: Sequence[ModelInfo], names: Sequence[str] | None) -> 
 
 
 def scheme_name(text: str | None) -> SchemeName | None:
-    """The scheme of that name; what it may be is checked where requests are made."""
+    """Return the name of a scheme without checking it; requests are checked when they are built."""
     return text  # type: ignore[return-value]

@@ -93,7 +93,7 @@ SnrKnown = Annotated[
 def channel_of(
     name: ChannelName, k_factor: float, block_length: int, ofdm: list[str] | None = None
 ) -> Awgn | Fading | Noiseless | Ofdm:
-    """The channel that the options describe.
+    """Return the channel that the options describe.
 
     Raises:
         InvalidInputError: a FIELD=VALUE pair is malformed, or not for this channel.
@@ -109,7 +109,7 @@ def channel_of(
 
 
 def ofdm_values(pairs: list[str]) -> dict[str, Any]:
-    """Fields of `Ofdm` by name, from FIELD=VALUE pairs.
+    """Parse FIELD=VALUE pairs to fields of `Ofdm` by name.
 
     Raises:
         InvalidInputError: not of that form, no such field, or no number in a field of numbers.
@@ -134,7 +134,7 @@ _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Width and height in pixels, from "768x512". Raises InvalidInputError."""
+    """Parse width and height in pixels from "768x512". Raises InvalidInputError."""
     found = _SIZE.fullmatch(text)
     if not found or not int(found[1]) * int(found[2]):
         raise InvalidInputError("--size", f"got {quoted(text)}; must be as 768x512")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What commands write: found out before the work, and never over what somebody still needs.
+"""Checks of output files before the work begins; no existing file is overwritten by accident.
 
 An input is never written over. What lies at the place of an output, from another run or another
 program, is written over where `--force` says so.
@@ -33,12 +33,12 @@ _Force = Annotated[
 
 
 def overwrites() -> bool:
-    """Whether `--force` was given."""
+    """Return whether `--force` was given."""
     return any(_force)
 
 
 def force_option() -> Any:
-    """`--force` as typer makes an option of its declaration; the command does not see it."""
+    """Make the option `--force`, which is hidden from the commands' parameters."""
 
     def declared(force: _Force = False) -> None: ...
 
@@ -50,7 +50,7 @@ def force_option() -> Any:
 
 
 def claim(*paths: Path, inputs: Iterable[Path] = (), anew: bool = False) -> None:
-    """Refuses files that cannot or must not be written, before the work; makes their folders.
+    """Check that files can and may be written, and make their folders.
 
     Args:
         *paths: of the files.
@@ -85,7 +85,7 @@ def is_picture(path: Path) -> bool:
 
 
 def claim_folder(folder: Path) -> None:
-    """Makes a folder and sees whether files can be written there. Raises InvalidInputError."""
+    """Make a folder and check that files can be written to it. Raises InvalidInputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -95,7 +95,7 @@ def claim_folder(folder: Path) -> None:
 
 
 def claim_bundle(folder: Path, *, inputs: Iterable[Path] = ()) -> None:
-    """As `claim`, for the folder of a bundle: one with files in it is somebody's."""
+    """Check the folder of a new bundle, as `claim`; it must be empty."""
     if folder.exists() and not folder.is_dir():
         raise InvalidInputError("output", f"{folder} is a file; name a folder")
     if folder.is_dir() and any(folder.iterdir()):
@@ -107,7 +107,7 @@ def claim_bundle(folder: Path, *, inputs: Iterable[Path] = ()) -> None:
 
 
 def free_name(folder: Path, stem: str, suffix: str, *, inputs: Iterable[Path] = ()) -> Path:
-    """A file of that name, numbered where it is there already and `--force` is not given.
+    """Return a free file name, with a number if it is taken and `--force` is not given.
 
     Args:
         folder: where.
@@ -125,7 +125,7 @@ def free_name(folder: Path, stem: str, suffix: str, *, inputs: Iterable[Path] = 
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Writes a picture; the suffix chooses the format. Raises InvalidInputError."""
+    """Write a picture; the suffix chooses the format. Raises InvalidInputError."""
     try:
         picture.save(path, lossless=True)  # where the format, as WebP, has both
     except (OSError, ValueError) as error:
@@ -134,7 +134,7 @@ def save_picture(picture: Image.Image, path: Path) -> None:
 
 
 def expanded(paths: Iterable[Path]) -> list[Path]:
-    """Photos as they were named; folders as the pictures below them.
+    """Expand a list of photos and folders to the photos, and to the pictures in the folders.
 
     Raises:
         InvalidInputError: a folder holds none.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures in a terminal: Sixel or Kitty's protocol where it has them, half blocks elsewhere."""
+"""Pictures in a terminal: Sixel or Kitty's protocol if supported, half blocks otherwise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logging.getLogger("textual_image").setLevel(logging.CRITICAL)
 
 
 def show_pictures(pictures: Sequence[tuple[str, Rgb]], *, columns: int = COLUMNS) -> None:
-    """Pictures uint8 [H, W, 3] side by side under their titles; nothing where nobody looks."""
+    """Show pictures uint8 [H, W, 3] side by side with titles; nothing without a terminal."""
     if not shows_pictures():
         return
     # It asks the terminal what it can when it is imported; without an answer: half blocks.
@@ -36,7 +36,7 @@ def show_pictures(pictures: Sequence[tuple[str, Rgb]], *, columns: int = COLUMNS
 
 
 def half_blocks(picture: Rgb, columns: int = COLUMNS) -> RenderableType:
-    """A picture uint8 [H, W, 3] that may change often: two pixels in each character."""
+    """Draw a picture uint8 [H, W, 3] with two pixels per character, for frequent updates."""
     from textual_image.renderable.halfcell import Image as Renderable
 
     return Renderable(Image.fromarray(picture), width=columns, height="auto")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far long work is: a bar on a terminal, a line now and then in a log."""
+"""Progress bars, which become periodic log lines without a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LOG_EVERY_S = 60.0
 
 
 class LoggedProgress(Progress):
-    """Rich's bar; where standard error is no terminal, its row is printed once a minute.
+    """Rich's progress bar; if standard error is no terminal, its row is printed once a minute.
 
     The minute is that of the process: work that is shown as many short bars does not fill a log.
     """
@@ -20,17 +20,17 @@ class LoggedProgress(Progress):
     _told_at: ClassVar[float] = time.monotonic()
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
-        """As rich's."""
+        """Advance a task as rich's bar does."""
         super().advance(task_id, advance)
         self._tell(task_id)
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
-        """As rich's."""
+        """Update a task as rich's bar does."""
         super().update(task_id, **changes)
         self._tell(task_id)
 
     def stop(self) -> None:
-        """As rich's, which ends every bar with an empty line where there is no terminal."""
+        """Stop as rich's bar does, without its empty lines if there is no terminal."""
         if self.console.is_terminal:
             super().stop()
         else:

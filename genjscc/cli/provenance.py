@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a result file comes from: command, version, commit."""
+"""Provenance of a result file: command, version, commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from genjscc.repository import REPOSITORY
 
 
 class Origin(TypedDict):
-    """The fields of a result file that say how it was made."""
+    """The fields of a result file on its provenance."""
 
     command: str
     version: str
@@ -22,7 +22,7 @@ class Origin(TypedDict):
 
 
 def origin() -> Origin:
-    """Of this process; to be asked for at its start, since the files may change meanwhile."""
+    """Return the provenance of this process. Call it at the start: the files may change later."""
     # Whether something was in the way is no part of it.
     command = shlex.join(["genjscc", *(word for word in sys.argv[1:] if word != "--force")])
     return Origin(command=command, version=version("genjscc"), commit=current_commit())
@@ -33,7 +33,7 @@ _WRITTEN = (":(exclude)results", ":(exclude)docs")
 
 
 def current_commit(repository: Path = REPOSITORY) -> str:
-    """The repository's commit, with '+' where files differ from it, results and docs apart."""
+    """Return the repository's commit, with '+' if files beside results and docs differ."""
     try:
         commit = _git(repository, "describe", "--always", "--exclude=*")
         changed = _git(repository, "status", "--porcelain", "-uno", "--", ".", *_WRITTEN)

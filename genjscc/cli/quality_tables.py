@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quality as people read it: one table for each scheme and model, narrow enough for a terminal."""
+"""Tables of image quality, one for each scheme and model, narrow enough for a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def tables_of(records: Sequence[Record]) -> Iterator[Table]:
-    """Records; scales of MS-SSIM and networks named."""
+    """Format records, with the scales of MS-SSIM and the networks named."""
     scales = ", ".join(sorted({str(record.ms_ssim_scales) for record in records}))
     caption = (
         f"SNR and PSNR in dB; MS-SSIM over M = {scales} scales; VGG, Alex: ST-LPIPS; "
@@ -43,7 +43,7 @@ def tables_of(records: Sequence[Record]) -> Iterator[Table]:
 
 
 def tables_of_differences(differences: Sequence[Difference]) -> Iterator[Table]:
-    """Paired differences; a star where the interval does not hold 0."""
+    """Format paired differences, with a star if the interval excludes 0."""
     baselines = {f"{one.against_bundle} ({one.against_scheme})": None for one in differences}
     own = ", each from its own model" if len(baselines) > 1 else ""
     caption = (
@@ -66,7 +66,7 @@ def tables_of_differences(differences: Sequence[Difference]) -> Iterator[Table]:
 
 
 def _families(measured: Sequence[Measured]) -> Iterator[tuple[str, list[Measured]]]:
-    """Those of one scheme and model, by ratio and SNR."""
+    """Group records by scheme and model, sorted by ratio and SNR."""
     families: dict[str, list[Measured]] = {}
     for one in measured:
         families.setdefault(f"{one.scheme}, {one.bundle or 'no model'}", []).append(one)
@@ -76,13 +76,13 @@ def _families(measured: Sequence[Measured]) -> Iterator[tuple[str, list[Measured
 
 
 def _condition(one: Record | Difference) -> tuple[str, ...]:
-    """Bandwidth ratio, SNR and assumed SNR."""
+    """Return bandwidth ratio, SNR and assumed SNR."""
     assumed = "-" if one.told_snr_db is None else f"{one.told_snr_db:+g}"
     return one.bandwidth_ratio, f"{one.snr_db:+g}", assumed
 
 
 def _table(title: str, caption: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Columns that hold something, and their rows."""
+    """Build a table of the rows, without empty columns."""
     table = Table(title=title, caption=caption, box=SIMPLE_HEAD)
     kept = [i for i in range(len(names)) if any(row[i] != "-" for row in rows)]
     for i in kept:
@@ -93,5 +93,5 @@ def _table(title: str, caption: str, names: Sequence[str], rows: Sequence[Sequen
 
 
 def interval(value: Mean | None, digits: int) -> str:
-    """A mean with its interval, or a dash."""
+    """Format a mean with its interval, or a dash."""
     return "-" if value is None else f"{value.mean:.{digits}f}±{value.ci95:.{digits}f}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Receptions as cells of a table, and as records for programs."""
+"""Receptions as table cells, and as records for programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from genjscc.wire.ratios import format_ratio
 
 
 def record_of(reception: Reception, snr_db: float) -> dict[str, object]:
-    """A reception for programs; times in seconds."""
+    """Convert a reception to a record, with times in seconds."""
     return {
         "model": reception.model,
         "rate": format_ratio(reception.codeword.bandwidth_ratio),
@@ -25,7 +25,7 @@ def record_of(reception: Reception, snr_db: float) -> dict[str, object]:
 
 
 def cells(reception: Reception, snr_db: float) -> list[str]:
-    """k, rho, SNR asked and measured, as table cells."""
+    """Return k, rho, nominal SNR and measured SNR as table cells."""
     return [
         str(reception.codeword.k),
         format_ratio(reception.codeword.bandwidth_ratio),

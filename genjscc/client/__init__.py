@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SDK: send images over the link. Needs neither torch nor the services' code.
+"""The SDK, which sends images over the link. Needs neither torch nor the services' code.
 
 * `link`, `aio`, `local`: `Link`, `AsyncLink` and `LocalLink`
 * `options`, `keywords`, `inversion`: request options and results

@@ -56,7 +56,7 @@ DEFAULT_TIMEOUT_S = 60.0
 
 
 class AsyncLink:
-    """Sends images through transmitter, channel and receiver.
+    """Client that sends images through transmitter, channel and receiver.
 
     Args:
         transmitter: address as host:port; None: GENJSCC_TRANSMITTER or 127.0.0.1:50051. Several
@@ -117,17 +117,17 @@ class AsyncLink:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         if self._opened is not None:
             await self._opened.close()
             self._opened = None
 
     async def wait_ready(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Until all three services serve. Raises UnavailableError."""
+        """Wait until all three services serve. Raises UnavailableError."""
         await self._transport.wait_ready(checked_timeout(timeout_s))
 
     async def models(self) -> list[ModelInfo]:
-        """The models that the transmitter offers."""
+        """Return the models that the transmitter offers."""
         role = ROLES["encode"]
         with translated(role, self.addresses[role]):
             answer = await self._transport.transmitter.ListModels(
@@ -138,7 +138,7 @@ class AsyncLink:
         return [model_info(message) for message in answer.models]
 
     async def decoders(self) -> list[ModelInfo]:
-        """The models that the receiver can decode, each with its schemes."""
+        """Return the models that the receiver can decode, each with its schemes."""
         role = ROLES["decode"]
         with translated(role, self.addresses[role]):
             answer = await self._transport.receiver.ListModels(
@@ -149,7 +149,7 @@ class AsyncLink:
         return [model_info(message) for message in answer.models]
 
     async def send(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Reception:
-        """One image over the link.
+        """Send one image over the link.
 
         Args:
             image: a path, a file's bytes, a Pillow image, a NumPy array [H, W, C] or a PyTorch
@@ -182,7 +182,7 @@ class AsyncLink:
     async def watch(
         self, image: ImageInput, *, preview_every: int = 0, **keywords: Unpack[SendKeywords]
     ) -> AsyncGenerator[InversionStep | Reception]:
-        """One image over the link by InverseJSCC: how far it is, and at the end the reception.
+        """Send one image, decode it by InverseJSCC, and yield its progress, then the reception.
 
         A slow reader misses steps, never the reception. Closing the generator stops the work.
 
@@ -223,7 +223,7 @@ class AsyncLink:
         snr_db: float | Sequence[float] = 0.0,
         **keywords: Unpack[CommonKeywords],
     ) -> AsyncGenerator[Reception | Failure]:
-        """Many images over the services' streams, answered in order.
+        """Send many images over the services' streams and yield the results in order.
 
         `images` is any iterable, also a batch: an array [B, H, W, C] or a tensor [B, C, H, W].
         Image number i uses seed + i where a seed is given, and snr_db[i] where a sequence is.
@@ -245,7 +245,7 @@ class AsyncLink:
                     yield outcome
 
     async def encode(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Codeword:
-        """The transmitter alone: an image's codeword."""
+        """Encode an image at the transmitter only and return its codeword."""
         options = options_for(keywords)
         request = encode_request(image, options)
         return read_codeword(
@@ -253,7 +253,7 @@ class AsyncLink:
         )
 
     async def transmit(self, codeword: Codeword, **keywords: Unpack[SendKeywords]) -> Transmission:
-        """The channel alone: what is left of a codeword."""
+        """Send a codeword through the channel only and return what arrives."""
         options = options_for(keywords)
         request = transmit_request(codeword, options)
         return read_transmission(
@@ -263,7 +263,7 @@ class AsyncLink:
     async def decode(
         self, received: Transmission | Codeword, **keywords: Unpack[SendKeywords]
     ) -> NDArray[uint8]:
-        """The receiver alone: the image of received symbols, uint8 [H, W, 3].
+        """Decode received symbols at the receiver only, to uint8 [H, W, 3].
 
         A codeword may come from elsewhere, such as a recording of a radio (`genjscc.load_sigmf`).
         """

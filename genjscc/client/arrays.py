@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays and tensors of callers as 8-bit RGB. Needs no torch."""
+"""Conversion of callers' arrays and tensors to 8-bit RGB. Needs no torch."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _CHANNELS = (1, 3, 4)
 
 @runtime_checkable
 class TensorLike(Protocol):
-    """What a PyTorch tensor can do."""
+    """Methods of a PyTorch tensor that are used here."""
 
     def detach(self) -> Any:
-        """Without gradients."""
+        """Return the tensor without gradients."""
 
     def cpu(self) -> Any:
-        """In memory."""
+        """Return the tensor in the memory of the CPU."""
 
     def is_floating_point(self) -> bool:
-        """Whether its numbers are floats of any width."""
+        """Return whether the tensor has floating-point numbers."""
 
 
 def rgb_from_array(array: NDArray[Any], field: str = "image") -> NDArray[np.uint8]:
-    """uint8 [H, W, 3] of an array as NumPy's world has images, the channels last.
+    """Convert an array with the channels last, as in NumPy, to uint8 [H, W, 3].
 
     Args:
         array: [H, W], or [H, W, C] with C = 1 (grey), 3 (RGB) or 4 (RGBA, laid on white);
@@ -56,7 +56,7 @@ def rgb_from_array(array: NDArray[Any], field: str = "image") -> NDArray[np.uint
 
 
 def rgb_from_tensor(tensor: TensorLike, field: str = "image") -> NDArray[np.uint8]:
-    """uint8 [H, W, 3] of a tensor as PyTorch's world has images, the channels first.
+    """Convert a tensor with the channels first, as in PyTorch, to uint8 [H, W, 3].
 
     Args:
         tensor: [3, H, W] or [1, H, W] on any device; uint8, or floats in [0, 1].

@@ -42,7 +42,7 @@ def places(
     rate: str,
     side: int,
 ) -> dict[SchemeName, Place]:
-    """The three schemes at a rate, for images of side x side pixels.
+    """Choose a model for each of the three schemes, for images of side x side pixels.
 
     The chosen model stands for its own scheme; the one most like it stands for the other.
 

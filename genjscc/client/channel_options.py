@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How gRPC treats the connections of a link: retries, replicas, health, keepalive."""
+"""gRPC options of a link's connections: retries, replicas, health, keepalive."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _THROTTLING = {"maxTokens": 20, "tokenRatio": 0.1}
 
 
 def service_config(*, retries: bool) -> str:
-    """The service config of a connection, as JSON.
+    """Return the service config of a connection, as JSON.
 
     Calls take turns over the replicas that are connected and say that they serve. Single calls
     are tried again where `retries` says so; streams are resumed by `genjscc.client.resumable`.
@@ -49,7 +49,7 @@ def service_config(*, retries: bool) -> str:
 
 
 def channel_options(*, retries: bool = True, proxy: bool = False) -> list[tuple[str, Any]]:
-    """Of every connection.
+    """Return the options of each connection.
 
     Args:
         retries: whether single calls are tried again.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inversions as a caller sees them: what to ask for, how far one is, how an image was found."""
+"""Options, progress and summary of inversions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from genjscc.wire.images import rgb_from_message
 
 @dataclass(frozen=True)
 class InversionOptions:
-    """How an image is found by InverseJSCC; None: as the preset says.
+    """Options of an inversion by InverseJSCC; None takes the value of the preset.
 
     Attributes:
         preset: "paper" or "fast"; None: the receiver's default.
@@ -80,7 +80,7 @@ class InversionOptions:
 
 @dataclass(frozen=True)
 class InversionLosses:
-    """The objective of eq. 12 and 13 at a step: its terms, and their weighted sum `total`."""
+    """Objective of eq. 12 and 13 at a step: its terms, and their weighted sum `total`."""
 
     total: float
     mse: float
@@ -91,7 +91,7 @@ class InversionLosses:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class InversionStep:
-    """How far an inversion is.
+    """Progress of an inversion.
 
     Attributes:
         step: steps done.
@@ -124,7 +124,7 @@ class InversionStep:
 
 @dataclass(frozen=True)
 class InversionSummary:
-    """How an image was found.
+    """Summary of a finished inversion.
 
     Attributes:
         generator: its name.
@@ -142,7 +142,9 @@ class InversionSummary:
 
 
 def inversion_to_message(inversion: InversionOptions) -> inversion_pb2.InversionOptions:
-    """Raises InvalidInputError for what cannot be told at all; the receiver checks the rest."""
+    """Convert options to a message. Raises InvalidInputError for wrong types; the receiver checks
+    ranges.
+    """
     message = inversion_pb2.InversionOptions()
     for field in fields(inversion):
         value = getattr(inversion, field.name)
@@ -159,13 +161,13 @@ def inversion_to_message(inversion: InversionOptions) -> inversion_pb2.Inversion
 
 
 def read_losses(message: inversion_pb2.InversionLosses) -> InversionLosses:
-    """Of a message."""
+    """Read losses from a message."""
     names = [field.name for field in fields(InversionLosses)]
     return InversionLosses(**{name: getattr(message, name) for name in names})
 
 
 def read_step(message: inversion_pb2.InversionProgress) -> InversionStep:
-    """How far an inversion is, from a message of its stream."""
+    """Read the progress of an inversion from a message of its stream."""
     preview = None
     if message.HasField("preview"):
         preview = rgb_from_message(message.preview, limits=PHOTO_LIMITS)
@@ -174,7 +176,7 @@ def read_step(message: inversion_pb2.InversionProgress) -> InversionStep:
 
 
 def read_summary(message: inversion_pb2.InversionSummary) -> InversionSummary:
-    """How an image was found, from an answer."""
+    """Read the summary of an inversion from a response."""
     return InversionSummary(
         message.generator, message.start, message.steps, read_losses(message.losses), message.seed
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keyword arguments of every link's methods."""
+"""Keyword arguments of all links' methods."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SendKeywords(CommonKeywords, total=False):
 
 
 def options_for(keywords: SendKeywords) -> Options:
-    """Options from keyword arguments.
+    """Build options from keyword arguments.
 
     Raises:
         InvalidInputError: a keyword that there is not, or a value of the wrong type.
@@ -74,7 +74,7 @@ def _options(keywords: SendKeywords) -> Options:
 def options_for_each(
     snr_db: float | Sequence[float], keywords: CommonKeywords
 ) -> Callable[[int], Options]:
-    """Options of image number i: its own SNR and its own seed.
+    """Return the options of image number i, with its own SNR and seed.
 
     Values are checked with each image, which then has its own error; names at once.
     """

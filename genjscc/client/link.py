@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Link: the link over gRPC for ordinary programs; AsyncLink on a thread of its own."""
+"""Link: the link over gRPC for programs without asyncio, an AsyncLink on its own thread."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Link:
-    """Sends images through transmitter, channel and receiver.
+    """Client that sends images through transmitter, channel and receiver.
 
     Arguments and methods are those of `AsyncLink`, without `await`. May be used from several
     threads. Use it as `with Link() as link: ...`.
@@ -74,7 +74,7 @@ class Link:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections and cancels calls under way; a second call does nothing."""
+        """Close the connections and cancel running calls; a second call does nothing."""
         if os.getpid() != self._made_in:
             return  # the thread that would close is the parent's
         with self._handing_over:
@@ -104,19 +104,19 @@ class Link:
         return self._link.addresses
 
     def wait_ready(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Until all three services serve. Raises UnavailableError."""
+        """Wait until all three services serve. Raises UnavailableError."""
         self._wait(self._link.wait_ready(timeout_s))
 
     def models(self) -> list[ModelInfo]:
-        """The models that the transmitter offers."""
+        """Return the models that the transmitter offers."""
         return self._wait(self._link.models())
 
     def decoders(self) -> list[ModelInfo]:
-        """The models that the receiver can decode, each with its schemes."""
+        """Return the models that the receiver can decode, each with its schemes."""
         return self._wait(self._link.decoders())
 
     def send(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Reception:
-        """One image over the link; see `AsyncLink.send`."""
+        """Send one image over the link; see `AsyncLink.send`."""
         return self._wait(self._link.send(image, **keywords))
 
     def send_many(
@@ -126,27 +126,27 @@ class Link:
         snr_db: float | Sequence[float] = 0.0,
         **keywords: Unpack[CommonKeywords],
     ) -> Iterator[Reception | Failure]:
-        """Many images over the services' streams; see `AsyncLink.send_many`."""
+        """Send many images over the services' streams; see `AsyncLink.send_many`."""
         return self._iterate(self._link.send_many(images, snr_db=snr_db, **keywords))
 
     def watch(
         self, image: ImageInput, *, preview_every: int = 0, **keywords: Unpack[SendKeywords]
     ) -> Iterator[InversionStep | Reception]:
-        """One image over the link by InverseJSCC, watched; see `AsyncLink.watch`."""
+        """Decode one image by InverseJSCC and yield its progress; see `AsyncLink.watch`."""
         return self._iterate(self._link.watch(image, preview_every=preview_every, **keywords))
 
     def encode(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Codeword:
-        """The transmitter alone: an image's codeword."""
+        """Encode an image at the transmitter only and return its codeword."""
         return self._wait(self._link.encode(image, **keywords))
 
     def transmit(self, codeword: Codeword, **keywords: Unpack[SendKeywords]) -> Transmission:
-        """The channel alone: what is left of a codeword."""
+        """Send a codeword through the channel only and return what arrives."""
         return self._wait(self._link.transmit(codeword, **keywords))
 
     def decode(
         self, received: Transmission | Codeword, **keywords: Unpack[SendKeywords]
     ) -> NDArray[uint8]:
-        """The receiver alone: the image of received symbols, uint8 [H, W, 3]."""
+        """Decode received symbols at the receiver only, to uint8 [H, W, 3]."""
         return self._wait(self._link.decode(received, **keywords))
 
     def _iterate(self, source: AsyncGenerator[T]) -> Iterator[T]:

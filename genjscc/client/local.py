@@ -38,10 +38,12 @@ _CHUNK = 64
 
 
 class LocalLink:
-    """Transmitter, channel and receiver in this process; methods and results as `Link`.
+    """Transmitter, channel and receiver in this process; methods and results as in `Link`.
 
     Args:
         bundles: folder of the trained models; None: the services' default.
+        model: default model by name. `org/name` of the Hugging Face Hub, the URL of a folder or
+            a folder as `./mirror/name` is fetched on first use, and taken from the cache later.
         device: PyTorch device of the networks.
         dtype: precision of the networks; "auto": bfloat16 where it is native.
         threads: CPU threads of the networks.
@@ -49,7 +51,8 @@ class LocalLink:
         plugins: channel functions by name, for `PluginChannel`; see `channel.plugins`.
 
     Raises:
-        MissingExtraError: torch or the services' code is not installed.
+        MissingExtraError: torch, the services' code or the Hub's client is not installed.
+        DownloadError: a published model cannot be fetched.
         InvalidInputError: an argument is of the wrong type, or there is no such device.
         BundleError: there is no usable model.
     """
@@ -58,6 +61,7 @@ class LocalLink:
         self,
         *,
         bundles: str | Path | None = None,
+        model: str | None = None,
         device: str = "cpu",
         dtype: Literal["float32", "bfloat16", "auto"] = "float32",
         threads: int = 1,
@@ -68,6 +72,8 @@ class LocalLink:
             from pydantic import ValidationError
 
             from channel.service import ChannelEngine
+            from genjscc.bundles.pull import cached_or_pulled
+            from genjscc.bundles.sources import source_of
             from genjscc.serving.engine import answer, answer_many
             from genjscc.serving.settings import (
                 ChannelSettings,
@@ -80,6 +86,13 @@ class LocalLink:
         fields: dict[str, Any] = {"device": device, "dtype": dtype, "threads": threads}
         if bundles is not None:
             fields["bundles"] = Path(checked_kind(bundles, (str, Path), "bundles"))
+        if model is not None:
+            if "/" not in checked_kind(model, str, "model"):
+                fields["default_model"] = model
+            elif bundles is not None:
+                raise InvalidInputError("bundles", "a published model has its own folder; omit it")
+            else:
+                fields["bundles"] = cached_or_pulled(source_of(model))
         if plugins is not None:
             checked_kind(plugins, Mapping, "plugins")
         self._max_batch = checked_count(max_batch, "max_batch", least=1)
@@ -110,21 +123,21 @@ class LocalLink:
         self.close()
 
     def close(self) -> None:
-        """Nothing to close; for the sake of `Link`."""
+        """Do nothing; present because `Link` has it."""
 
     def wait_ready(self, timeout_s: float = 0.0) -> None:
-        """Ready since it was made; for the sake of `Link`."""
+        """Return at once: the link is ready when it is made."""
 
     def models(self) -> list[ModelInfo]:
-        """The models on offer."""
+        """Return the available models."""
         return [model_info(message) for message in self._transmitter.catalogue.messages()]
 
     def decoders(self) -> list[ModelInfo]:
-        """The models that the receiver can decode, each with its schemes."""
+        """Return the models that the receiver can decode, each with its schemes."""
         return [model_info(message) for message in self._engines["decode"].models()]
 
     def send(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Reception:
-        """One image over the link; see `AsyncLink.send`."""
+        """Send one image over the link; see `AsyncLink.send`."""
         steps = send_steps(image, options_for(keywords))
         call = next(steps)
         while True:
@@ -138,7 +151,7 @@ class LocalLink:
     def watch(
         self, image: ImageInput, *, preview_every: int = 0, **keywords: Unpack[SendKeywords]
     ) -> Iterator[InversionStep | Reception]:
-        """One image over the link by InverseJSCC, watched; see `AsyncLink.watch`."""
+        """Decode one image by InverseJSCC and yield its progress; see `AsyncLink.watch`."""
         steps = send_steps(image, inverse_options(options_for(keywords)))
         call = next(steps)
         while call.hop != "decode":
@@ -162,7 +175,7 @@ class LocalLink:
         snr_db: float | Sequence[float] = 0.0,
         **keywords: Unpack[CommonKeywords],
     ) -> Iterator[Reception | Failure]:
-        """Many images, batched; see `AsyncLink.send_many`."""
+        """Send many images in batches; see `AsyncLink.send_many`."""
         each = options_for_each(snr_db, keywords)
         numbered = enumerate(checked_images(images))
         broken: Exception | None = None
@@ -211,13 +224,13 @@ class LocalLink:
         return [outcomes[index] for index, _, _ in chunk]
 
     def encode(self, image: ImageInput, **keywords: Unpack[SendKeywords]) -> Codeword:
-        """The transmitter alone: an image's codeword."""
+        """Encode an image at the transmitter only and return its codeword."""
         options = options_for(keywords)
         response = self._answer(self._engines["encode"], encode_request(image, options))
         return read_codeword(response, options)
 
     def transmit(self, codeword: Codeword, **keywords: Unpack[SendKeywords]) -> Transmission:
-        """The channel alone: what is left of a codeword."""
+        """Send a codeword through the channel only and return what arrives."""
         options = options_for(keywords)
         request = transmit_request(codeword, options)
         return read_transmission(self._answer(self._engines["transmit"], request), options)
@@ -225,6 +238,6 @@ class LocalLink:
     def decode(
         self, received: Transmission | Codeword, **keywords: Unpack[SendKeywords]
     ) -> NDArray[uint8]:
-        """The receiver alone: the image of received symbols, uint8 [H, W, 3]."""
+        """Decode received symbols at the receiver only, to uint8 [H, W, 3]."""
         request = decode_request(received, options_for(keywords))
         return read_image(self._answer(self._engines["decode"], request))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a caller may ask of the link, and what comes back."""
+"""Options of the link and their results."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class Fading:
 
 @dataclass(frozen=True)
 class Noiseless:
-    """What is sent arrives."""
+    """Noiseless channel: symbols arrive as sent."""
 
 
 @dataclass(frozen=True)
 class PluginChannel:
-    """A channel that its service was given as a plug-in.
+    """A channel that the operator of the channel service provides as a plug-in.
 
     Attributes:
         name: at the service.
@@ -89,7 +89,7 @@ CHANNELS: Mapping[str, Awgn | Fading | Noiseless | Ofdm] = {
 
 @dataclass(frozen=True)
 class Options:
-    """How one image is sent.
+    """Options for sending one image.
 
     Attributes:
         snr_db: SNR of the channel, in dB.
@@ -122,7 +122,7 @@ class Options:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Transmission:
-    """A codeword that crossed the channel.
+    """A codeword after the channel.
 
     Attributes:
         received: the symbols at the receiver and the header as sent.
@@ -149,7 +149,7 @@ class Transmission:
 
     @property
     def used_ratio(self) -> Fraction:
-        """Bandwidth ratio of all channel uses; rho counts the codeword's symbols alone."""
+        """Bandwidth ratio of all channel uses; rho counts only the codeword's symbols."""
         return self.received.bandwidth_ratio * self.channel_uses / self.received.k
 
     def _facts(self) -> dict[str, object]:
@@ -174,7 +174,7 @@ class Transmission:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Reception:
-    """An image that crossed the link.
+    """A received image.
 
     Attributes:
         image: the reconstruction, uint8 [H, W, 3].
@@ -198,12 +198,12 @@ class Reception:
 
     @property
     def measured_snr_db(self) -> float:
-        """Signal over noise at the receiver, in dB."""
+        """Ratio of signal to noise at the receiver, in dB."""
         return self.transmission.measured_snr_db
 
     @property
     def seed(self) -> int:
-        """Gives the same noise again."""
+        """Seed that reproduces the noise."""
         return self.transmission.seed
 
     def _facts(self) -> dict[str, object]:
@@ -233,7 +233,7 @@ class Reception:
         return card_html(figures, facts)
 
     def to_tensor(self) -> Tensor:
-        """The reconstruction as a PyTorch tensor, float32 [3, H, W] in [0, 1].
+        """Convert the reconstruction to a PyTorch tensor, float32 [3, H, W] in [0, 1].
 
         Raises:
             MissingExtraError: PyTorch is not installed.
@@ -243,11 +243,11 @@ class Reception:
         return torch.from_numpy(self.image.transpose(2, 0, 1).astype(np.float32) / 255)
 
     def to_pil(self) -> Image.Image:
-        """The reconstruction as a Pillow image."""
+        """Convert the reconstruction to a Pillow image."""
         return Image.fromarray(self.image)
 
     def save(self, path: str | Path) -> None:
-        """Writes the reconstruction; the suffix chooses the format.
+        """Write the reconstruction to a file; the suffix chooses the format.
 
         Raises:
             InvalidInputError: it cannot be written there, or not in that format.
@@ -262,7 +262,7 @@ class Reception:
 
 @dataclass(frozen=True, eq=False)
 class Failure:
-    """An image of `send_many` that did not make it: its position and why."""
+    """A failed image of `send_many`: its position and its error."""
 
     index: int
     error: GenJSCCError
@@ -270,7 +270,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model on offer.
+    """An available model.
 
     Attributes:
         name: to ask for it by.

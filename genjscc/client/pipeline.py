@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many images over three streams at once: each hop works while the others do.
+"""Pipeline of many images over three streams, in which all hops work at the same time.
 
 Every image ends as exactly one outcome, in the order of the images. A bounded number is under
 way, so that an endless source is read only as fast as the link carries it.
@@ -39,7 +39,7 @@ _STEPS: dict[Hop, Callable[[Journey, Any], Any]] = {
 
 
 class _Stage:
-    """One hop: takes its answers, hands on what follows from them."""
+    """One hop, which receives responses and passes the next requests on."""
 
     def __init__(self, pipeline: Pipeline, hop: Hop, next_hop: Hop | None) -> None:
         self._pipeline, self._hop, self._next = pipeline, hop, next_hop
@@ -90,7 +90,7 @@ class Pipeline:
     async def run(
         self, images: Iterable[ImageInput], options: Callable[[int], Options]
     ) -> AsyncGenerator[Outcome]:
-        """The outcomes in the order of the images.
+        """Yield the outcomes in the order of the images.
 
         Raises:
             Exception: what the source of the images raised, after the outcomes of those before.
@@ -126,14 +126,14 @@ class Pipeline:
             raise self._source_error
 
     def send(self, hop: Hop, index: int, request: Any) -> None:
-        """Hands a request to a hop. Raises InvalidInputError where it is too long."""
+        """Pass a request to a hop. Raises InvalidInputError if it is too long."""
         message = _MESSAGES[hop](item_id=index, request=checked_length(request, hop))
         if hop != "transmit":
             message.progress = True  # a large image is no silence
         self._hops[hop].submit(index, message)
 
     def settle(self, index: int, outcome: Outcome) -> None:
-        """The end of an image."""
+        """Record the outcome of an image."""
         self.journeys.pop(index, None)
         self._outcomes.put_nowait((index, outcome))
 

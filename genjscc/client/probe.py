@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does a service report SERVING? `python -m genjscc.client.probe HOST:PORT`.
+"""Health check of a service: `python -m genjscc.client.probe HOST:PORT`.
 
 The images' health check: exit code 0 if it does, 1 with one line on standard error if not. It
 uses TLS as `genjscc.client` does, by the same variables. Kubernetes has gRPC probes of its own,
@@ -22,7 +22,7 @@ _TIMEOUT_S = 3.0
 
 
 def problem(address: str) -> str | None:
-    """Why the service at an address is not serving; None where it, or a replica of it, is."""
+    """Return why no replica at an address is serving; None if one is."""
     try:
         with _connection(address, Security.from_environment()) as connection:
             stub = health_pb2_grpc.HealthStub(connection)
@@ -48,7 +48,7 @@ def _connection(address: str, security: Security) -> grpc.Channel:
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code."""
+    """Return the exit code."""
     if len(arguments) == 1:
         why_not = problem(arguments[0])
     else:

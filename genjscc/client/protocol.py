@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The link's conversation without any I/O: which request follows which response.
+"""Protocol of a link without I/O: builds requests and parses responses.
 
 Every link, remote or in one process, drives this; they differ in how a request becomes a
 response and in nothing else.
@@ -74,7 +74,8 @@ class Call:
 
 
 def image_to_message(image: ImageInput) -> tensor_pb2.Image:
-    """What a caller calls an image: a path, a file's bytes, a Pillow image, an array or a tensor.
+    """Convert an image to its message: a path, a file's bytes, a Pillow image, an array or a
+    tensor.
 
     Arrays are [H, W, C], tensors [C, H, W]; uint8, or floats in [0, 1] (`genjscc.client.arrays`).
 
@@ -104,7 +105,7 @@ def _file_to_message(data: bytes) -> tensor_pb2.Image:
 
 
 def encode_request(image: ImageInput, options: Options) -> transmitter_pb2.EncodeRequest:
-    """Raises InvalidInputError for what the services would refuse anyway."""
+    """Build an encode request. Raises InvalidInputError for options that would be refused."""
     assumed = options.snr_db if options.told_snr_db is None else options.told_snr_db
     return transmitter_pb2.EncodeRequest(
         image=image_to_message(image),
@@ -115,7 +116,7 @@ def encode_request(image: ImageInput, options: Options) -> transmitter_pb2.Encod
 
 
 def transmit_request(codeword: Codeword, options: Options) -> channel_pb2.TransmitRequest:
-    """The codeword over the channel of the options."""
+    """Build the request that sends a codeword over the channel of the options."""
     request = channel_pb2.TransmitRequest(
         codeword=codeword_to_message(checked_codeword(codeword)),
         snr_db=checked_snr_db(options.snr_db),
@@ -189,7 +190,7 @@ def decode_request(
 
 
 def read_codeword(response: transmitter_pb2.EncodeResponse, options: Options) -> Codeword:
-    """The codeword of an answer; an SNR that the networks were not trained for is remarked on."""
+    """Read the codeword of a response; warn if its networks were not trained for the SNR."""
     codeword = codeword_from_message(response.codeword, limits=_LIMITS)
     asked = options.snr_db if options.told_snr_db is None else options.told_snr_db
     if codeword.snr_db is not None and codeword.snr_db != asked:
@@ -199,7 +200,7 @@ def read_codeword(response: transmitter_pb2.EncodeResponse, options: Options) ->
 
 @lru_cache(64)
 def _remark_assumed(model: str, asked: float, assumed: float) -> None:
-    """Says once that networks assume another SNR than the one that was asked for."""
+    """Warn, once, that the networks use another SNR than requested."""
     _log.warning(
         "snr_db: got %g; model %r was trained up to %g dB, which is used instead"
         if asked > assumed
@@ -211,7 +212,7 @@ def _remark_assumed(model: str, asked: float, assumed: float) -> None:
 
 
 def read_transmission(response: channel_pb2.TransmitResponse, options: Options) -> Transmission:
-    """What arrived, from an answer. Gains are kept only where the receiver has to use them."""
+    """Read a transmission from a response, with its gains if the receiver has to use them."""
     received = codeword_from_message(response.received, limits=_LIMITS, field="received")
     gains, block_length = None, 0
     channel = options.channel
@@ -229,12 +230,12 @@ def read_transmission(response: channel_pb2.TransmitResponse, options: Options) 
 
 
 def read_image(response: receiver_pb2.DecodeResponse) -> NDArray[np.uint8]:
-    """The reconstruction of an answer, uint8 [H, W, 3]."""
+    """Read the reconstruction of a response, uint8 [H, W, 3]."""
     return rgb_from_message(response.image, limits=PHOTO_LIMITS)
 
 
 class Journey:
-    """One image on its way: what is known so far, and what to ask next."""
+    """Progress of one image: responses so far, and the next request."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -246,18 +247,18 @@ class Journey:
         self._transmission: Transmission | None = None
 
     def first(self, image: ImageInput) -> transmitter_pb2.EncodeRequest:
-        """The request to the transmitter."""
+        """Return the request to the transmitter."""
         return self._leave(encode_request(image, self.options))
 
     def after_encode(self, response: transmitter_pb2.EncodeResponse) -> channel_pb2.TransmitRequest:
-        """The request to the channel."""
+        """Return the request to the channel."""
         self._arrive("encode", response.compute_seconds)
         self._model, self._decoder = response.model, response.decoder
         self._codeword = read_codeword(response, self.options)
         return self._leave(transmit_request(self._codeword, self.options))
 
     def after_transmit(self, response: channel_pb2.TransmitResponse) -> receiver_pb2.DecodeRequest:
-        """The request to the receiver."""
+        """Return the request to the receiver."""
         self._arrive("transmit", response.compute_seconds)
         self._transmission = read_transmission(response, self.options)
         # The model's name is the transmitter's; at the receiver the pair chooses, as a rule.
@@ -265,7 +266,7 @@ class Journey:
         return self._leave(decode_request(self._transmission, options))
 
     def after_decode(self, response: receiver_pb2.DecodeResponse) -> Reception:
-        """The end."""
+        """Return the reception."""
         self._arrive("decode", response.compute_seconds)
         if self._codeword is None or self._transmission is None:
             raise RuntimeError("after_decode comes after the other two")
@@ -290,7 +291,7 @@ class Journey:
 
 
 def send_steps(image: ImageInput, options: Options) -> Generator[Call, Any, Reception]:
-    """Yields the calls of one image in order, takes each one's response, returns the reception."""
+    """Yield the calls of one image in order, take each response, and return the reception."""
     journey = Journey(options)
     encoded = yield Call("encode", journey.first(image))
     transmitted = yield Call("transmit", journey.after_encode(encoded))
@@ -299,7 +300,7 @@ def send_steps(image: ImageInput, options: Options) -> Generator[Call, Any, Rece
 
 
 def last_of(steps: Generator[Call, Any, Reception], response: Any) -> Reception:
-    """What `send_steps` returns for the response to its last call."""
+    """Return the reception of `send_steps` for the response to its last call."""
     try:
         steps.send(response)
     except StopIteration as end:
@@ -311,13 +312,13 @@ def last_of(steps: Generator[Call, Any, Reception], response: Any) -> Reception:
 def invert_request(
     request: receiver_pb2.DecodeRequest, preview_every: int
 ) -> receiver_pb2.InvertRequest:
-    """A decode request as one whose progress is reported."""
+    """Turn a decode request into one that reports progress."""
     preview_every = checked_count(preview_every, "preview_every")
     return receiver_pb2.InvertRequest(request=request, preview_every=preview_every)
 
 
 def inverse_options(options: Options) -> Options:
-    """The options of a call that can only be an inversion.
+    """Check and return the options of a call that has to be an inversion.
 
     Raises:
         InvalidInputError: they ask for another scheme.
@@ -328,7 +329,7 @@ def inverse_options(options: Options) -> Options:
 
 
 def model_info(message: model_pb2.Model) -> ModelInfo:
-    """A model on offer, from an answer of ListModels."""
+    """Read a model from a response of ListModels."""
     names = {number: name for name, number in SCHEMES.items()}
     return ModelInfo(
         message.name,
@@ -348,5 +349,5 @@ def model_info(message: model_pb2.Model) -> ModelInfo:
 
 
 def to_rgb_array(image: ImageInput) -> NDArray[np.uint8]:
-    """The pixels of an image, uint8 [H, W, 3], as a transmitter reads them."""
+    """Read an image's pixels, uint8 [H, W, 3], as a transmitter does."""
     return rgb_from_message(image_to_message(image), limits=PHOTO_LIMITS)

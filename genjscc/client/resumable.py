@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stream of requests to one service that outlives the replicas which answer it.
+"""A stream of requests to one service that survives the end of single replicas.
 
 Every request gets exactly one answer or one error. Where a connection breaks, or a replica says
 that it shuts down, what it has not answered goes to the next one; answers are read from one call
@@ -39,19 +39,19 @@ Response = TypeVar("Response", contravariant=True)  # noqa: PLC0105
 
 
 class Settles(Protocol[Response]):
-    """What becomes of the requests."""
+    """Callbacks for the outcome of requests."""
 
     def answered(self, index: int, response: Response) -> None:
-        """The answer to a request."""
+        """Take the response to a request."""
         ...
 
     def failed(self, index: int, error: GenJSCCError) -> None:
-        """There will be none."""
+        """Take the error of a request."""
         ...
 
 
 class ResumableStream(Generic[Response]):
-    """One hop of many images. `submit` requests, then `finish`; `run` ends when all are settled.
+    """One hop of many images: `submit` requests, then `finish`; `run` returns when all are settled.
 
     Args:
         name: of the service and its address, for errors.
@@ -83,7 +83,7 @@ class ResumableStream(Generic[Response]):
         self._down: GenJSCCError | None = None
 
     def submit(self, index: int, message: Any) -> None:
-        """Sends a message of the stream; `index` is its item id."""
+        """Send a message on the stream; `index` is its item id."""
         if self._down is not None:
             self._settles.failed(index, self._down)
             return
@@ -94,12 +94,12 @@ class ResumableStream(Generic[Response]):
         self._changed.set()
 
     def finish(self) -> None:
-        """No more will be submitted."""
+        """Announce that no more messages will be submitted."""
         self._finished = True
         self._changed.set()
 
     async def run(self) -> None:
-        """Until everything that was submitted is settled, and no more will be."""
+        """Run until all submitted messages are settled and no more will follow."""
         while True:
             if not self._unanswered:
                 if self._finished:
@@ -132,7 +132,7 @@ class ResumableStream(Generic[Response]):
         await asyncio.sleep(min(pause, patience))
 
     async def _until_connected(self) -> None:
-        """Until a replica can be reached, or nothing is left to be sent to it."""
+        """Wait until a replica is connected, or until nothing is left to send."""
         connected = asyncio.ensure_future(self._connected())
         try:
             while not connected.done() and not self._finished:
@@ -144,7 +144,7 @@ class ResumableStream(Generic[Response]):
             connected.cancel()
 
     async def _use_one_call(self) -> GenJSCCError | None:
-        """Sends and reads over one call, to its end; what ended it, or None where all is done."""
+        """Send and read over one call until it ends; return its error, or None if all is done."""
         self._unsent = deque(self._unanswered)
         call = self._open_call()
         silent: list[bool] = []
@@ -191,7 +191,7 @@ class ResumableStream(Generic[Response]):
             return  # whoever reads learns why
 
     async def _watch(self, call: Any, silent: list[bool]) -> None:
-        """Cancels a call whose answers have not come for too long."""
+        """Cancel a call whose responses are overdue."""
         while True:
             waited = time.monotonic() - self._progress_at if self._unanswered else 0.0
             if waited >= self._timeout_s:
@@ -201,7 +201,7 @@ class ResumableStream(Generic[Response]):
             await asyncio.sleep(self._timeout_s - waited)
 
     def _settle(self, answer: Any) -> GenJSCCError | None:
-        """Takes an answer; an error where the call is of no more use."""
+        """Settle a response; raise an error if the call cannot be used further."""
         index = answer.item_id
         if index not in self._unanswered:
             return RemoteError(f"{self._name} answered item {index}, which is not open")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a link proves who it is and whom it talks to."""
+"""TLS and token settings of a client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 
 @dataclass(frozen=True)
 class Security:
-    """TLS and token of a link; the same for its three services.
+    """TLS and token of a link, shared by its three services.
 
     Attributes:
         tls: encrypt, and trust the authorities that gRPC ships; implied by `ca` and
@@ -66,8 +66,8 @@ class Security:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Security:
-        """What GENJSCC_TLS, _TLS_CA, _TLS_CLIENT_CERTIFICATE, _TLS_CLIENT_KEY, _TLS_SERVER_NAME,
-        _TOKEN, _TOKEN_FILE (its first line), _TOKEN_IN_CLEAR and _USE_PROXY say.
+        """Read the settings from GENJSCC_TLS, _TLS_CA, _TLS_CLIENT_CERTIFICATE, _TLS_CLIENT_KEY,
+        _TLS_SERVER_NAME, _TOKEN, _TOKEN_FILE (its first line), _TOKEN_IN_CLEAR and _USE_PROXY.
 
         Raises:
             InvalidInputError: they contradict each other, or a file cannot be read.
@@ -102,7 +102,9 @@ class Security:
         return self.tls or self.ca is not None or self.certificate is not None
 
     def credentials(self) -> grpc.ChannelCredentials | None:
-        """For gRPC; None: without TLS. Raises InvalidInputError where a file cannot be read."""
+        """Return gRPC credentials; None without TLS. Raises InvalidInputError if a file is
+        unreadable.
+        """
         if not self.encrypted:
             return None
         return grpc.ssl_channel_credentials(
@@ -112,16 +114,16 @@ class Security:
         )
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What each call carries."""
+        """Return the metadata of each call."""
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
     def uses_proxy(self, address: str) -> bool:
-        """Whether connections to an address may go through a proxy."""
+        """Return whether connections to an address may use a proxy."""
         hosts = hosts_of(address)
         return self.proxy and bool(hosts) and not any(is_loopback(host) for host in hosts)
 
     def check(self, role: str, address: str) -> None:
-        """Raises InvalidInputError where the token would travel in clear to another machine."""
+        """Raise InvalidInputError if the token would be sent unencrypted to another machine."""
         if not self.token or self.encrypted:
             return
         if self.uses_proxy(address):

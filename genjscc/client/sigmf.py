@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Codewords as SigMF recordings, which software radios and signal analysers read and write.
+"""Codewords as SigMF recordings, for software radios and signal analysers.
 
 The samples are the symbols as they travel on the wire, `cf32_le`. What a receiver must know
 lies in the metadata as fields of the namespace `genjscc`, named as in `CodewordHeader`.
@@ -50,7 +50,7 @@ _LIMITS = Limits(max_pixels=2**31, max_symbols=2**31, max_side=2**31)
 
 
 def save_sigmf(codeword: Codeword, path: str | Path, *, description: str = "") -> None:
-    """Writes a codeword, sent or received, as a SigMF recording; an old one is replaced.
+    """Write a sent or received codeword as a SigMF recording, replacing an old one.
 
     Args:
         codeword: such as `reception.codeword` or `reception.transmission.received`.
@@ -85,7 +85,7 @@ def save_sigmf(codeword: Codeword, path: str | Path, *, description: str = "") -
 
 
 def load_sigmf(path: str | Path, *, like: Codeword | None = None, power: float = 1.0) -> Codeword:
-    """The codeword of a SigMF recording.
+    """Read the codeword of a SigMF recording.
 
     Args:
         path: as for `save_sigmf`.
@@ -124,7 +124,7 @@ def _sigmf() -> Any:
 
 
 def _read(path: str | Path) -> Any:
-    """The recording, its checksum verified and its samples not looked at."""
+    """Open a recording and verify its checksum, without reading its samples."""
     sigmf = _sigmf()
     try:
         _refuse_other_files(Path(path))
@@ -145,7 +145,7 @@ def _read(path: str | Path) -> Any:
 
 
 def _refuse_other_files(path: Path) -> None:
-    """Raises InvalidInputError for what the package would guess at, or read for ever.
+    """Raise InvalidInputError for files that the package would guess at or read without end.
 
     It takes audio and other formats for recordings, and waits for the end of a member that an
     archive is too short for.
@@ -173,20 +173,20 @@ def _refuse_other_files(path: Path) -> None:
 
 
 def _beside(path: Path, suffix: str) -> Path:
-    """The file of a recording that has this suffix."""
+    """Return the file of a recording with a given suffix."""
     stem = path.with_suffix("") if path.suffix in _SUFFIXES else path
     return stem.with_name(stem.name + suffix)
 
 
 def _archive(path: Path) -> Path | None:
-    """The archive that a path stands for; None where it stands for files of their own."""
+    """Return the archive that a path names; None if it names separate files."""
     archive = _beside(path, _ARCHIVE)
     chosen = path.suffix == _ARCHIVE or not _beside(path, _META).is_file()
     return archive if chosen and archive.is_file() else None
 
 
 def _symbols(recording: Any, path: str | Path, power: float) -> NDArray[np.complex64]:
-    """The samples: bytes between the captures are left out, whole numbers are scaled."""
+    """Read the samples, without the bytes between captures; integers are scaled."""
     datatype = recording.get_global_field("core:datatype")
     numbers = _DATATYPES.get(datatype)
     if numbers is None:
@@ -218,7 +218,7 @@ def _symbols(recording: Any, path: str | Path, power: float) -> NDArray[np.compl
 
 
 def _sample_bytes(recording: Any, path: str | Path, size: int) -> bytes:
-    """The bytes of the samples, without `core:header_bytes` and `core:trailing_bytes`."""
+    """Return the bytes of the samples, without `core:header_bytes` and `core:trailing_bytes`."""
     data = memoryview(_dataset(recording, Path(path)))
     trailing = recording.get_global_field("core:trailing_bytes", 0)
     data = data[: max(0, len(data) - trailing)]
@@ -234,7 +234,7 @@ def _sample_bytes(recording: Any, path: str | Path, size: int) -> bytes:
 
 
 def _dataset(recording: Any, path: Path) -> bytes:
-    """All bytes of the dataset, wherever it is."""
+    """Return all bytes of the dataset, from the file or the archive."""
     archive = _archive(path)
     if archive is not None:
         named = recording.get_global_field("core:dataset") or _DATA
@@ -252,7 +252,7 @@ def _dataset(recording: Any, path: Path) -> bytes:
 
 
 def _header(recording: Any, path: str | Path) -> codeword_pb2.CodewordHeader:
-    """The recording's header as a message from anywhere, which is checked as such."""
+    """Read the recording's header as an untrusted message."""
     recorded = recording.get_global_info()
     header = codeword_pb2.CodewordHeader()
     for name in _FIELDS:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A span around each use of the link, where the program uses OpenTelemetry.
+"""A span for each use of the link, if the program uses OpenTelemetry.
 
 Only the API is used: which spans are kept and where they go is for the program to say. Without
 the package, or without a provider, nothing happens.
@@ -28,7 +28,7 @@ def _api() -> tuple[Any, Any, str] | None:
 
 @contextmanager
 def link_span(name: str, request_id: str) -> Iterator[Metadata]:
-    """Yields the metadata that makes the services' spans children of this one."""
+    """Yield the metadata that makes the services' spans children of this one."""
     api = _api()
     if api is None:
         yield ()

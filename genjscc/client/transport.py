@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gRPC channels to the three services, and their errors as ours."""
+"""gRPC channels to the three services, and translation of their errors."""
 
 from __future__ import annotations
 
@@ -39,18 +39,20 @@ _used_in: list[int] = []
 
 
 def default_address(role: str) -> str:
-    """GENJSCC_TRANSMITTER (or _CHANNEL, _RECEIVER) where it is set, else the standard port here."""
+    """Return GENJSCC_TRANSMITTER (or _CHANNEL, _RECEIVER), or else the standard port on this
+    machine.
+    """
     return os.environ.get(f"GENJSCC_{role.upper()}") or f"127.0.0.1:{DEFAULT_PORTS[role]}"
 
 
 def new_request_id() -> str:
-    """The same for all hops of an image: their logs can be joined by it."""
+    """Return a request id, which all hops of an image share so that their logs can be joined."""
     return uuid.uuid4().hex
 
 
 @contextmanager
 def translated(role: str, address: str) -> Iterator[None]:
-    """Turns a gRPC failure inside into the error that it stands for."""
+    """Translate gRPC errors raised inside this context."""
     try:
         yield
     except grpc.aio.AioRpcError as error:
@@ -58,7 +60,7 @@ def translated(role: str, address: str) -> Iterator[None]:
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError, role: str, address: str) -> GenJSCCError:
-    """The error that a gRPC failure stands for; one of reachability names the service."""
+    """Translate a gRPC error; errors of reachability name the service."""
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.INTERNAL and details == _WRITE_FAILED:
         return UnavailableError(f"{role} at {address}: the connection was lost")
@@ -94,12 +96,12 @@ def _retry_after_s(error: grpc.aio.AioRpcError) -> float | None:
 
 
 def time_limit(seconds: float) -> float | None:
-    """A time as gRPC takes it, for which none is no limit; years overflow there."""
+    """Convert a time to gRPC's form, in which no limit is None; very large times would overflow."""
     return None if seconds > _LONGEST_S else seconds
 
 
 def refuse_after_fork() -> None:
-    """Raises UnavailableError in a process that was forked from one which has used gRPC.
+    """Raise UnavailableError in a process forked from one that has used gRPC.
 
     What gRPC keeps in its threads is gone there, and every call would wait for ever.
     """
@@ -113,7 +115,7 @@ def refuse_after_fork() -> None:
 
 
 def checked_length(request: Any, field: str) -> Any:
-    """A request that a service would read.
+    """Check that a request is short enough for the services.
 
     Raises:
         InvalidInputError: it is longer than any message may be.
@@ -126,7 +128,7 @@ def checked_length(request: Any, field: str) -> Any:
 
 
 class Transport:
-    """One gRPC channel per service. Belongs to one event loop."""
+    """One gRPC channel per service, on one event loop."""
 
     def __init__(
         self, addresses: dict[str, str], security: Security, *, retries: bool = True
@@ -157,11 +159,11 @@ class Transport:
         }
 
     def metadata(self, request_id: str, trace: Metadata = ()) -> Metadata:
-        """What a call carries beside its request."""
+        """Return the metadata of a call."""
         return ((REQUEST_ID, request_id), *self._security.metadata(), *trace)
 
     async def call(self, hop: Hop, request: Any, *, timeout_s: float, metadata: Metadata) -> Any:
-        """The response to one request. Raises GenJSCCError."""
+        """Return the response to one request. Raises GenJSCCError."""
         role = ROLES[hop]
         with translated(role, self.addresses[role]):
             return await self._unary[hop](
@@ -171,7 +173,7 @@ class Transport:
     async def invert(
         self, request: receiver_pb2.InvertRequest, *, timeout_s: float, metadata: Metadata
     ) -> AsyncGenerator[receiver_pb2.InvertResponse]:
-        """The messages of an inversion; closing it stops the work. Raises GenJSCCError."""
+        """Yield the messages of an inversion; closing it stops the work. Raises GenJSCCError."""
         role = ROLES["decode"]
         with translated(role, self.addresses[role]):
             call = self.receiver.Invert(
@@ -186,7 +188,7 @@ class Transport:
                 call.cancel()
 
     async def wait_ready(self, timeout_s: float) -> None:
-        """Until all three services report SERVING.
+        """Wait until all three services report SERVING.
 
         Raises:
             UnavailableError: one does not within the time.
@@ -208,13 +210,13 @@ class Transport:
                 watching.cancel()
 
     async def wait_connected(self, hop: Hop) -> None:
-        """Until a replica of a service is connected and says that it serves."""
+        """Wait until a serving replica of a service is connected."""
         channel = self._channels[ROLES[hop]]
         while (state := channel.get_state(try_to_connect=True)) != grpc.ChannelConnectivity.READY:
             await channel.wait_for_state_change(state)
 
     async def close(self) -> None:
-        """Closes the channels; calls in flight are cancelled."""
+        """Close the channels; calls in flight are cancelled."""
         for channel in self._channels.values():
             await channel.close(None)
 

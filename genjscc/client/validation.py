@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What callers hand to the links: read where it is clear, refused by name where it is not.
+"""Validation of the arguments of links: conversion if their meaning is clear, an error otherwise.
 
 An option of the wrong kind must not become another one in silence. Whether a value is on offer is
 for the services to say.
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 def checked_options(options: Options) -> Options:
-    """The options with every value of its proper type.
+    """Check options and return them with every value of its proper type.
 
     Raises:
         InvalidInputError: one is not what its field holds; the text names it.
@@ -66,7 +66,7 @@ def checked_options(options: Options) -> Options:
 
 
 def checked_channel(channel: Channel | str) -> Channel:
-    """A channel, or the one that a name stands for.
+    """Return a channel, or the channel with a given name.
 
     Raises:
         InvalidInputError: no such name, no channel, or a field of the wrong type.
@@ -113,7 +113,7 @@ def _checked_ofdm(options: Ofdm) -> Ofdm:
 
 
 def checked_count(value: Any, field: str, *, least: int = 0, most: int = 2**31 - 1) -> int:
-    """A whole number in a range. Raises InvalidInputError."""
+    """Check an integer and its range. Raises InvalidInputError."""
     number = _whole(value)
     if number is None or not least <= number <= most:
         raise InvalidInputError(
@@ -123,7 +123,7 @@ def checked_count(value: Any, field: str, *, least: int = 0, most: int = 2**31 -
 
 
 def checked_timeout(value: Any, field: str = "timeout_s") -> float:
-    """Seconds; inf is no limit. Raises InvalidInputError for what is no time."""
+    """Check a time in seconds; inf is no limit. Raises InvalidInputError."""
     seconds = _number(value)
     if not isinstance(seconds, float) or not seconds > 0:
         raise InvalidInputError(
@@ -133,7 +133,7 @@ def checked_timeout(value: Any, field: str = "timeout_s") -> float:
 
 
 def checked_positive(value: Any, field: str) -> float:
-    """A finite number above 0. Raises InvalidInputError."""
+    """Check a finite number above 0. Raises InvalidInputError."""
     number = _number(value)
     if not isinstance(number, float) or not 0 < number < math.inf:
         raise InvalidInputError(field, f"got {quoted(value)}; must be a number above 0")
@@ -141,7 +141,7 @@ def checked_positive(value: Any, field: str) -> float:
 
 
 def checked_images(images: Iterable[T]) -> Iterable[T]:
-    """Many images, which a single one is not, though one can go through its rows or letters.
+    """Check an iterable of images; a single image is refused, although it can be iterated.
 
     Raises:
         InvalidInputError: it is one image, or nothing that can be gone through.
@@ -164,7 +164,7 @@ def checked_images(images: Iterable[T]) -> Iterable[T]:
 
 
 def checked_codeword(codeword: Any, field: str = "codeword") -> Codeword:
-    """A codeword whose parts can be told. Raises InvalidInputError."""
+    """Check a codeword's parts. Raises InvalidInputError."""
     checked_kind(codeword, Codeword, field)
     symbols = codeword.symbols
     if not isinstance(symbols, np.ndarray) or symbols.ndim != 1 or symbols.dtype.kind not in "cf":
@@ -186,7 +186,7 @@ def checked_codeword(codeword: Any, field: str = "codeword") -> Codeword:
 
 
 def checked_received(received: Any) -> Transmission | Codeword:
-    """What a receiver can be given. Raises InvalidInputError."""
+    """Check the input of a receiver. Raises InvalidInputError."""
     checked_kind(received, (Transmission, Codeword), "received")
     if isinstance(received, Codeword):
         return checked_codeword(received, "received")
@@ -198,7 +198,7 @@ def checked_received(received: Any) -> Transmission | Codeword:
 
 
 def _number(value: Any) -> Any:
-    """A float of whatever is a number, as it is otherwise: its check has the words for it."""
+    """Convert a number to float; return other values unchanged for the check that follows."""
     if isinstance(value, np.bool_):
         return bool(value)
     if isinstance(value, str | bytes | bytearray | bool) or getattr(value, "ndim", False):
@@ -261,7 +261,7 @@ def _one_of(value: Any, known: tuple[str, ...], field: str) -> Any:
 
 
 def _rate(value: Any) -> str | None:
-    """A rate as the protocol writes it; floats are read as the fraction that they stand for."""
+    """Convert a rate to the protocol's form; a float is read as the fraction that it stands for."""
     if value is None:
         return None
     if isinstance(value, str):

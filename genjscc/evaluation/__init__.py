@@ -8,5 +8,6 @@
 * `separation`: the separation baseline
 * `receiver_time`: decoding time per image
 * `ceiling`: images in the latent space of a generator, without a channel
+* `golden`: one PSNR per model, to compare installations
 * `samples`: samples of a generator, compared with real images
 """

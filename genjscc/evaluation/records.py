@@ -20,14 +20,14 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scheme: SchemeLabel
-    bundle: str | None = Field(description="model name; None for baselines")
-    pair_id: str | None = Field(description="digest of the model's weights")
+    bundle: str | None = Field(None, description="model name; None for baselines")
+    pair_id: str | None = Field(None, description="digest of the model's weights")
     dataset: str
     split: str
     n: int = Field(description="number of images")
     image_size: str = Field(description="width x height, or 'mixed'")
     bandwidth_ratio: str = Field(description="bandwidth ratio, such as '1/48'")
-    k: int | None = Field(description="complex symbols per image; None if sizes differ")
+    k: int | None = Field(None, description="complex symbols per image; None if sizes differ")
     channel: str = Field("awgn", description="channel model")
     ofdm: dict[str, Any] | None = Field(None, description="options of the channel ofdm")
     channel_uses: int | None = Field(
@@ -73,14 +73,14 @@ class Difference(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scheme: SchemeLabel
-    bundle: str | None
-    pair_id: str | None
+    bundle: str | None = None
+    pair_id: str | None = None
     against_scheme: SchemeLabel
-    against_bundle: str | None
-    against_pair_id: str | None
+    against_bundle: str | None = None
+    against_pair_id: str | None = None
     bandwidth_ratio: str
     snr_db: float
-    told_snr_db: float | None
+    told_snr_db: float | None = None
     seed: int
     means: dict[str, Mean] = Field(
         description="mean of the differences with its interval, by metric"
@@ -141,8 +141,8 @@ class ResultFile(BaseModel):
 
 
 def write_results(path: Path, results: ResultFile) -> None:
-    """Write a result file, with numbers rounded to six digits and one record per line."""
-    content = results.model_dump(mode="json")
+    """Write a result file: one record per line, six digits, without the fields that are None."""
+    content = results.model_dump(mode="json", exclude_none=True)
     parts = []
     for name, value in content.items():
         text = json.dumps(value)

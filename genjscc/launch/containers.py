@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Compose project of this repository, driven: for `genjscc up --docker` and the tests.
+"""The Compose project of this repository, for `genjscc up --docker` and the tests.
 
     project = Project()
     project.build()
@@ -37,12 +37,12 @@ _PORT_SETTINGS = (
 
 
 def free_ports_settings() -> dict[str, str]:
-    """Settings with which the engine picks the published ports."""
+    """Return settings that let the engine pick the published ports."""
     return dict.fromkeys(_PORT_SETTINGS, "0")
 
 
 def connect() -> DockerClient:
-    """The engine.
+    """Return a client of the engine.
 
     Raises:
         MissingExtraError: the package docker or the Compose plugin is missing.
@@ -66,7 +66,7 @@ def connect() -> DockerClient:
 
 
 class Project:
-    """The services, the gateway and what watches them, as containers of one project.
+    """The services, the gateway and the monitoring, as containers of one project.
 
     Args:
         name: of the project; None: COMPOSE_PROJECT_NAME or genjscc. Those of different names live
@@ -104,7 +104,7 @@ class Project:
             self.command += ["--file", f"docker-compose.{part}yml"]
 
     def compose(self, *arguments: str) -> str:
-        """One command of `docker compose`; what it wrote to standard output.
+        """Run a `docker compose` command and return its standard output.
 
         Raises:
             GenJSCCError: it failed; its last words are in the text.
@@ -123,11 +123,11 @@ class Project:
         return done.stdout
 
     def build(self, *services: str) -> None:
-        """The images of these services, or of all of them and of the jobs."""
+        """Build the images of these services, or all images."""
         self.compose("--profile=*", "build", *services)
 
     def up(self, scale: Mapping[str, int] | None = None) -> None:
-        """Starts what is not running, and waits until all of it is healthy.
+        """Start the containers that are not running, and wait until all are healthy.
 
         Args:
             scale: replicas by service, where not one.
@@ -136,26 +136,26 @@ class Project:
         self.compose("up", "--detach", "--wait", *replicas)
 
     def down(self, *, volumes: bool = False) -> None:
-        """Ends all containers, as SIGTERM does, and removes them and their networks."""
+        """Stop all containers with SIGTERM, and remove them and their networks."""
         self.compose("--profile=*", "down", "--remove-orphans", *(["--volumes"] if volumes else []))
 
     def containers(self, service: str) -> list[Container]:
-        """Running replicas of a service, oldest number first."""
+        """Return the running replicas of a service, oldest number first."""
         found = self.engine.containers.list(
             filters={"label": [f"{_LABEL}.project={self.name}", f"{_LABEL}.service={service}"]}
         )
         return sorted(found, key=lambda one: int(one.labels[f"{_LABEL}.container-number"]))
 
     def published(self, service: str, port: int) -> str:
-        """The loopback address at which a container's port is published."""
+        """Return the loopback address at which a container's port is published."""
         return self.compose("port", service, str(port)).strip()
 
     def addresses(self) -> dict[str, str]:
-        """Addresses of the three services, as the links' keyword arguments."""
+        """Return the addresses of the three services, as keyword arguments of a link."""
         return {role: self.published(GATEWAY, port) for role, port in DEFAULT_PORTS.items()}
 
     def left_behind(self) -> list[str]:
-        """What the engine still has of this project: containers, networks, volumes."""
+        """Return the containers, networks and volumes that the engine still has of this project."""
         mine: dict[str, str | list[str] | bool] = {"label": f"{_LABEL}.project={self.name}"}
         return sorted(
             [

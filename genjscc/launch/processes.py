@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The services as processes on this machine: for `genjscc up`, the demo, benchmarks and tests.
+"""The services as local processes, for `genjscc up`, the demo, benchmarks and tests.
 
     with LocalServices() as services, services.connect() as link:
         reception = link.send("photo.png")
@@ -32,7 +32,7 @@ _LOOK_EVERY_S, _MOST_PAUSE_S = 1.0, 30.0
 
 
 class LocalService:
-    """One `python -m ROLE`; it loads its models while others do, until `wait_ready`.
+    """A `python -m ROLE` process, which loads its models until `wait_ready` returns.
 
     Args:
         role: which service.
@@ -93,7 +93,7 @@ class LocalService:
                     sys.stderr.write(line)
 
     def wait_ready(self, timeout_s: float = _START_S) -> None:
-        """Until its models are loaded.
+        """Wait until the models are loaded.
 
         Raises:
             UnavailableError: it ended or was too slow; its last words are in the text.
@@ -110,16 +110,16 @@ class LocalService:
 
     @property
     def last_words(self) -> str:
-        """The last line that it wrote to its log."""
+        """Return the last line of the log."""
         return self._last_words[-1] if self._last_words else "it said nothing"
 
     def terminate(self) -> None:
-        """Asks it to drain and end."""
+        """Ask the process to drain and exit."""
         if self.process.poll() is None:
             self.process.terminate()
 
     def wait(self, timeout_s: float = _STOP_S) -> int:
-        """Its exit code; kills it where it does not end by itself."""
+        """Wait for the exit code; kill the process if it does not exit."""
         try:
             code = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -129,13 +129,13 @@ class LocalService:
         return code
 
     def kill(self) -> int:
-        """Ends it at once, without a drain. Returns its exit code."""
+        """Kill the process at once, without a drain; return its exit code."""
         self.process.kill()
         return self.process.wait()
 
 
 class LocalServices:
-    """Transmitter, channel and receiver, ready when entered.
+    """Context manager of the three services, which are ready when it is entered.
 
     Args:
         flags: command-line flags of each role; ports that are not named are picked free.
@@ -188,12 +188,12 @@ class LocalServices:
         return {role: service.address for role, service in self.services.items()}
 
     def connect(self) -> Link:
-        """A link to these services."""
+        """Return a link to these services."""
         at = self.addresses
         return Link(transmitter=at["transmitter"], channel=at["channel"], receiver=at["receiver"])
 
     def ended(self) -> LocalService | None:
-        """A service that has ended by itself, if any."""
+        """Return a service that has exited by itself, if any."""
         for service in self.services.values():
             if service.process.poll() is not None:
                 return service

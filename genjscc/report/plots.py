@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from genjscc.errors import needs
+from genjscc.report.svg import svg_style, svg_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +63,6 @@ def draw(panels: Sequence[Panel], name: str, columns: int = 3) -> str:
         MissingExtraError: matplotlib is not installed.
     """
     with needs("train", "plotting"):
-        import matplotlib as mpl
         from matplotlib.figure import Figure
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
@@ -72,7 +70,7 @@ def draw(panels: Sequence[Panel], name: str, columns: int = 3) -> str:
     width = max(_PANEL_SIZE[0] * columns, 6.0)
     in_a_row = max(1, int(width / 3.4))
     legend_height = _LEGEND_ROW * -(-len(labels) // in_a_row) + 0.15
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9}):
+    with svg_style(name, font_size=9):
         size = (width, _PANEL_SIZE[1] * rows + legend_height)
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).flatten()
@@ -93,12 +91,7 @@ def draw(panels: Sequence[Panel], name: str, columns: int = 3) -> str:
                 fontsize=8,
                 frameon=False,
             )
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    # Hundredths of a point are finer than any screen.
-    return re.sub(
-        r"(?<![\d.])[1-9]\d*\.\d{3,}", lambda found: f"{float(found[0]):.2f}", file.getvalue()
-    )
+        return svg_text(figure)
 
 
 def _draw_panel(axis: Axes, panel: Panel) -> None:
@@ -106,9 +99,9 @@ def _draw_panel(axis: Axes, panel: Panel) -> None:
         points = sorted(curve.points, key=lambda point: point.x)
         x = [point.x for point in points]
         y = [point.y for point in points]
-        bars = [point.ci95 for point in points] if any(point.ci95 for point in points) else None
         style = {"linewidth": 1.3, "markersize": 3, "marker": "o", **curve.style}
-        axis.errorbar(x, y, yerr=bars, label=curve.label, capsize=1.5, elinewidth=0.7, **style)
+        (line,) = axis.plot(x, y, label=curve.label, **style)
+        axis.plot(*_error_bars(points), color=line.get_color(), linewidth=0.7)
         lost = [(point.x, point.y) for point in points if point.lost]
         if lost:
             colour = style.get("color")
@@ -123,3 +116,11 @@ def _draw_panel(axis: Axes, panel: Panel) -> None:
     if panel.y_limits is not None:
         axis.set_ylim(*panel.y_limits)
     axis.grid(alpha=0.25)
+
+
+def _error_bars(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    """Return the intervals as one line with gaps, which is far shorter than a path for each."""
+    nan = float("nan")
+    x = [place for point in points for place in (point.x, point.x, nan)]
+    y = [end for point in points for end in (point.y - point.ci95, point.y + point.ci95, nan)]
+    return x, y

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One server frame for the three services.
+"""The server shared by the three services.
 
 * `settings`: flags and environment variables
 * `engine`: the interface of an engine: prepare, run, finish
 * `server`, `listener`: the process: gRPC server, health, reflection, metrics, drain
 * `call_handler`, `streams`, `context`, `status`: every call: admission, request id, log, errors
-* `admission`: limits on concurrent calls, streams and stream items
-* `queue`, `batches`, `dispatcher`: batching, and engines on threads
-* `stepwise`: scheduling of jobs with many steps
+* `scheduling`: admission, queue, batches, and jobs of many steps
 * `catalogue`: loaded models, by name and by pair
-* `security`: TLS, client certificates and tokens
+* `security`, `certificates`: TLS, client certificates and tokens
 * `health`, `reflection`, `metrics`, `logs`, `tracing`: standard services and observability
-* `cores`, `memory`: CPU affinity and malloc settings
+* `cores`, `memory`, `temporary`: CPU affinity, malloc settings, a temporary folder
 """
 
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every call of a service goes through: admission, request id, log, metrics, status.
+"""Handling of every call of a service: admission, request id, log, metrics, status.
 
 Who has no token, or comes when the service is full, is refused before the content of the call
 is read: all calls are served as streams of requests, since those of a single one would begin with
@@ -26,9 +26,9 @@ from genjscc.errors import (
     InvalidInputError,
     OverloadedError,
 )
-from genjscc.serving.admission import Slot
 from genjscc.serving.context import deadline, is_due, request_id
 from genjscc.serving.metrics import Metrics
+from genjscc.serving.scheduling.admission import Slot
 from genjscc.serving.security import TokenGuard
 from genjscc.serving.status import REQUEST_ID, abort, status_of
 from genjscc.serving.tracing import Span
@@ -45,7 +45,7 @@ log = logging.getLogger("genjscc")
 
 
 def _accept_request_id(metadata: dict[str, Any]) -> None:
-    """The caller's request id where it is fit for a log, a new one otherwise."""
+    """Return the caller's request id if it is safe to log, or a new one."""
     given = str(metadata.get(REQUEST_ID, ""))
     fit = 0 < len(given) <= _MAX_REQUEST_ID and given.isascii() and given.isprintable()
     request_id.set(given if fit else f"{random.getrandbits(128):032x}")
@@ -60,7 +60,7 @@ else:
 
 
 class _Method:
-    """One method's metrics, looked up once."""
+    """Metrics of one method, looked up once."""
 
     def __init__(self, path: str, metrics: Metrics) -> None:
         self.path, self.name = path, path.rpartition("/")[2]
@@ -72,12 +72,12 @@ class _Method:
         self._ok = metrics.requests.labels(self.name, "OK")
 
     def count(self, code: str) -> None:
-        """One more call has ended."""
+        """Count a call that has ended."""
         (self._ok if code == "OK" else self._requests.labels(self.name, code)).inc()
 
 
 class _Call:
-    """A context around one call: what its code may know of it, and what is noted at its end."""
+    """Context of one call: sets its request id and deadline, and logs and counts its end."""
 
     def __init__(self, method: _Method, context: _Context, span: Span | None) -> None:
         self._method, self._code = method, "OK"
@@ -94,7 +94,7 @@ class _Call:
         return self
 
     async def fail(self, context: _Context, error: Exception) -> NoReturn:
-        """Ends the call with the status of an error."""
+        """End the call with the status of an error."""
         code, text = status_of(error)
         self._code = code.name
         await abort(context, code, text, error)
@@ -117,7 +117,7 @@ class _Call:
 
 
 class CallHandler(_Handler):
-    """Finds the handler of every call of a server, and wraps those of this product's services.
+    """Lookup of the handlers of all calls, which wraps those of this product's services.
 
     Health and reflection are only guarded. Services are added here as to a server, whose only
     handler this is. Its own table of registered methods stays empty: grpcio's loop, when it
@@ -152,14 +152,14 @@ class CallHandler(_Handler):
     def add_generic_rpc_handlers(
         self, handlers: Iterable[grpc.GenericRpcHandler[Any, Any]]
     ) -> None:
-        """Adds services."""
+        """Add services."""
         self._services.extend(handlers)
 
     def add_registered_method_handlers(self, name: str, handlers: Mapping[str, Any]) -> None:
-        """Nothing: generated code hands the same ones to `add_generic_rpc_handlers`."""
+        """Do nothing: generated code passes the same handlers to `add_generic_rpc_handlers`."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """What serves a call; None: there is no such method."""
+        """Return the handler of a call; None if there is no such method."""
         method = handler_call_details.method
         # A method's handler is always the same.
         handler = self._handlers.get(method) or self._find(handler_call_details)
@@ -181,7 +181,7 @@ class CallHandler(_Handler):
         return None
 
     def _refusal(self, method: str, error: GenJSCCError, *, count: bool) -> Any:
-        """A handler that ends the call without reading it."""
+        """Return a handler that ends the call without reading it."""
 
         async def refuse(_: Any, context: _Context) -> None:
             if not count:  # names of unknown methods must not become labels
@@ -266,7 +266,7 @@ class CallHandler(_Handler):
         return wrapped
 
     async def _content(self, context: _Context, slot: Slot) -> bytes:
-        """The one request of a call.
+        """Read the only request of a call.
 
         Raises:
             InvalidInputError: there is none.
@@ -282,7 +282,7 @@ class CallHandler(_Handler):
 
 @asynccontextmanager
 async def _patience(slot: Slot, longest_s: float, what: str) -> AsyncIterator[None]:
-    """The service waits for a caller inside.
+    """Limit the time in which the service waits for a caller inside this context.
 
     Raises:
         DeadlineError: for too long.
@@ -305,7 +305,7 @@ async def _patience(slot: Slot, longest_s: float, what: str) -> AsyncIterator[No
 
 @contextmanager
 def _handing_over(slot: Slot) -> Iterator[None]:
-    """The caller is to take a message inside; where it does not, its call can be ended."""
+    """Let the call be ended if its caller does not take a message inside this context."""
     task = asyncio.current_task()
     slot.wait(lambda: task is not None and task.cancel())
     try:
@@ -315,7 +315,7 @@ def _handing_over(slot: Slot) -> Iterator[None]:
 
 
 class _Items:
-    """The items of a stream as they arrive. A silent stream is one that nothing is in work of.
+    """Stream items as they arrive. A stream is silent while none of its items is in progress.
 
     Args:
         requests: the messages.
@@ -337,12 +337,12 @@ class _Items:
         self._limit: asyncio.Timeout | None = None
 
     def answered(self) -> None:
-        """One more of them has been answered."""
+        """Note that one more item has been answered."""
         self._in_work -= 1
         self._watch()
 
     async def arriving(self) -> AsyncIterator[Any]:
-        """Raises OverloadedError where the stream was silent for too long, or had to make room."""
+        """Raise OverloadedError if the stream is silent for too long, or evicted."""
         try:
             while True:
                 request = await self._next()
@@ -365,7 +365,7 @@ class _Items:
                 self._slot.work()
 
     def _watch(self) -> None:
-        """Begins to wait for the caller where nothing else is to be done."""
+        """Start waiting for the caller if nothing else is in progress."""
         limit = self._limit
         if limit is None or self._in_work:
             return
@@ -375,7 +375,7 @@ class _Items:
 
 
 def _codecs(method: _Method, handler: Any) -> tuple[Callable[[bytes], Any], Callable[[Any], bytes]]:
-    """Bytes to message and back, counted."""
+    """Return functions that parse and serialise messages and count their bytes."""
     kind = handler.request_deserializer.__self__.DESCRIPTOR
 
     def parse(data: bytes) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models that a service has loaded, by name and by pair."""
+"""The models of a service, by name and by pair."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ log = logging.getLogger("genjscc")
 
 @dataclass(frozen=True)
 class LoadedModel(Generic[N]):
-    """One half of a pair in memory."""
+    """Encoder or decoder of a pair, in memory."""
 
     config: BundleConfig
     network: N
 
     @property
     def name(self) -> str:
-        """The bundle's name."""
+        """Name of the bundle."""
         return self.config.name
 
     def rate(self, text: str) -> tuple[Fraction, int]:
-        """Bandwidth ratio and bottleneck channels for a request; "" is the highest ratio.
+        """Return bandwidth ratio and bottleneck channels for a request; "" is the highest ratio.
 
         Raises:
             InvalidInputError: not a ratio.
@@ -61,7 +61,7 @@ class LoadedModel(Generic[N]):
     def padded_size(
         self, size: tuple[int, int], *, max_pixels: int, field: str = "image"
     ) -> tuple[int, int]:
-        """Height and width of an image once it is padded for the networks.
+        """Return height and width of an image after padding for the networks.
 
         Raises:
             InvalidInputError: more than `max_pixels`, or not what this model can carry.
@@ -77,7 +77,7 @@ class LoadedModel(Generic[N]):
         return padded
 
     def told_snr_db(self, snr_db: float) -> float:
-        """What the networks are told of an SNR in dB: the nearest that they were trained for.
+        """Return the nearest SNR in dB for which the networks were trained.
 
         Beyond that range they do worse than at its end.
         """
@@ -86,13 +86,13 @@ class LoadedModel(Generic[N]):
 
     @property
     def smallest_size(self) -> tuple[int, int]:
-        """The smallest padded size that this model can carry."""
+        """Return the smallest padded size that this model can carry."""
         side = self.config.only_side or STRIDE
         return side, side
 
 
 class Catalogue(Generic[N]):
-    """All bundles below the settings' folder, loaded to its device. Broken ones are left out.
+    """The bundles in the settings' folder, loaded to the device; broken ones are skipped.
 
     Raises:
         BundleError: no good bundle, a pair that is there twice, or a default that is not there.
@@ -121,7 +121,7 @@ class Catalogue(Generic[N]):
         self._default = self._checked_default(settings)
 
     def leave_out(self, name: str, error: BundleError) -> None:
-        """Report a bundle that is not served; the others are."""
+        """Report a bundle that is skipped; the others are served."""
         self.left_out[name] = error
         log.error("bundle left out", extra={"bundle": name, "reason": str(error)})
 
@@ -158,7 +158,7 @@ class Catalogue(Generic[N]):
         return iter(self._models.values())
 
     def by_name(self, name: str) -> LoadedModel[N]:
-        """The model of that name; "" is the default one.
+        """Return the model with this name; "" is the default model.
 
         Raises:
             ModelNotFoundError: there is none.
@@ -180,23 +180,23 @@ class Catalogue(Generic[N]):
         return next(others, None)
 
     def precision(self) -> contextlib.AbstractContextManager[object]:
-        """The arithmetic that the settings ask for."""
+        """Return the autocast context of the configured precision."""
         if self._arithmetic == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self._arithmetic)
 
     @property
     def dtype(self) -> str:
-        """The networks' arithmetic by name: "float32" or "bfloat16"."""
+        """Name of the networks' precision: "float32" or "bfloat16"."""
         return str(self._arithmetic).removeprefix("torch.")
 
     def warm_up(self, run: Callable[[LoadedModel[N]], object]) -> None:
-        """Runs each model once, so that the first request does not pay for set-up."""
+        """Run each model once, so that the first request does not pay for set-up."""
         for model in self._models.values():
             run(model)
 
     def messages(self) -> list[model_pb2.Model]:
-        """What ListModels answers, sorted by name."""
+        """Return the answer of ListModels, sorted by name."""
         return [
             model_pb2.Model(
                 name=model.name,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When certificates end. Python's `ssl` tells it of authorities' and peers' certificates alone."""
+"""Expiry of certificates. Python's `ssl` reads it of authorities' and peers' certificates only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CENTURY = 50
 
 
 def end_of(path: Path) -> float | None:
-    """Unix time at which the first of a PEM file's certificates ends.
+    """Return the Unix time at which the first certificate of a PEM file expires.
 
     None: there is none that can be read; whether it is good is for others to say.
     """
@@ -55,7 +55,7 @@ def _moment(tag: int, text: str) -> float:
 
 
 def _elements(der: bytes) -> Iterator[tuple[int, bytes]]:
-    """Tags and contents of the elements of a DER encoding, one after the other."""
+    """Yield tag and content of each element of a DER encoding."""
     at = 0
     while at < len(der):
         tag, length = der[at], der[at + 1]

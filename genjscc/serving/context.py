@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of the call that the running code serves. Tasks inherit it, threads do not."""
+"""Context of the call being served: request id and deadline. Inherited by tasks, not by threads."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _AHEAD_S = 0.1
 
 
 def is_due(moment: float | None) -> bool:
-    """Whether a call that was given up then was given up because of its deadline."""
+    """Return whether a call cancelled at this moment was cancelled because of its deadline."""
     return moment is not None and time.monotonic() >= moment - _AHEAD_S
 
 
 def has_passed(moment: float | None) -> bool:
-    """Whether a deadline is over."""
+    """Return whether a deadline has passed."""
     return moment is not None and time.monotonic() >= moment

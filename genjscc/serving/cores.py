@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CPU cores for the device's thread alone.
+"""CPU affinity: cores reserved for the compute thread.
 
 Under overload the event loop always has calls to refuse, and the scheduler gives it the core of the
 thread that computes. Kept apart, refusals cost goodput little (`benchmarks/serving/overload.py`).
@@ -14,7 +14,7 @@ from genjscc.errors import InvalidInputError, quoted
 
 
 def parse_cores(text: str) -> frozenset[int]:
-    """Numbers of cores: "0,2-3" -> {0, 2, 3}; none for an empty text.
+    """Parse core numbers: "0,2-3" -> {0, 2, 3}; an empty text gives no cores.
 
     Raises:
         InvalidInputError: not such a list.
@@ -33,7 +33,7 @@ def parse_cores(text: str) -> frozenset[int]:
 
 
 def keep_for_device(text: str) -> None:
-    """Moves all threads of this process, and those that they will start, off the device's cores.
+    """Move all threads of this process, present and future, off the compute thread's cores.
 
     Raises:
         InvalidInputError: not a list of cores, or of cores that this process does not have, or of
@@ -56,6 +56,6 @@ def keep_for_device(text: str) -> None:
 
 
 def enter_device(text: str) -> None:
-    """Moves the calling thread, and those that it will start, to the device's cores."""
+    """Move the calling thread, and those that it will start, to the compute thread's cores."""
     if cores := parse_cores(text):
         os.sched_setaffinity(0, cores)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a service computes, apart from how it is served.
+"""Interface between a service's computation and its server.
 
 An engine turns a request into a response in three steps, so that several requests can share the
 middle one. The gRPC service and the in-process link call the same engine.
@@ -19,28 +19,28 @@ Result = TypeVar("Result")
 
 
 class Engine(Protocol[Request, Job, Result, Response]):
-    """prepare -> run (batched) -> finish. All three are called outside the event loop."""
+    """Computation of a service: prepare, run (batched), finish, all called off the event loop."""
 
     def prepare(self, request: Request) -> Job:
-        """Checks a request and reads its content. Raises GenJSCCError."""
+        """Check a request and read its content. Raises GenJSCCError."""
         ...
 
     def key(self, job: Job) -> Hashable:
-        """Jobs of equal keys may run together."""
+        """Return the batching key: jobs with equal keys may run together."""
         ...
 
     def run(self, jobs: Sequence[Job]) -> Sequence[Result]:
-        """Computes jobs of one key, each as if it were alone."""
+        """Compute jobs of one key; no result depends on the other jobs."""
         ...
 
     def finish(self, job: Job, result: Result) -> Response:
-        """The response of a job."""
+        """Return the response to a job."""
         ...
 
 
 @runtime_checkable
 class QuickEngine(Protocol[Request]):
-    """An engine that knows which of its requests are small.
+    """An engine that can tell which requests are small.
 
     Attributes:
         runs_quickly: whether `run` of one of them is as short as the rest. Never true of a
@@ -50,7 +50,7 @@ class QuickEngine(Protocol[Request]):
     runs_quickly: bool
 
     def is_quick(self, request: Request) -> bool:
-        """Whether `prepare` and `finish` take well under a millisecond.
+        """Return whether `prepare` and `finish` take well under a millisecond.
 
         To hand such a request to a thread and back would take longer: both are called on the
         event loop, and so is `run` where it is quick. Never true where an image file is read or
@@ -64,12 +64,12 @@ class SizedEngine(Protocol):
     """An engine that limits batches by the size of their jobs."""
 
     def most_together(self, job: Any) -> int:
-        """How many jobs of this one's key may run together; others do not wait longer for them."""
+        """Return how many jobs like this one may run together; further ones are not waited for."""
         ...
 
 
 def answer(engine: Engine[Request, Job, Result, Response], request: Request) -> Response:
-    """One request, on the spot."""
+    """Answer one request in the calling thread."""
     job = engine.prepare(request)
     (result,) = engine.run([job])
     return engine.finish(job, result)
@@ -78,7 +78,7 @@ def answer(engine: Engine[Request, Job, Result, Response], request: Request) -> 
 def answer_many(
     engine: Engine[Request, Job, Result, Response], requests: Sequence[Request], max_batch: int
 ) -> list[Response | GenJSCCError]:
-    """Many requests, on the spot, in batches of equal keys; a failing one is its error."""
+    """Answer many requests in the calling thread, batched by key; failures become errors."""
     answers: list[Response | GenJSCCError | None] = [None] * len(requests)
     groups: dict[Hashable, list[tuple[int, Job]]] = {}
     for index, request in enumerate(requests):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The standard health service, made fit for draining and for callers who ask for too much."""
+"""The standard health service, with draining and a limit on watches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_WATCHES = 16
 
 
 class Health(_HealthServicer):  # type: ignore[misc]
-    """Ends the watches at shutdown: an open one would hold the server for its whole grace."""
+    """Health service that ends its watches at shutdown, so that they do not delay it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,6 +63,6 @@ class Health(_HealthServicer):  # type: ignore[misc]
             await asyncio.gather(watching, closing, return_exceptions=True)
 
     async def enter_graceful_shutdown(self) -> None:
-        """Reports NOT_SERVING from now on and ends the watches with it."""
+        """Report NOT_SERVING from now on and end the watches."""
         await super().enter_graceful_shutdown()
         self._closing.set()

@@ -1,29 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gRPC server on its address, and a new one where grpcio's ends by itself.
+"""Bind the gRPC server to its address, and replace it if grpcio's accept loop fails.
 
 grpcio's asyncio server stops accepting for good when its loop that takes the calls meets an
-error. The one that callers could cause is prevented (`genjscc.serving.foreign_names`). For others
-the loop's end is watched, and a new server takes over the address. What the old one had accepted
-goes on in it; new calls find nobody for about half a second, which the SDK's retries bridge.
+error. One such error could be caused by callers: method names that are not UTF-8. The loop decodes
+them strictly, in compiled code, where nothing can be set, overridden or caught; but Python lets
+the error handler "strict" be replaced. `_decode_error` does what the ordinary one does, except for
+bytes that are decoded straight from the event loop, where only that compiled code is the caller:
+they get replacement characters, and the call is refused as one of an unknown method.
+
+For other errors the loop is watched, and a new server takes over the address. Accepted calls
+continue in the old one. New calls are refused for about half a second, which the SDK's retries
+bridge.
 """
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
+import sys
 from collections.abc import Callable
 
 import grpc
-
-from genjscc.serving.foreign_names import tolerate_foreign_names
 
 log = logging.getLogger("genjscc")
 _LOOK_S = 0.25
 _TRIES, _TRY_AGAIN_S = 40, 0.05
 
+_strict = codecs.strict_errors
+_FROM_THE_LOOP = asyncio.Handle._run.__code__
+
+
+def _decode_error(error: UnicodeError) -> tuple[str | bytes, int]:
+    if isinstance(error, UnicodeDecodeError) and sys._getframe(1).f_code is _FROM_THE_LOOP:
+        return "\ufffd", error.end
+    return _strict(error)
+
 
 class Listener:
-    """Serves one address until `stop`.
+    """Server of one address, from `start` to `stop`.
 
     Args:
         make: a new gRPC server with all that it serves.
@@ -42,7 +57,7 @@ class Listener:
         restarted: Callable[[], None],
         grace_s: float,
     ) -> None:
-        tolerate_foreign_names()
+        codecs.register_error("strict", _decode_error)
         self._make, self._credentials, self._restarted = make, credentials, restarted
         self._host, _, port = address.rpartition(":")
         self._grace_s = grace_s
@@ -52,19 +67,19 @@ class Listener:
         self.port = self._bind(self._server, int(port))
 
     def _bind(self, server: grpc.aio.Server, port: int) -> int:
-        """Raises RuntimeError where the address is taken."""
+        """Bind a server to the address. Raises RuntimeError if it is taken."""
         address = f"{self._host}:{port}"
         if self._credentials is None:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, self._credentials)
 
     async def start(self) -> None:
-        """Accepts calls from now on."""
+        """Accept calls from now on."""
         await self._server.start()
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self, grace_s: float) -> None:
-        """Accepts no more calls; cancels those that are not done within the time."""
+        """Stop accepting calls; cancel those that exceed the grace period."""
         if self._watching is not None:
             self._watching.cancel()
         await asyncio.gather(self._server.stop(grace_s), *self._ending)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The services' log: one JSON object a line on standard error.
+"""Logs of the services: one JSON object per line on standard error.
 
 Neither who calls nor who reads the log may do harm by it: of lines that are alike a few are
 written and the others counted, and a reader that stands still loses lines instead of stopping the
@@ -30,7 +30,7 @@ _LAST_WORDS_S = 2.0
 
 
 class JsonFormatter(logging.Formatter):
-    """Time, level, role, message, request id, and whatever `extra` brings."""
+    """Format time, level, role, message, request id and the fields of `extra` as JSON."""
 
     def __init__(self, role: str) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class FewAlike(logging.Filter):
-    """Lets a bounded number of lines of each kind pass. Those for debugging are all wanted.
+    """Filter that passes a bounded number of similar lines; debug lines always pass.
 
     A line after some that were left out says how many in `left_out`.
 
@@ -96,13 +96,14 @@ class FewAlike(logging.Filter):
 
 
 def is_no_parting_word(record: logging.LogRecord) -> bool:
-    """False for what grpcio tells, as an error with its stack, of a caller that has vanished."""
+    """Filter out grpcio's stack traces about callers that have disconnected."""
     kind = record.exc_info[0] if record.exc_info else None
     return kind is None or kind.__name__ != "ExecuteBatchError"
 
 
 class Outlet(logging.Handler):
-    """Writes lines on a thread of its own; where it is held up, lines are lost and counted.
+    """Stream that writes lines on its own thread; if that is blocked, lines are dropped and
+    counted.
 
     Args:
         file: descriptor to write to. A stream's lock would be held by the thread for good.
@@ -135,7 +136,7 @@ class Outlet(logging.Handler):
                 self.lost += 1
 
     def close(self) -> None:
-        """Writes what waits, for as long as somebody reads it."""
+        """Write the remaining lines, as long as somebody reads them."""
         with suppress(queue.Full):
             self._lines.put(None, timeout=_LAST_WORDS_S)
             self._thread.join(_LAST_WORDS_S)
@@ -143,7 +144,7 @@ class Outlet(logging.Handler):
 
 
 class Log:
-    """What `set_up_logging` has set up.
+    """Handles to the logging of a process, made by `set_up_logging`.
 
     Attributes:
         alike: knows how many lines were left out because there were too many of a kind.
@@ -158,7 +159,7 @@ class Log:
 
 
 def set_up_logging(role: str, level: str) -> Log:
-    """Sends everything of this process from `level` up to standard error."""
+    """Send all log records of this process from `level` upwards to standard error."""
     log = Log(role, sys.stderr.fileno())
     logging.basicConfig(level=level, handlers=[log.outlet], force=True)
     logging.captureWarnings(True)

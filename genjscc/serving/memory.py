@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory of a batch serves the next one; what nobody uses goes back to the operating system.
+"""malloc settings: keep the buffers of batches for reuse, and release unused memory regularly.
 
 As it comes, glibc may hand the large blocks of a batch back as soon as they are free, and the
 next batch gets them as new pages, which costs CPU time; in some processes and not in others. Kept,
@@ -19,7 +19,7 @@ _KEPT = {_MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 1 << 30, _TOP_PAD: 16 << 20
 
 
 def keep_large_blocks() -> bool:
-    """Lets this process keep freed blocks until `give_back`; False where there is no glibc."""
+    """Let this process keep freed blocks until `give_back`; False without glibc."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
@@ -27,7 +27,7 @@ def keep_large_blocks() -> bool:
 
 
 def give_back() -> bool:
-    """Hands free pages of all arenas back; False where the C library has no such call (not glibc).
+    """Return free pages of all arenas to the operating system; False without glibc.
 
     Takes milliseconds, in which threads that allocate may wait.
     """
@@ -39,7 +39,7 @@ def give_back() -> bool:
 
 
 async def give_back_regularly(every_s: float = _EVERY_S) -> None:
-    """Does so again and again, off the event loop, until it is cancelled."""
+    """Call `give_back` regularly, off the event loop, until cancelled."""
     while True:
         await asyncio.sleep(every_s)
         if not await asyncio.to_thread(give_back):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every metric of the services, with its meaning."""
+"""Metrics of the services and their help texts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _DECIBEL = tuple(-21.25 + 2.5 * number for number in range(26))
 
 
 class _SignedHistogram(Histogram):
-    """A histogram of what may be negative: buckets alone.
+    """Histogram of values that may be negative: buckets only, without a sum.
 
     OpenMetrics has no sum where buckets are negative, and no count without a sum.
     """
@@ -58,7 +58,7 @@ class _SignedHistogram(Histogram):
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """The metrics of jobs that take many steps.
+    """Metrics of jobs with many steps.
 
     Attributes:
         ended: jobs that ended, by outcome.
@@ -78,7 +78,7 @@ class StepMetrics:
 
 
 class Metrics:
-    """The metrics of one service, in a registry of their own."""
+    """Metrics of one service, in a registry of their own."""
 
     def __init__(self, role: str, version: str) -> None:
         self.registry = CollectorRegistry()
@@ -267,6 +267,6 @@ class Metrics:
         )
 
     def observe_snr_db(self, asked: float, measured: float) -> None:
-        """One codeword that met noise."""
+        """Record the SNR of one codeword after noise."""
         self.asked_snr.observe(asked)
         self.measured_snr.observe(measured)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Server reflection in both versions: new tools ask for v1 first, grpcio brings v1alpha."""
+"""Server reflection in two versions: v1, which new tools ask for, and grpcio's v1alpha."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _V1 = "grpc.reflection.v1.ServerReflection"  # the same messages under another n
 
 
 def enable_reflection(service_names: Sequence[str], server: grpc.aio.Server) -> None:
-    """Lets tools such as `buf curl` and grpcurl list and call the services."""
+    """Let tools such as `buf curl` and grpcurl list and call the services."""
     names = (*service_names, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
     servicer = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may call a service: TLS, clients' certificates, bearer tokens.
+"""Access control: TLS, client certificates and bearer tokens.
 
 The health service answers everybody who gets through TLS: load balancers and probes carry no
 token. Everything else, reflection included, needs one where tokens are set.
@@ -23,7 +23,7 @@ _OPEN = "/grpc.health.v1.Health/"
 
 
 def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
-    """TLS as the settings say; None: without.
+    """Return the TLS credentials of the settings; None without TLS.
 
     Raises:
         InvalidInputError: a file is missing or is not what it should be.
@@ -63,7 +63,7 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
 
 
 def accepted_tokens(settings: ServiceSettings) -> tuple[bytes, ...]:
-    """The tokens that calls may carry; empty: none is needed.
+    """Return the accepted tokens; empty if no token is required.
 
     Raises:
         InvalidInputError: a file without tokens, or a token that no header can carry.
@@ -87,7 +87,7 @@ def accepted_tokens(settings: ServiceSettings) -> tuple[bytes, ...]:
 
 
 class TokenGuard:
-    """Knows which calls may go on.
+    """Check of the token of each call.
 
     Args:
         tokens: that are accepted; empty: nobody needs one.
@@ -97,7 +97,7 @@ class TokenGuard:
         self._tokens = tokens
 
     def check(self, method: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> None:
-        """Raises AccessError where a call must not go on."""
+        """Raise AccessError if a call is not permitted."""
         if not self._tokens or method.startswith(_OPEN):
             return
         given = dict(metadata or ()).get(AUTHORIZATION)

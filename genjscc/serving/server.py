@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process around a service: gRPC server, health, reflection, metrics, drain on SIGTERM."""
+"""Process of a service: gRPC server, health, reflection, metrics, drain on SIGTERM."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from genjscc.errors import GenJSCCError
 from genjscc.serving.call_handler import CallHandler
 from genjscc.serving.certificates import end_of
 from genjscc.serving.cores import keep_for_device
-from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.engine import Engine
 from genjscc.serving.health import Health
 from genjscc.serving.listener import Listener
@@ -33,6 +32,7 @@ from genjscc.serving.logs import Log, set_up_logging
 from genjscc.serving.memory import give_back_regularly, keep_large_blocks
 from genjscc.serving.metrics import Metrics
 from genjscc.serving.reflection import enable_reflection
+from genjscc.serving.scheduling.dispatcher import Dispatcher
 from genjscc.serving.security import TokenGuard, accepted_tokens, server_credentials
 from genjscc.serving.settings import ModelSettings, ServiceSettings
 from genjscc.serving.temporary import have_temporary_folder
@@ -62,7 +62,7 @@ _BOUNDS = (
 
 @dataclass(frozen=True)
 class Service:
-    """What makes a server the transmitter, the channel or the receiver.
+    """Parameters that make a server the transmitter, the channel or the receiver.
 
     Attributes:
         role: its name in logs and metrics.
@@ -78,7 +78,7 @@ class Service:
 
 
 class Server:
-    """One running service on this event loop. `start`, then `stop`.
+    """A running service on this event loop, from `start` to `stop`.
 
     Args:
         service: what it serves.
@@ -106,7 +106,7 @@ class Server:
         self._giving_back: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listens, loads the models, and only then reports SERVING.
+        """Listen, load the models, then report SERVING.
 
         Raises:
             GenJSCCError: the address is taken, or a model cannot be loaded.
@@ -199,7 +199,7 @@ class Server:
         self.metrics.ready.set(status == _SERVING)
 
     async def stop(self) -> None:
-        """Turns health to NOT_SERVING, lets accepted calls end within the grace, then closes."""
+        """Report NOT_SERVING, let accepted calls finish within the grace period, then close."""
         self.metrics.ready.set(0)
         await self._health.enter_graceful_shutdown()
         self.dispatcher.drain()
@@ -213,7 +213,7 @@ class Server:
             self._metrics_server.server_close()
 
     async def run(self) -> None:
-        """Serves until SIGTERM or SIGINT; prints one JSON line with the addresses when ready."""
+        """Serve until SIGTERM or SIGINT; print one JSON line with the addresses when ready."""
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -249,7 +249,7 @@ class Server:
 
 
 def _read_parent(stop: Callable[[], object]) -> None:
-    """Standard input has something to say: its end is that of the parent."""
+    """Read standard input; its end means that the parent process has ended."""
     number = sys.stdin.fileno()
     if not os.read(number, 4096):
         asyncio.get_running_loop().remove_reader(number)
@@ -257,7 +257,7 @@ def _read_parent(stop: Callable[[], object]) -> None:
 
 
 def run_process(service: Service, settings: ServiceSettings) -> None:
-    """The whole life of a service's process."""
+    """Run a service's process from start to exit."""
     written = set_up_logging(service.role, settings.log_level)
     keep_large_blocks()
     have_temporary_folder()

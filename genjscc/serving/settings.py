@@ -21,7 +21,7 @@ from genjscc.service_packages import service_package
 
 
 class ServiceSettings(BaseSettings):
-    """What all three services have in common."""
+    """Settings shared by all three services."""
 
     model_config = SettingsConfigDict(
         env_prefix="GENJSCC_",
@@ -103,7 +103,7 @@ class ServiceSettings(BaseSettings):
 
 
 class ModelSettings(ServiceSettings):
-    """What the two services with networks add."""
+    """Settings shared by the two services with networks."""
 
     bundles: Path = Field(
         default_factory=default_models, description="folder of the trained models"
@@ -170,13 +170,15 @@ _S = TypeVar("_S", bound=ServiceSettings)
 
 
 def misspelt_variables() -> list[str]:
-    """What `unknown_variables` says of this process; all services' settings are known."""
+    """Return the warnings of `unknown_variables` for this process, given the settings of all
+    services.
+    """
     kinds = (TransmitterSettings, ReceiverSettings, ChannelSettings)
     return unknown_variables({name for kind in kinds for name in kind.model_fields})
 
 
 def read_settings(kind: type[_S], program: str, arguments: list[str] | None = None) -> _S:
-    """Settings from flags (None: the process's own) and environment.
+    """Read settings from flags (None: those of the process) and from the environment.
 
     Exits with one line that names the field when a value is wrong. Variables that nothing reads
     are named.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors as gRPC statuses."""
+"""Conversion of errors to gRPC statuses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger("genjscc")
 
 
 def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
-    """Status and text for an error; of an unforeseen one, callers learn the request id only."""
+    """Return status code and text of an error; unexpected errors show only the request id."""
     if isinstance(error, GenJSCCError):
         # A status travels in HTTP/2 headers, which are bounded; so are the values quoted in it.
         return _CODES[error.code[0]], str(error)[:_MAX_STATUS_TEXT]
@@ -41,7 +41,7 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
 
 
 def retry_metadata(error: Exception) -> tuple[tuple[str, str], ...]:
-    """Trailing metadata that tells when to come again, where the error says so."""
+    """Return trailing metadata with the retry hint of an error, if it has one."""
     if isinstance(error, OverloadedError) and error.retry_after_s is not None:
         return ((RETRY_AFTER, str(max(1, round(error.retry_after_s * 1000)))),)
     return ()
@@ -80,7 +80,7 @@ def _reason(error: Exception, code: grpc.StatusCode) -> str:
 async def abort(
     context: grpc.aio.ServicerContext[Any, Any], code: grpc.StatusCode, text: str, error: Exception
 ) -> NoReturn:
-    """Ends a call with the status of an error, its details and the request id."""
+    """End a call with the status of an error, its details and the request id."""
     trailers: list[tuple[str, str | bytes]] = [*retry_metadata(error)]
     trailers.append((REQUEST_ID, request_id.get()))
     if len(text.encode()) <= _MAX_DETAILED_TEXT:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bidirectional streams: every item gets its answer or its own error, in order."""
+"""Bidirectional streams: each item gets its answer or its own error, in order."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
-from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
+from genjscc.serving.scheduling.dispatcher import Dispatcher
 from genjscc.serving.status import status_of
 from genjscc.v1 import codeword_pb2
 
@@ -21,7 +21,7 @@ def answer_stream(
     requests: AsyncIterator[Any],
     make_answer: Callable[..., Answer],
 ) -> AsyncIterator[Answer]:
-    """Runs each item of a stream through the dispatcher.
+    """Run each item of a stream through the dispatcher.
 
     Args:
         dispatcher: of the service.

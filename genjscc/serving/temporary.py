@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A name for temporary files where no folder can be written to.
+"""A temporary folder for processes on a read-only file system.
 
 PyTorch's optimisers import what asks for one, though nothing is ever written there, and Python
 raises an error on a file system that is read-only throughout.
@@ -14,7 +14,7 @@ _MEMORY = "/dev/shm"  # noqa: S108 (only if there is nothing else)
 
 
 def have_temporary_folder() -> None:
-    """Gives this process a folder to name, if it has none."""
+    """Set a temporary folder for this process if it has none."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenTelemetry spans of the calls that a service answers, where they are wanted."""
+"""OpenTelemetry spans of the calls that a service answers, if enabled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ the call's status."""
 
 
 class OpenTelemetryTracer:
-    """Spans below that of the caller (W3C Trace Context), through the API's global provider."""
+    """Tracer whose spans are children of the caller's (W3C Trace Context), through the global
+    provider.
+    """
 
     def __init__(self) -> None:
         from opentelemetry import propagate, trace
@@ -26,7 +28,7 @@ class OpenTelemetryTracer:
         self._tracer = trace.get_tracer("genjscc", version("genjscc"))
 
     def span(self, method: str, metadata: Mapping[str, Any]) -> Callable[[str], None]:
-        """Begins the span of a call."""
+        """Start the span of a call."""
         service, _, name = method.strip("/").partition("/")
         span = self._tracer.start_span(
             f"{service}/{name}",
@@ -50,7 +52,7 @@ class OpenTelemetryTracer:
 
 
 def make_tracer(role: str, *, enabled: bool) -> Span | None:
-    """Makes the spans of a service's process; sends spans as the OTEL_ variables say (OTLP, gRPC).
+    """Return the tracer of a process, which exports spans as the OTEL_ variables say (OTLP, gRPC).
 
     Raises:
         MissingExtraError: OpenTelemetry is not installed.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random framing and light of training images: a data set has one of each, users have many."""
+"""Random framing and lighting of training images, for a variety that data sets lack."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from genjscc.photos import square
 
 
 class Augmentation(BaseModel):
-    """How training squares are cut out of images; validation squares are always central."""
+    """Random cuts of training squares; validation squares are always central."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -72,7 +72,7 @@ def augmented(
 
 
 def central(rgb: NDArray[np.uint8], size: int, options: Augmentation) -> NDArray[np.uint8]:
-    """Cut the square out of an image that validation uses: the same cut without randomness."""
+    """Cut the central square of an image, for validation."""
     height, width, _ = rgb.shape
     if options.cut == "square" or min(height, width) < size:
         return square(rgb, size)
@@ -96,7 +96,7 @@ def _window(
 def _moved_square(
     rgb: NDArray[np.uint8], size: int, options: Augmentation, draws: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Zoom, shift and turn the central square; beyond its edges it is mirrored."""
+    """Zoom, shift and rotate the central square; beyond its edges it is mirrored."""
     whole = square(rgb, size)
     if options.zoom == (1.0, 1.0) and not options.shift and not options.rotation_deg:
         return whole
@@ -116,7 +116,7 @@ def _moved_square(
 def _relit(
     rgb: NDArray[np.uint8], options: Augmentation, draws: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Change brightness, contrast and the balance of the colours."""
+    """Change brightness, contrast and colour balance."""
     if not options.light and not options.colour:
         return rgb
     brightness, contrast = 1 + options.light * draws.uniform(-1, 1, 2)

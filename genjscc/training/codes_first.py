@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings around a frozen generator that first learn its codes, without passes through it.
+"""Trainings around a frozen generator with a first stage that learns its latent codes directly.
 
 A generator trained by GenJSCC decodes the codes of photographs
 (`genjscc.training.stylegan2.codes`), so each training image has a latent that reproduces it. The
@@ -28,7 +28,7 @@ C = TypeVar("C", bound=GeneratorRunConfig)
 
 
 class Codes(nn.Module):
-    """The latent codes of photographs, by the encoder of the generator's own training.
+    """Latent codes of photographs, by the encoder from the generator's own training.
 
     Their squared deviation from the mean is 1 on average over the axes.
 
@@ -55,7 +55,7 @@ class Codes(nn.Module):
 
 
 class CodesFirst(PairTraining[C]):
-    """A run whose stage 0 learns codes, followed by the stages of the scheme from 1."""
+    """A run whose stage 0 learns latent codes, followed by the scheme's stages from 1."""
 
     def __init__(self, config: C, folder: Path, fabric: Fabric) -> None:
         super().__init__(config, folder, fabric)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training run is told. A YAML file or the command line fills these fields."""
+"""Configurations of training runs, set by a YAML file or the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from receiver.generative import LatentSpace
 
 
 def _names(value: object) -> object:
-    """One name or none, as a tuple of names."""
+    """Normalise one name or none to a tuple of names."""
     if value is None:
         return ()
     return (value,) if isinstance(value, str) else value
@@ -35,7 +35,7 @@ _Width = Annotated[int, Field(ge=2, multiple_of=2)]
 
 
 class PairConfig(BaseModel):
-    """What the trainings of all schemes are told; the field texts are the commands' help."""
+    """Fields shared by the trainings of all schemes; their descriptions are the commands' help."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -165,7 +165,7 @@ class PairConfig(BaseModel):
 
     @property
     def num_symbols(self) -> int:
-        """K at the highest rate."""
+        """Number of symbols k at the highest rate."""
         return num_symbols(self.symbol_channels, (self.image_size, self.image_size))
 
     @property
@@ -175,7 +175,7 @@ class PairConfig(BaseModel):
 
     @property
     def rates(self) -> tuple[int | None, ...]:
-        """What the link is called with at each trained rate."""
+        """Arguments of the link at each trained rate."""
         return self.channel_steps or (None,)
 
 
@@ -234,7 +234,7 @@ class DeepJSCCConfig(PairConfig):
 
 
 class GeneratorRunConfig(PairConfig):
-    """What the trainings around a frozen generator add."""
+    """Fields shared by the trainings around a frozen generator."""
 
     generator: Path = Field(description="folder of the frozen generator's bundle")
     code_images: int = Field(
@@ -252,7 +252,7 @@ class GeneratorRunConfig(PairConfig):
 
     @property
     def channels(self) -> int:
-        """c, the same at every resolution."""
+        """Number of channels c, the same at every resolution."""
         return stage_widths(self.width)[0]
 
 
@@ -291,7 +291,7 @@ class GenerativeJSCCConfig(GeneratorRunConfig):
 
     @property
     def images(self) -> int:
-        """Training images in all, repeats included."""
+        """Total training images, repeats included."""
         return self.code_images + self.stage1_images + self.stage2_images
 
 
@@ -299,7 +299,7 @@ C = TypeVar("C", bound=BaseModel)
 
 
 def load_config(kind: type[C], path: Path, overrides: dict[str, object]) -> C:
-    """A YAML file's fields, replaced by those that the command line gives.
+    """Read the fields of a YAML file and replace those given on the command line.
 
     Args:
         kind: the class of the run's configuration.

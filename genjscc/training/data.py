@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images for training: any folder of photographs, read in an order that a resume repeats."""
+"""Training images: any folder of photographs, read in a reproducible order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images below a folder, sorted; linked folders are followed.
+    """Return the images below a folder, sorted; linked folders are followed.
 
     What macOS leaves beside files on foreign disks (`._photo.png`) has a picture's name and is
     none: it is left out, with a warning.
@@ -51,7 +51,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 of the names of the images below a folder, in the order that a run goes by."""
+    """Return the SHA-256 of the names of a folder's images, in the order of a run."""
     names = (path.relative_to(folder).as_posix() for path in list_images(folder))
     return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -83,7 +83,7 @@ class ImageFolder(Dataset[Tensor]):
         return len(self.paths)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Tensor:
-        """Cut the square of an image, at random if a sample's number comes with its index."""
+        """Cut a square of an image, at random if the index comes with a sample's number."""
         index, number = key if isinstance(key, tuple) else (key, None)
         rgb = self._pixels(index)
         if number is None:
@@ -94,7 +94,7 @@ class ImageFolder(Dataset[Tensor]):
         return torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
 
     def _pixels(self, index: int) -> NDArray[np.uint8]:
-        """Return the image, or the next one that can be read, whatever the process or the run."""
+        """Return the image, or the next readable one, the same in all processes and runs."""
         why: InvalidInputError | None = None
         for step in range(len(self.paths)):
             number = (index + step) % len(self.paths)
@@ -111,7 +111,7 @@ class ImageFolder(Dataset[Tensor]):
         )
 
     def _decoded(self, index: int) -> NDArray[np.uint8]:
-        """Return the decoded image, which is kept while there is room: decoding takes longest."""
+        """Return the decoded image from a bounded cache: decoding takes longest."""
         if index in self._kept:
             return self._kept[index]
         rgb = load_photo(self.paths[index])
@@ -122,7 +122,7 @@ class ImageFolder(Dataset[Tensor]):
 
 
 class NumberedSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of (index, number of the sample in the run) from a sampler's indices.
+    """Batch sampler that adds each sample's number in the run to its index.
 
     Args:
         steps: the sampler.
@@ -140,7 +140,7 @@ class NumberedSampler(Sampler[list[tuple[int, int]]]):
 
 
 class StepSampler(Sampler[list[int]]):
-    """Batches of indices that depend on seed, step and rank alone.
+    """Batches of indices that depend only on seed, step and rank.
 
     Every epoch is a new permutation; batch `step` of rank r is the same whether the run came
     here in one go or was resumed, so a killed run goes on exactly.

@@ -37,7 +37,7 @@ _CALIBRATION_IMAGES = 64
 
 
 def build_pair(config: DeepJSCCConfig) -> ForwardOperator:
-    """The untrained encoder and decoder of a run, from its seed."""
+    """Build the untrained encoder and decoder of a run, from its seed."""
     torch.manual_seed(config.seed)
     sizes = (stage_widths(config.width), config.symbol_channels, config.channel_steps)
     encoder = Encoder(*sizes, af=config.af, linear_path=config.linear_path)
@@ -45,7 +45,7 @@ def build_pair(config: DeepJSCCConfig) -> ForwardOperator:
 
 
 def fit_linear_path(pair: ForwardOperator, config: DeepJSCCConfig) -> None:
-    """Begin a pair's linear path as the Karhunen-Loève transform of training patches."""
+    """Initialise a pair's linear path with the Karhunen-Loève transform of training patches."""
     analysis, synthesis = _linear_paths(pair)
     data = ImageFolder(config.train, config.image_size, config.augmentation, seed=config.seed)
     chosen = [(i * len(data) // _KLT_IMAGES % len(data), i) for i in range(_KLT_IMAGES)]
@@ -191,7 +191,8 @@ def fit(
     fabric: Fabric,
     report: Callable[[DeepJSCCTraining, dict[str, float]], None] = lambda _t, _v: None,
 ) -> DeepJSCCTraining:
-    """Trains until the images are used up, the loss stalls or a signal comes; resumes by itself.
+    """Train until all images are used, the loss stalls or a signal arrives; resume from a
+    checkpoint.
 
     Args:
         config: the run.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes of a run: sums, means and gathers over them, and stopping all of them together.
+"""Collective operations of a run's processes: sums, means, gathers, and stopping together.
 
 With one process they change nothing.
 """
@@ -15,24 +15,24 @@ from torch import Tensor
 
 
 def sum_over_processes(fabric: Fabric, values: Tensor) -> Tensor:
-    """Element-wise sum. Every process must call it, with the same shape; so for all of these."""
+    """Sum element-wise. Every process must call it with the same shape, as all functions here."""
     return cast("Tensor", fabric.all_reduce(values, reduce_op="sum"))
 
 
 def mean_over_processes(fabric: Fabric, values: Tensor) -> Tensor:
-    """Element-wise mean."""
+    """Average element-wise."""
     return cast("Tensor", fabric.all_reduce(values, reduce_op="mean"))
 
 
 def rows_of_processes(fabric: Fabric, rows: Tensor) -> Tensor:
-    """Rows [N, F] of all processes, in the order of their ranks. -> [ranks * N, F]."""
+    """Gather rows [N, F] of all processes in the order of their ranks. -> [ranks * N, F]."""
     table = rows.new_zeros(fabric.world_size, *rows.shape)
     table[fabric.global_rank] = rows
     return sum_over_processes(fabric, table).flatten(0, 1)
 
 
 class StopOnSignal:
-    """`asked` turns true on SIGINT, SIGTERM or SIGHUP: the loop saves and ends between two steps.
+    """Request to stop: `asked` is set on SIGINT, SIGTERM or SIGHUP, and checked between steps.
 
     A context: at its end the signals do what they did before, so that Ctrl-C ends the program that
     called. SIGHUP is left alone where it is ignored (nohup): such a run goes on.
@@ -58,7 +58,7 @@ class StopOnSignal:
 
 
 def any_process(fabric: Fabric, flag: bool) -> bool:
-    """True on all processes if it is on one: none may leave a collective operation alone."""
+    """Return True on all processes if it is True on one, so that none waits in vain."""
     if fabric.world_size == 1:
         return flag
     return bool(sum_over_processes(fabric, torch.tensor(float(flag))) > 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The randomness of training, a function of the run's seed and a sample's number alone.
+"""Random draws of training, which depend only on the run's seed and a sample's number.
 
 A sample's draws do not depend on the batch, the process or what was drawn before: a resumed run
 repeats an unbroken one, and N processes repeat one with N times the batch.
@@ -22,7 +22,7 @@ VALIDATION = _SAMPLES_PER_RUN - 2**20
 
 @dataclass(frozen=True)
 class Draws:
-    """Of one batch: flips bool [B], SNRs [B] in dB, CN(0, 1) noise complex64 [B, k]."""
+    """Draws of one batch: flips bool [B], SNRs [B] in dB, CN(0, 1) noise complex64 [B, k]."""
 
     flips: Tensor
     snr_db: Tensor
@@ -32,7 +32,7 @@ class Draws:
 def draw_batch(
     seed: int, samples: range, snr_db: tuple[float, float], k: int, device: torch.device
 ) -> Draws:
-    """The draws of consecutively numbered samples.
+    """Return the draws of consecutively numbered samples.
 
     Args:
         seed: of the run, below 2^22.
@@ -54,7 +54,7 @@ def draw_batch(
 def draw_rate(
     seed: int, step: int, rates: tuple[int | None, ...], weights: tuple[float, ...] = ()
 ) -> int | None:
-    """The rate of a step, the same on all processes: its gradients belong to one rate.
+    """Draw the rate of a step, equal on all processes, because gradients belong to one rate.
 
     Args:
         seed: of the run.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a training run to a bundle."""
+"""Export of a training run as a bundle."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from genjscc.wire.ratios import format_ratio
 
 @dataclass(frozen=True)
 class Exported:
-    """What a scheme brings to its bundle."""
+    """Parts of a bundle that depend on the scheme."""
 
     config: PairConfig
     halves: tuple[nn.Module | SharedEncoder, nn.Module]
@@ -53,7 +53,7 @@ def export_run(
     notes: str = "",
     dtype: torch.dtype = torch.float16,
 ) -> BundleConfig:
-    """Writes the (averaged) weights of a run's checkpoint as bundle `name` below `root`.
+    """Write the (averaged) weights of a run's checkpoint as bundle `name` below `root`.
 
     Weights are stored in `dtype`: a floating type, or torch.int8 for half of float16's size.
     A GenerativeJSCC pair names its generator, whose bundle is copied to `root` if it is not there.
@@ -168,7 +168,7 @@ def _generative(state: dict[str, Any], root: Path) -> Exported:
 
 
 def _images_of_stages(began: dict[int, int], images: int) -> list[int]:
-    """Training images in each stage of a GenerativeJSCC run; began: when the stages began."""
+    """Return the training images of each stage of a GenerativeJSCC run from the stages' starts."""
     ends = [*sorted(began.values())[1:], images]
     lengths = {stage: end - began[stage] for stage, end in zip(sorted(began), ends, strict=True)}
     return [lengths.get(stage, 0) for stage in range(3)]

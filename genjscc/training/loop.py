@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training of an encoder and a decoder, whatever the scheme: distortion over random SNRs.
+"""Training loop of an encoder and a decoder, of any scheme: distortion over random SNRs.
 
 A run goes through stages, which differ in how fast the groups of parameters learn. The same loop
 trains on one CPU, one GPU or N processes (Lightning Fabric). All randomness of a step comes from
@@ -56,7 +56,7 @@ T = TypeVar("T", bound="PairTraining[Any]")
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a run: how many images it lasts, and each group's share of the learning rate.
+    """A stage of a run: its number of images, and each group's share of the learning rate.
 
     A group with share 0 does not learn.
     """
@@ -79,7 +79,7 @@ def schedule_at(config: PairConfig, images: int, of: int) -> float:
 
 
 class PairTraining(ABC, Generic[C]):
-    """One run: build, step, validate, save. `fit` drives it."""
+    """A training run: build, step, validate, save. Driven by `fit`."""
 
     scheme: ClassVar[str]
     frozen: str = ""
@@ -122,20 +122,20 @@ class PairTraining(ABC, Generic[C]):
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """What is trained, from the run's seed: an encoder and a decoder as `ForwardOperator`.
+        """Build the untrained encoder and decoder as a `ForwardOperator`, from the run's seed.
 
         It may be any module that is called like one.
         """
 
     def start(self, pair: nn.Module) -> None:
-        """Sets weights of a new run that do not come from its seed alone."""
+        """Set the weights of a new run that depend on more than its seed."""
 
     @abstractmethod
     def load_initial_decoder(self, pair: nn.Module, root: Path, declared: BundleConfig) -> None:
-        """Gives a pair the decoder of a bundle of its own scheme."""
+        """Load the decoder of a bundle of the same scheme into a pair."""
 
     def load_initial(self, pair: nn.Module, bundle: Path) -> None:
-        """Gives a pair the weights of a bundle; the encoder alone, if that is of another scheme.
+        """Load the weights of a bundle into a pair; only the encoder if the scheme differs.
 
         Where only one side has AF modules, the other blocks are taken over.
 
@@ -151,15 +151,15 @@ class PairTraining(ABC, Generic[C]):
             self.load_initial_decoder(pair, bundle.parent, declared)
 
     def take_over(self, own: nn.Module, other: nn.Module, declared: BundleConfig) -> None:
-        """Gives a network the weights of a bundle's."""
+        """Load the weights of a bundle's network into a network."""
         own.load_state_dict(other.state_dict(), strict=declared.af == self.config.af)
 
     @abstractmethod
     def plan(self) -> Sequence[Stage]:
-        """The stages of the run; those without images are passed over."""
+        """Return the stages of the run; stages without images are skipped."""
 
     def groups(self, pair: nn.Module) -> Sequence[Sequence[nn.Parameter]]:
-        """The parameters that learn, in groups with a share of the learning rate each."""
+        """Return the trained parameters in groups, each with a share of the learning rate."""
         return [list(pair.parameters())]
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
@@ -181,15 +181,17 @@ class PairTraining(ABC, Generic[C]):
         return [adam, Muon(muon, lr=config.muon_learning_rate)] if muon else [adam]
 
     def trained_module(self) -> nn.Module:
-        """What a step of the present stage calls, as a `ForwardOperator` is called."""
+        """Return the module that a step of the present stage calls, with a `ForwardOperator`'s
+        arguments.
+        """
         return self.pair
 
     def terms(self, images: Tensor, output: Tensor) -> dict[str, Tensor]:
-        """The terms of the present stage's loss, from what `trained_module` answers."""
+        """Compute the loss terms of the present stage from the output of `trained_module`."""
         return self._terms(images, output)
 
     def facts(self) -> dict[str, str]:
-        """What a checkpoint depends on besides its configuration."""
+        """Return facts that a checkpoint depends on besides its configuration."""
         return {}
 
     def further_state(self) -> dict[str, Any]:
@@ -200,7 +202,7 @@ class PairTraining(ABC, Generic[C]):
         """Go on from what `further_state` returned."""
 
     def _enter_stage(self) -> None:
-        """Sets which parameters learn, and the gradients' exchange among processes up for them.
+        """Set which parameters are trained, and prepare the exchange of their gradients.
 
         Parameters that get no gradient would let the exchange wait for ever, so what does not
         learn in a stage is not part of it.
@@ -212,7 +214,7 @@ class PairTraining(ABC, Generic[C]):
         self.model = self.fabric.setup_module(self.trained_module())
 
     def go_on(self) -> None:
-        """Moves on to the next stage when the current one is over; the schedule starts anew."""
+        """Start the next stage, with a new schedule, if the present one is over."""
         following = self._following
         if self.stage_over and following is not None:
             self._began[following] = self.images
@@ -226,7 +228,7 @@ class PairTraining(ABC, Generic[C]):
 
     @property
     def stage(self) -> int:
-        """Number of the present stage; those before it that had images are over."""
+        """Number of the present stage."""
         return max(self._began)
 
     @property
@@ -236,7 +238,7 @@ class PairTraining(ABC, Generic[C]):
 
     @property
     def stage_over(self) -> bool:
-        """True once the stage has had its images, or stalls."""
+        """Whether the stage has had its images, or its loss stalls."""
         stalled = self.config.schedule == "plateau" and self.stale >= self.config.patience
         return self.images - self._began[self.stage] >= self.stages[self.stage].images or stalled
 
@@ -245,7 +247,7 @@ class PairTraining(ABC, Generic[C]):
         return self.stage_over and self._following is None
 
     def batches(self) -> Iterator[Tensor]:
-        """Batches from the current step on: [B, 3, S, S] uint8."""
+        """Yield batches from the current step on: [B, 3, S, S] uint8."""
         config, rank, ranks = self.config, self.fabric.global_rank, self.fabric.world_size
         data = ImageFolder(config.train, config.image_size, config.augmentation, seed=config.seed)
         steps = StepSampler(
@@ -270,7 +272,7 @@ class PairTraining(ABC, Generic[C]):
         yield from loader
 
     def train_step(self, pixels: Tensor) -> dict[str, Tensor]:
-        """One optimiser step; returns the terms of the loss, averaged over the batch."""
+        """Run one optimiser step and return the loss terms, averaged over the batch."""
         device = self.fabric.device
         first = self.images + self.fabric.global_rank * len(pixels)
         samples = range(first, first + len(pixels))
@@ -336,7 +338,7 @@ class PairTraining(ABC, Generic[C]):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Means over the validation images at each SNR and rate; fixed noise."""
+        """Measure means over the validation images at each SNR and rate, with fixed noise."""
         config, link = self.config, self.average.module if self.average else self.pair
         link.eval()
         size = config.validation_size
@@ -400,7 +402,7 @@ class PairTraining(ABC, Generic[C]):
             self.plateau_factor *= _PLATEAU_FACTOR
 
     def save(self) -> None:
-        """Writes the checkpoint (first process).
+        """Write the checkpoint (first process).
 
         Raises:
             DivergedError: weights are not finite any more; the last checkpoint stays.
@@ -456,7 +458,7 @@ class PairTraining(ABC, Generic[C]):
 def refuse_other_sizes(
     bundle: Path, config: BaseModel, declared: BaseModel, fields: Sequence[str]
 ) -> None:
-    """Raises InvalidInputError where a bundle's networks are not those of the run."""
+    """Raise InvalidInputError if a bundle's networks have other sizes than those of the run."""
     for field in fields:
         found, wanted = getattr(declared, field), getattr(config, field)
         if found != wanted:
@@ -466,12 +468,12 @@ def refuse_other_sizes(
 
 
 def is_frozen(name: str, frozen: str) -> bool:
-    """Whether a tensor of a pair belongs to the submodule that is not trained."""
+    """Return whether a tensor of a pair belongs to the frozen submodule."""
     return bool(frozen) and name.startswith(f"{frozen}.")
 
 
 def load_trained(pair: nn.Module, state: dict[str, Tensor], frozen: str) -> None:
-    """Gives a pair the trained tensors of a checkpoint, which lacks those of `frozen`.
+    """Load the trained tensors of a checkpoint, which lacks those of `frozen`, into a pair.
 
     Raises:
         InvalidInputError: the checkpoint is of another network.
@@ -491,7 +493,8 @@ def fit(
     training: T,
     report: Callable[[T, dict[str, float]], None] = lambda _t, _v: None,
 ) -> T:
-    """Trains until the images are used up, the loss stalls or a signal comes; resumes by itself.
+    """Train until all images are used, the loss stalls or a signal arrives; resume from a
+    checkpoint.
 
     Args:
         training: new, or gone on from the checkpoint in its folder.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run's folder: checkpoint, CSV and TensorBoard logs, sample sheets."""
+"""Folder of a run: checkpoint, CSV and TensorBoard logs, sample sheets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NEEDED = frozenset({"config", "step", "images"})
 
 
 def refuse_diverged(values: Iterable[float] | Iterable[Tensor], run: RunFolder, what: str) -> None:
-    """Raises DivergedError where one of some numbers is none any more."""
+    """Raise DivergedError if a value is not finite."""
     if all(bool(torch.isfinite(torch.as_tensor(value)).all()) for value in values):
         return
     last = run.checkpoint if run.checkpoint.exists() else "none"
@@ -34,7 +34,7 @@ def refuse_diverged(values: Iterable[float] | Iterable[Tensor], run: RunFolder, 
 
 
 class RunFolder:
-    """Written by the first process only; checkpoints are swapped in whole."""
+    """Folder of a run, written by the first process only; checkpoints are replaced atomically."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,13 +54,13 @@ class RunFolder:
         temporary.replace(self.checkpoint)
 
     def keep_best(self) -> None:
-        """Keeps the last checkpoint as best.pt, whatever becomes of the run."""
+        """Keep a copy of the last checkpoint as best.pt."""
         temporary = self.path / "best.tmp"
         shutil.copyfile(self.checkpoint, temporary)
         temporary.replace(self.path / "best.pt")
 
     def load(self) -> dict[str, Any] | None:
-        """The last checkpoint, or None; tensors and plain values only, nothing is executed.
+        """Load the last checkpoint, or None; it contains only tensors and plain values.
 
         Raises:
             InvalidInputError: it is damaged, or none of a run.
@@ -77,7 +77,7 @@ class RunFolder:
         return state
 
     def refuse_unwritable(self) -> None:
-        """Raises InvalidInputError where no checkpoint could be written: before the work."""
+        """Raise InvalidInputError, before the work begins, if checkpoints cannot be written."""
         try:
             with tempfile.TemporaryFile(dir=self.path):
                 pass
@@ -89,7 +89,7 @@ class RunFolder:
     def refuse_other_course(
         self, state: Mapping[str, Any], *, images_per_step: int, data: str
     ) -> None:
-        """Refuses to go on with steps of another size or through other images.
+        """Refuse to resume with another batch size or other images.
 
         The step counts the images and says which come next, so the run would be another one.
 
@@ -118,7 +118,7 @@ class RunFolder:
             )
 
     def log(self, name: str, step: int, values: dict[str, float]) -> None:
-        """Appends a row to NAME.csv and the scalars to TensorBoard."""
+        """Append a row to NAME.csv and the scalars to TensorBoard."""
         target = self.path / f"{name}.csv"
         fresh = not target.exists()
         with target.open("a", newline="", encoding="utf-8") as file:
@@ -132,7 +132,7 @@ class RunFolder:
             self._board.add_scalar(f"{name}/{key}", value, step)
 
     def sheet(self, step: int, rows: list[Tensor]) -> None:
-        """A picture of image rows, each [N, 3, S, S] in [0, 1]."""
+        """Save a picture of image rows, each [N, 3, S, S] in [0, 1]."""
         grid = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)
         pixels = (grid.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         Image.fromarray(np.ascontiguousarray(pixels)).save(self.path / f"sheet_{step:08d}.png")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web page: a photo, a noisy channel, and what each scheme receives.
+"""The web page: a photo, a noisy channel, and the result of each scheme.
 
 * `server`: the server, and access to it
 * `page`: the state and the actions of one visitor

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of the page that show something: pictures with their figures, symbols, states."""
+"""Parts of the page: pictures with their measures, symbols, states."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ _ABOUT: dict[SchemeName, str] = {
 
 
 def png(pixels: Rgb) -> bytes:
-    """A picture uint8 [H, W, 3] as a file."""
+    """Encode a picture uint8 [H, W, 3] as PNG."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 
 def data_url(pixels: Rgb) -> str:
-    """A picture uint8 [H, W, 3] for the src of an img."""
+    """Return a picture uint8 [H, W, 3] as a URL for `src`."""
     return "data:image/png;base64," + base64.b64encode(png(pixels)).decode()
 
 
 def box(kind: str = "div", classes: str = "", label: str = "") -> ui.element:
-    """An element of HTML."""
+    """Create an HTML element."""
     made = ui.element(kind).classes(classes)
     return made.props(f'aria-label="{label}"') if label else made
 
 
 def words(text: str = "", classes: str = "", kind: str = "div") -> ui.html:
-    """Text; it is never read as HTML."""
+    """Create an element with text, which is never parsed as HTML."""
     return ui.html(_escaped(text), sanitize=False, tag=kind).classes(classes)
 
 
 def say(place: ui.html, text: str) -> None:
-    """Replaces the text of `words`."""
+    """Replace the text of an element made by `words`."""
     place.set_content(_escaped(text))
 
 
@@ -60,23 +60,23 @@ def _escaped(text: str) -> str:
 
 
 class Picture:
-    """A square for a picture, or for a word on why there is none."""
+    """A square with a picture, or with the reason why there is none."""
 
     def __init__(self, alt: str) -> None:
-        with box(classes="picture") as self._frame:
+        with box(classes="picture"):
             self._image = box("img").props(f'alt="{alt}"')
             self._image.set_visibility(False)
             self._word = words(_FIRST_WORDS, "placeholder")
 
     def show(self, pixels: Rgb) -> None:
-        """A picture uint8 [H, W, 3]."""
+        """Show a picture uint8 [H, W, 3]."""
         self._image.props["src"] = data_url(pixels)
         self._image.update()
         self._image.set_visibility(True)
         self._word.set_visibility(False)
 
     def clear(self, reason: str) -> None:
-        """No picture, and why."""
+        """Show a text in place of a picture."""
         self._image.set_visibility(False)
         say(self._word, reason)
         self._word.set_visibility(True)
@@ -94,13 +94,13 @@ class Figures:
                     self._values[label] = words("-", kind="dd")
 
     def show(self, values: Quality) -> None:
-        """Those named; the others are dashes."""
+        """Show the given values, and dashes for the others."""
         for label, place in self._values.items():
             say(place, values.get(label, "-"))
 
 
 class ReceptionCard:
-    """What one scheme receives; `empty` until it shows a reception."""
+    """Card of one scheme's reception; `empty` until one is shown."""
 
     def __init__(self, scheme: SchemeName) -> None:
         self.empty = True
@@ -149,7 +149,7 @@ class ReceptionCard:
             ui.download(png(pixels), name)
 
     def clear(self, reason: str, *, absent: bool = False) -> None:
-        """No reception, and why; `absent` where the scheme is not on offer at all."""
+        """Show a text in place of a reception; `absent` if the scheme is unavailable."""
         self.empty = True
         self.element.classes(remove="stale absent")
         if absent:
@@ -162,12 +162,12 @@ class ReceptionCard:
         self._save.set_visibility(False)
 
     def grow_stale(self) -> None:
-        """What it shows is of other settings or of a service that has gone."""
+        """Mark the reception as outdated: the settings have changed, or a service has gone."""
         self.element.classes(add="stale")
 
 
 class InversionCard(ReceptionCard):
-    """InverseJSCC's: it refines while one looks."""
+    """Card of InverseJSCC, with a button that starts an inversion and its progress."""
 
     def __init__(self, start: Callable[[], None], stop: Callable[[], None]) -> None:
         super().__init__("inverse")
@@ -185,18 +185,18 @@ class InversionCard(ReceptionCard):
         self.idle("")
 
     def idle(self, text: str) -> None:
-        """Nothing is under way."""
+        """Show that no inversion is running."""
         self._start.set_visibility(True)
         self._stop.set_visibility(False)
         self.preset.enable()
         say(self._state, text)
 
     def forbid(self, forbidden: bool) -> None:
-        """Whether there is nothing to refine."""
+        """Disable the button if there is nothing to invert."""
         self._start.set_enabled(not forbidden)
 
     def begin(self) -> None:
-        """An inversion is under way."""
+        """Show that an inversion is running."""
         self.element.classes(remove="stale")
         self._start.set_visibility(False)
         self._stop.set_visibility(True)
@@ -205,7 +205,7 @@ class InversionCard(ReceptionCard):
         say(self._state, "asking the receiver")
 
     def progress(self, step: InversionStep) -> None:
-        """How far it is."""
+        """Show the progress of an inversion."""
         self._bar.set_value(step.step / max(1, step.num_steps))
         say(
             self._state,
@@ -215,7 +215,7 @@ class InversionCard(ReceptionCard):
 
 
 class OriginalCard:
-    """The photo, and what is made of it."""
+    """Card of the original photo, with the cost of sending it."""
 
     def __init__(self) -> None:
         with box("section", "card original", "Original"):
@@ -231,13 +231,13 @@ class OriginalCard:
             )
 
     def show(self, original: Rgb) -> None:
-        """A picture uint8 [H, W, 3] that is to be sent."""
+        """Show the picture uint8 [H, W, 3] that is to be sent."""
         height, width, _ = original.shape
         self._picture.show(original)
         say(self._note, f"{width} x {height} pixels, m = {original.size:,} samples")
 
     def show_cost(self, reception: Reception, original: Rgb) -> None:
-        """What it takes to send it."""
+        """Show the number of symbols, rho, and the size of the photo as a PNG file."""
         size = len(png(original))
         self._figures.show(
             {
@@ -249,7 +249,7 @@ class OriginalCard:
 
 
 class Plots:
-    """Constellations: what was sent, what arrived."""
+    """Constellations of the sent and of the received symbols."""
 
     def __init__(self) -> None:
         with box(classes="plots"):
@@ -262,7 +262,7 @@ class Plots:
                 words("received", kind="figcaption")
 
     def show(self, reception: Reception) -> None:
-        """The symbols of one reception."""
+        """Plot the symbols of a reception."""
         sent, received = reception.codeword.symbols, reception.transmission.received.symbols
         span = span_of(sent, received)
         self._sent.set_content(scatter(sent, span, "constellation of the symbols sent"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One worker for requests that replace each other, as those of a slider do."""
+"""Coalescing of requests that replace each other, such as those of a slider."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 
 class Latest:
-    """Runs `work` after each `ask`, never twice at a time; what comes meanwhile is one more run."""
+    """Runner of `work` after `ask`, one at a time; requests during a run cause one more run."""
 
     def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
         self._work = work
@@ -16,7 +16,7 @@ class Latest:
         self._task: asyncio.Task[None] | None = None
 
     def ask(self) -> None:
-        """Once more, soon."""
+        """Request a run."""
         self._asked = True
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
@@ -27,7 +27,7 @@ class Latest:
             await self._work()
 
     def close(self) -> None:
-        """Ends the work under way."""
+        """Cancel the run in progress."""
         self._asked = False
         if self._task is not None:
             self._task.cancel()

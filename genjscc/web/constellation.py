@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Complex symbols as a scatter plot, drawn as SVG."""
+"""Scatter plots of complex symbols as SVG."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN_SHARE = 0.99
 
 
 def span_of(*symbols: NDArray[np.complex64]) -> float:
-    """Half the width of a plot that shows 99 of 100 of each of these, at least 3."""
+    """Return half the width of a plot that shows 99 % of each set of symbols, at least 3."""
     largest = [
         float(np.quantile(np.maximum(np.abs(one.real), np.abs(one.imag)), _SHOWN_SHARE))
         for one in symbols
@@ -24,7 +24,7 @@ def span_of(*symbols: NDArray[np.complex64]) -> float:
 
 
 def scatter(symbols: NDArray[np.complex64], span: float, label: str) -> str:
-    """An SVG of the symbols [k] within ±span on both axes; at most 1,500, evenly chosen.
+    """Plot symbols [k] within ±span on both axes; at most 1,500, evenly chosen.
 
     The dashed circle is where symbols of the average power 1 would lie.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What went wrong, as one sentence on the page."""
+"""Error messages as one sentence for the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _AT = re.compile(r"(transmitter|channel|receiver) at (\S+?)(?=: | is )")
 
 
 def sentence(error: GenJSCCError) -> str:
-    """For somebody who has no log."""
+    """Return a sentence for a visitor, who cannot see the log."""
     text = str(error)
     where = _AT.match(text)
     if where and isinstance(error, UnavailableError):

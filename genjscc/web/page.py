@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of one visitor: what was chosen, and what happens then."""
+"""The page of one visitor: its controls, and their actions."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ _PREVIEW_EVERY = 5
 
 @dataclass(frozen=True)
 class Links:
-    """Connections that all visitors share.
+    """Connections shared by all visitors.
 
     Attributes:
         quick: for images in one pass.
@@ -249,7 +249,7 @@ class Bench:
     # What the visitor does
 
     def _ask(self) -> None:
-        """Everything once more with the settings as they are; the noise stays the same."""
+        """Send the photo again with the present settings and the same noise."""
         self.stop_inversion()
         self._inverse.grow_stale()
         if self._models:
@@ -325,7 +325,7 @@ class Bench:
     # What the services say
 
     async def _look(self) -> None:
-        """Which services serve; what is on offer, where that is not known yet."""
+        """Check which services are running, and list the models if they are not known yet."""
         addresses = self._links.quick.addresses
         found = await asyncio.gather(
             *(asyncio.to_thread(problem, address) for address in addresses.values())
@@ -482,7 +482,7 @@ class Bench:
         self._inversion = asyncio.create_task(self._invert(place.model))
 
     def stop_inversion(self) -> None:
-        """Cancels the call, and with it the receiver's work."""
+        """Cancel the call, which also stops the receiver's work."""
         if self._inversion is not None:
             self._inversion.cancel()
             self._inversion = None
@@ -536,7 +536,7 @@ class Bench:
         )
 
     def close(self) -> None:
-        """The visitor has gone: nothing is computed for her any more."""
+        """Stop all work for a visitor who has left."""
         self._timer.cancel()
         self._refresh.close()
         self.stop_inversion()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How near a reception is to the original: what can be measured here."""
+"""Image quality of a reception: the measures that this installation can compute."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ _NEEDS = {
 
 
 def available() -> list[Measure]:
-    """What this installation can measure."""
+    """Return the measures that this installation can compute."""
     found = [measure for measure, names in _NEEDS.items() if all(find_spec(name) for name in names)]
     return [PSNR, *found]
 
 
 class Judge:
-    """Compares receptions with one original; its networks look at that only once.
+    """Comparison of receptions with one original, whose features are computed once.
 
     Args:
         original: uint8 [H, W, 3], at least 11 pixels a side.
@@ -84,7 +84,7 @@ class Judge:
             )
 
     def __call__(self, received: Rgb) -> Quality:
-        """The figures of a reception of the original's shape."""
+        """Return the measures of a reception with the original's shape."""
         quality = {PSNR.label: f"{psnr_db(self._original, received):.2f} dB"}
         if self._compare:
             image = _tensor(received)
@@ -102,14 +102,14 @@ def warm_up() -> None:
 
 @cache
 def _st_lpips() -> Metric:
-    """Loaded once for all visitors."""
+    """Load ST-LPIPS once for all visitors."""
     from genjscc.quality.metrics import perceptual_metric
 
     return perceptual_metric("st-lpips-vgg")
 
 
 def _tensor(pixels: Rgb) -> Tensor:
-    """[1, 3, H, W] in [0, 1]"""
+    """Convert an image to a tensor [1, 3, H, W] in [0, 1]."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].float() / 255

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page's server: one process, nothing from outside, nothing told to anybody."""
+"""Server of the page: one process, which loads nothing from and sends nothing to other hosts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _HEADERS = [
 
 
 class Guard:
-    """Lets in what belongs to the page alone, and tells browsers to load nothing else.
+    """Middleware that refuses requests from other sites and forbids browsers to load from them.
 
     Refused are bodies that are too long, calls from pages of other origins, and, for a server
     that only this machine reaches, names that are not this machine's (DNS rebinding).
@@ -69,7 +69,7 @@ class Guard:
             await self._app(scope, receive, _with_headers(send))
 
     def _refusal(self, headers: dict[str, str]) -> int:
-        """A status of HTTP; 0: welcome."""
+        """Return the HTTP status of a refusal; 0 if the request is accepted."""
         host, origin = headers.get("host", ""), headers.get("origin")
         try:
             name = urlsplit(f"//{host}").hostname
@@ -96,7 +96,7 @@ def _with_headers(send: Any) -> Callable[[Any], Any]:
 
 
 def make_app(addresses: dict[str, str], *, only_here: bool) -> Any:
-    """The page as an ASGI application.
+    """Return the page as an ASGI application.
 
     Args:
         addresses: of the three services by role.
@@ -142,7 +142,7 @@ def _thumbnail(number: int) -> Response:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that browsers can reach the page by; port 0 picks a free one.
+    """Open a socket for browsers; port 0 picks a free one.
 
     Raises:
         InvalidInputError: the address is taken or not of this machine.
@@ -163,7 +163,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(listening: socket.socket, addresses: dict[str, str]) -> None:
-    """Serves the page until SIGINT or SIGTERM."""
+    """Serve the page until SIGINT or SIGTERM."""
     only_here = is_loopback(listening.getsockname()[0])
     config = uvicorn.Config(
         make_app(addresses, only_here=only_here),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages to arrays and back. Every check on foreign input is made here, once.
+"""Conversion between messages and arrays. All checks of untrusted input are here.
 
 * `codewords`, `tensors`, `images`: codewords, complex symbols and pictures
 * `numbers`, `ratios`, `schemes`: seeds and SNRs, bandwidth ratios, schemes

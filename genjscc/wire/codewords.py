@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`Codeword` messages <-> the object that people hold."""
+"""Conversion between `Codeword` messages and the SDK's objects."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Codeword:
 
 
 def codeword_to_message(codeword: Codeword) -> codeword_pb2.Codeword:
-    """The message of a codeword."""
+    """Convert a codeword to a message."""
     height, width = codeword.image_size
     header = codeword_pb2.CodewordHeader(
         pair_id=codeword.pair_id,
@@ -82,7 +82,7 @@ def codeword_to_message(codeword: Codeword) -> codeword_pb2.Codeword:
 def symbols_from_message(
     message: codeword_pb2.Codeword, *, limits: Limits, field: str = "codeword"
 ) -> NDArray[np.complex64]:
-    """Only the symbols [k], which is all that a channel looks at.
+    """Read only the symbols [k] of a message, which is all that a channel needs.
 
     Raises:
         InvalidInputError: as `complex_from_message`, or not one-dimensional.
@@ -99,7 +99,7 @@ def symbols_from_message(
 def codeword_from_message(
     message: codeword_pb2.Codeword, *, limits: Limits, field: str = "codeword"
 ) -> Codeword:
-    """The codeword of a message from anywhere.
+    """Read and check a codeword in an untrusted message.
 
     Raises:
         InvalidInputError: a field of header or symbols is missing, wrong or above the limits.
@@ -131,7 +131,7 @@ def codeword_from_message(
 def gains_from_message(
     message: channel_pb2.ChannelState, *, k: int, limits: Limits, field: str = "state"
 ) -> tuple[NDArray[np.complex64], int]:
-    """The gains of a fading channel, shape [ceil(k/block_length)], and the block length.
+    """Read gains of a fading channel, shape [ceil(k/block_length)], and the block length.
 
     Raises:
         InvalidInputError: their number does not fit k symbols.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""8-bit RGB arrays <-> `Image`, and the one door through which picture files come in.
+"""Conversion between 8-bit RGB arrays and `Image`, and the only decoder of image files.
 
 Limits guard the decoding: a small file can hold a huge image. Pillow opens much more than these
 formats, PostScript by way of Ghostscript among it, so nobody else here calls `Image.open` on what
@@ -53,7 +53,7 @@ _MOST_SCANS, _START_OF_SCAN = 100, b"\xff\xda"
 def rgb_to_message(
     rgb: NDArray[np.uint8], format_: tensor_pb2.ImageFormat.ValueType = tensor_pb2.IMAGE_FORMAT_RAW
 ) -> tensor_pb2.Image:
-    """[H, W, 3] uint8 as plain pixels or as a PNG file.
+    """Convert [H, W, 3] uint8 to a message with raw pixels or a PNG file.
 
     Raises:
         UnsupportedError: a format that this version does not write.
@@ -72,7 +72,7 @@ def rgb_to_message(
 def rgb_from_message(
     message: tensor_pb2.Image, *, limits: Limits, field: str = "image"
 ) -> NDArray[np.uint8]:
-    """[H, W, 3] uint8 of an image from anywhere.
+    """Read an image of an untrusted message as [H, W, 3] uint8.
 
     Raises:
         InvalidInputError: no image, not an image, damaged, or above the limits.
@@ -123,7 +123,7 @@ def _from_raw(raw: tensor_pb2.RawImage, limits: Limits, field: str) -> NDArray[n
 
 
 def rgb_from_pil(image: Image.Image) -> NDArray[np.uint8]:
-    """[H, W, 3] uint8: upright as the EXIF data says, in sRGB, transparency laid on white.
+    """Convert a Pillow image to [H, W, 3] uint8: rotated by EXIF, sRGB, transparency on white.
 
     Raises:
         InvalidInputError: numbers that are no shades by themselves.
@@ -152,7 +152,7 @@ def rgb_from_pil(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's word for how the camera was held; 0 where it says nothing that can be read.
+    """Return the EXIF orientation; 0 if there is none that can be read.
 
     Only this field is looked at. Cameras and editors write others with wrong types.
     """
@@ -163,7 +163,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _in_srgb(image: Image.Image, source: Image.Image) -> Image.Image:
-    """An image in sRGB, which its source's profile says how to reach; as it is without one.
+    """Convert an image to sRGB by its profile; without a profile it is returned unchanged.
 
     The alpha channel of RGBA stays. A profile that cannot be read counts as none.
     """
@@ -190,7 +190,7 @@ def _in_srgb(image: Image.Image, source: Image.Image) -> Image.Image:
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether a transform leaves colours where they are: then pixels stay exactly as they are."""
+    """Return whether a transform changes no colour, in which case pixels are kept exactly."""
     steps = np.arange(0, 256, 17, dtype=np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 16, 3)
     probe = Image.fromarray(cube).convert(mode)
@@ -202,12 +202,12 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 
 
 def is_heif(data: bytes) -> bool:
-    """Whether a file is HEIC or another HEIF, as phones take photos."""
+    """Return whether a file is HEIC or another HEIF, the format of many phones."""
     return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
 
 
 def _formats_for(data: bytes, field: str) -> tuple[str, ...]:
-    """What Pillow may take a file for.
+    """Return the formats that Pillow may try.
 
     Raises:
         InvalidInputError: it is HEIF, and the package that reads it is not installed.
@@ -226,14 +226,14 @@ def _formats_for(data: bytes, field: str) -> tuple[str, ...]:
 
 
 def _kind(data: bytes) -> str:
-    """What a file that was not opened seems to be, for an error: " but a GIF file"."""
+    """Describe the type of a file that was not opened, for an error: " but a GIF file"."""
     if data[4:12] == b"ftypavif":
         return " but an AVIF file"
     return next((f" but {kind}" for start, kind in _KINDS.items() if data.startswith(start)), "")
 
 
 def decode_file(data: bytes, *, limits: Limits, field: str) -> NDArray[np.uint8]:
-    """[H, W, 3] uint8, sRGB, of a PNG, JPEG or WebP file, turned upright as its EXIF data says.
+    """Decode a PNG, JPEG or WebP file to [H, W, 3] uint8, in sRGB, rotated by EXIF.
 
     HEIC as well where pillow-heif is installed. The size is read from the header and checked
     before a pixel is decoded.
@@ -272,7 +272,7 @@ def decode_file(data: bytes, *, limits: Limits, field: str) -> NDArray[np.uint8]
 
 
 def size_of_file(data: bytes, *, limits: Limits, field: str) -> tuple[int, int]:
-    """Return height and width of an image file, not turned, from its header.
+    """Return height and width of an image file from its header, before rotation.
 
     Raises:
         InvalidInputError: as `decode_file`, as far as the header shows it.
@@ -298,7 +298,7 @@ def size_of_file(data: bytes, *, limits: Limits, field: str) -> tuple[int, int]:
 def rgb_from_open_image(
     image: Image.Image, *, limits: Limits, field: str = "image"
 ) -> NDArray[np.uint8]:
-    """[H, W, 3] uint8 of a caller's Pillow image, which may not have been decoded yet.
+    """Convert a caller's Pillow image, decoded or not, to [H, W, 3] uint8.
 
     Raises:
         InvalidInputError: it cannot be decoded, or is above the limits.

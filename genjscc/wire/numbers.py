@@ -10,7 +10,7 @@ from genjscc.limits import MAX_SEED, MAX_SNR_DB, MIN_SNR_DB
 
 
 def checked_snr_db(value: float, *, field: str = "snr_db") -> float:
-    """An SNR in dB within reason.
+    """Check an SNR in dB and its range.
 
     Raises:
         InvalidInputError: not finite, or outside [-30, 60] dB.
@@ -31,7 +31,7 @@ def checked_snr_db(value: float, *, field: str = "snr_db") -> float:
 
 
 def checked_seed(value: int, *, field: str = "seed") -> int:
-    """A seed that every language can hold.
+    """Check a seed: an unsigned integer that fits all languages.
 
     Raises:
         InvalidInputError: outside 0..2^63-1.

@@ -111,7 +111,7 @@ class OfdmReport:
 
 
 def ofdm_to_message(options: Ofdm) -> channel_pb2.OfdmChannel:
-    """Return the message of the options.
+    """Convert options to their message.
 
     Raises:
         InvalidInputError: a value does not fit its field.
@@ -130,7 +130,7 @@ def ofdm_to_message(options: Ofdm) -> channel_pb2.OfdmChannel:
 
 
 def ofdm_from_message(message: channel_pb2.OfdmChannel, *, field: str = "model.ofdm") -> Ofdm:
-    """Return the options of a message; their ranges are checked by `channel.ofdm`.
+    """Read options from a message; `channel.ofdm` checks their ranges.
 
     Raises:
         InvalidInputError: a named value is unknown.
@@ -150,5 +150,5 @@ def ofdm_from_message(message: channel_pb2.OfdmChannel, *, field: str = "model.o
 
 
 def ofdm_report_from_message(message: channel_pb2.OfdmReport) -> OfdmReport:
-    """Return the report of a message."""
+    """Read a report from a message."""
     return OfdmReport(**{field.name: getattr(message, field.name) for field in fields(OfdmReport)})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a message would cost to parse, seen from its bytes before it is parsed.
+"""Estimate of the cost of parsing a message, from its bytes.
 
 A few bytes on the wire can become a message object or a number of eight bytes each: 64 MiB of them
 take seconds and gigabytes. No request of this protocol needs many fields, and of its fields
@@ -22,11 +22,11 @@ _LONGEST_VARINT = 10
 
 
 class _MalformedError(Exception):
-    """The parser would refuse it as well."""
+    """Error of a message that the parser would refuse as well."""
 
 
 def check_outline(data: bytes, message: Descriptor, *, field: str = "request") -> None:
-    """Counts and measures the fields of a message that has come from outside.
+    """Check number and sizes of the fields of an untrusted message.
 
     Args:
         data: the message.
@@ -45,14 +45,14 @@ def check_outline(data: bytes, message: Descriptor, *, field: str = "request") -
 
 
 class _Walk:
-    """One message, from its beginning to its end; contents of long fields are passed over."""
+    """Walk over one message; the content of long fields is skipped."""
 
     def __init__(self, data: bytes, field: str) -> None:
         self._data, self._field = data, field
         self._fields = 0
 
     def message(self, at: int, end: int, kind: Descriptor) -> None:
-        """The fields between two positions."""
+        """Walk over the fields between two positions."""
         while at < end:
             self._fields += 1
             if self._fields > MOST_FIELDS:
@@ -63,7 +63,7 @@ class _Walk:
             at = self._value(kind.fields_by_number.get(tag >> 3), tag & 7, at, end)
 
     def _value(self, field: FieldDescriptor | None, wire_type: int, at: int, end: int) -> int:
-        """The position after a field's value."""
+        """Return the position after a field's value."""
         if wire_type == _VARINT:
             return self._varint(at, end)[1]
         if wire_type in _WIDTHS:
@@ -84,7 +84,7 @@ class _Walk:
         return after
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:
-        """A number, and the position after it."""
+        """Return a number and the position after it."""
         value = 0
         for shift, byte in enumerate(self._data[at : min(at + _LONGEST_VARINT, end)]):
             value |= (byte & 0x7F) << (7 * shift)

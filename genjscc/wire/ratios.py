@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bandwidth ratios as people write them: "1/48"."""
+"""Bandwidth ratios in text form: "1/48"."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RATIO = re.compile(r"\d{1,7}(/\d{1,7}|\.\d{1,12})?", re.ASCII)
 # Clients ask for the same few again and again.
 @lru_cache(256)
 def parse_ratio(text: str, *, field: str = "bandwidth_ratio") -> Fraction:
-    """Rho as an exact fraction, from "1/48" or a decimal.
+    """Parse rho from "1/48" or a decimal to an exact fraction.
 
     Raises:
         InvalidInputError: not a number in (0, 1].
@@ -28,7 +28,7 @@ def parse_ratio(text: str, *, field: str = "bandwidth_ratio") -> Fraction:
 
 
 def parse_fraction(text: str, *, field: str) -> Fraction:
-    """A number that is not negative, from "1/48" or a decimal, with a denominator below 10^6.
+    """Parse a non-negative number from "1/48" or a decimal, with a denominator below 10^6.
 
     Raises:
         InvalidInputError: not a number.
@@ -42,5 +42,5 @@ def parse_fraction(text: str, *, field: str) -> Fraction:
 
 
 def format_ratio(ratio: Fraction) -> str:
-    """The way the protocol and the result files write it: "1/48"."""
+    """Format a ratio as in the protocol and in result files: "1/48"."""
     return f"{ratio.numerator}/{ratio.denominator}"

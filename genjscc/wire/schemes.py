@@ -17,6 +17,6 @@ SCHEMES: dict[SchemeName, model_pb2.Scheme.ValueType] = {
 
 
 def scheme_label(number: int) -> str:
-    """A scheme's name in the protocol, or the number of one that it does not know."""
+    """Return a scheme's name in the protocol, or the number of an unknown scheme."""
     known = model_pb2.Scheme.DESCRIPTOR.values_by_number.get(number)
     return known.name if known else str(number)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Complex arrays <-> `ComplexTensor`: `cf32_le`, interleaved I and Q, little endian."""
+"""Conversion between complex arrays and `ComplexTensor`: `cf32_le`, interleaved, little endian."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_DIMENSIONS = 8
 
 
 def write_complex(values: NDArray[np.complex64], message: tensor_pb2.ComplexTensor) -> None:
-    """Fills an empty message, which is cheaper than to copy a full one into its parent.
+    """Fill an empty message in place, which is cheaper than copying a full one into its parent.
 
     Any shape; other complex types are rounded to complex64.
     """
@@ -27,7 +27,7 @@ def write_complex(values: NDArray[np.complex64], message: tensor_pb2.ComplexTens
 
 
 def complex_to_message(values: NDArray[np.complex64]) -> tensor_pb2.ComplexTensor:
-    """A message of its own, as `write_complex` fills it."""
+    """Convert an array to a new message."""
     message = tensor_pb2.ComplexTensor()
     write_complex(values, message)
     return message
@@ -36,7 +36,7 @@ def complex_to_message(values: NDArray[np.complex64]) -> tensor_pb2.ComplexTenso
 def complex_from_message(
     message: tensor_pb2.ComplexTensor, *, field: str, max_size: int
 ) -> NDArray[np.complex64]:
-    """The array of a message, read-only and without a copy.
+    """Read a message as an array, read-only and without a copy.
 
     Args:
         message: from anywhere.

@@ -68,7 +68,7 @@ class StepReport:
 
 
 class Course:
-    """A job on its way: before its first step, its image has not even been received."""
+    """State of a job with its inversion; the image is received before the first step."""
 
     def __init__(self, job: DecodeJob, plan: Plan) -> None:
         self.job, self.plan = job, plan
@@ -193,7 +193,7 @@ class Inversions:
         return self._distances.get(config.perceptual)
 
     def warm_up(self, receive: Receive) -> None:
-        """Loads the perceptual networks and makes a step through each generator.
+        """Load the perceptual networks and run one step through each generator.
 
         For a process that serves: afterwards no request waits for what is loaded late.
         """

@@ -15,10 +15,10 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from genjscc.v1 import receiver_pb2, tensor_pb2, transmitter_pb2
+from tests.helpers.cpu_time import cpu_seconds
 from tests.helpers.fuzzing import FATAL, Seeds, stream_item
+from tests.helpers.memory import MIB, forget_peak, peak
 from tests.helpers.pictures import file_of, gradient, noise
-from tests.helpers.process_memory import MIB, forget_peak, peak
-from tests.helpers.process_time import cpu_seconds
 from tests.helpers.real_services import ServiceProcess, Services
 
 MOST_RISE, MOST_S = 64 * MIB, 20.0

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from genjscc.cli.commands.export_onnx import export_onnx
+from genjscc.cli.commands.onnx import export_onnx
 from genjscc.client.local import LocalLink
 from genjscc.errors import BundleError, InvalidInputError, ModelNotFoundError
 from genjscc.onnx_export import export_onnx as export

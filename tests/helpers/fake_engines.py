@@ -11,8 +11,8 @@ from typing import Any
 import grpc
 
 from genjscc.errors import InvalidInputError
-from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
+from genjscc.serving.scheduling.dispatcher import Dispatcher
 from genjscc.serving.server import Service
 from genjscc.serving.streams import answer_stream
 from genjscc.v1 import channel_pb2, channel_pb2_grpc, codeword_pb2

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands, one module each; `register` adds what a module holds."""
+"""The commands, one module each; `register` adds the commands of a module."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`genjscc baseline`: a codec and a channel code instead of a network; write results/*.json."""
+"""`genjscc baseline`: measure a codec with a channel code, and write results/*.json."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _COLOUR_IMAGES = 1000
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(baseline)
 
 
@@ -137,7 +137,7 @@ def make_plans(
     channel_codes: Sequence[str],
     seed: int,
 ) -> list[Plan]:
-    """Every rate, SNR and channel code with what the channel lets through."""
+    """Combine all rates, SNRs and channel codes with the bits that the channel lets through."""
     from genjscc.evaluation.separation.capacity import capacity_attempts
     from genjscc.evaluation.separation.ldpc import ldpc_attempts
     from genjscc.evaluation.separation.sweep import Plan
@@ -165,7 +165,7 @@ def make_plans(
 
 
 def describe(codecs: Sequence[Codec], colour: Sequence[int], notes: str) -> str:
-    """What a reader of the file has to know of settings and versions."""
+    """Return settings and versions that the results depend on."""
     from PIL import __version__ as pillow
 
     settings = "; ".join(f"{c.name}: {c.settings}" for c in codecs)
@@ -176,7 +176,7 @@ def describe(codecs: Sequence[Codec], colour: Sequence[int], notes: str) -> str:
 
 @contextmanager
 def stages(name: str) -> Iterator[Callable[[str, int], None]]:
-    """A bar for each stage of a codec; yields note(stage, total), called once per step."""
+    """Show a bar for each stage of a codec; yield note(stage, total), called once per step."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     from genjscc.cli.progress import LoggedProgress
@@ -194,7 +194,7 @@ def stages(name: str) -> Iterator[Callable[[str, int], None]]:
 
 
 def tables_of(records: Sequence[SeparationRecord]) -> Iterator[Table]:
-    """The records as people read them, one table for each channel code and way to count."""
+    """Format records as one table for each channel code and way of counting."""
     families: dict[tuple[str, bool], list[SeparationRecord]] = {}
     for record in records:
         families.setdefault((record.channel_code, record.headers), []).append(record)

@@ -20,7 +20,7 @@ _STRIDE, _CHANNELS = 16, 1536
 
 
 class RateGiven(StrEnum):
-    """Conventions of the value."""
+    """Conventions of the given ratio."""
 
     RHO = "rho"
     REAL = "real"
@@ -31,7 +31,7 @@ class RateGiven(StrEnum):
 
 
 class SnrGiven(StrEnum):
-    """Conventions of the SNR."""
+    """Conventions of the given SNR."""
 
     SYMBOL = "symbol"
     BIT = "bit"
@@ -39,7 +39,7 @@ class SnrGiven(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(cbr)
 
 

@@ -56,7 +56,7 @@ _MOST_JUDGED = 2**20
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(compare)
 
 
@@ -264,7 +264,9 @@ def _sheet(
 
 
 def _headings(series: Sequence[Series]) -> list[str]:
-    """The schemes; the bundles' names where, or as well where, that would not tell them apart."""
+    """Return column titles: the schemes, with or replaced by the bundles' names if they are
+    ambiguous.
+    """
     schemes = [one.scheme for one in series]
     names = [one.model.name for one in series]
     if len(set(schemes)) == len(schemes):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`genjscc convert-stylegan2`: other projects' generators into bundles."""
+"""`genjscc convert-stylegan2`: convert other projects' generators to bundles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from genjscc.errors import needs
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command("convert-stylegan2")(convert)
 
 
@@ -24,7 +24,7 @@ def convert(
     licence: Annotated[str, typer.Option(help="Terms of the weights, for the card.")],
     domain: Annotated[str, typer.Option(help="What it was trained on, for the card.")],
 ) -> None:
-    """Turn a StyleGAN2 checkpoint into a bundle; nothing in the file is executed."""
+    """Convert a StyleGAN2 checkpoint to a bundle; nothing in the file is executed."""
     with needs("models", "conversion"):
         from receiver.stylegan2.checkpoints import load_generator, save_bundle
     claim_bundle(folder, inputs=[checkpoint])

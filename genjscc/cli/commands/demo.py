@@ -48,7 +48,7 @@ class Shot:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(demo)
 
 
@@ -77,7 +77,7 @@ def demo(
     ] = False,
     preview: Preview = True,
 ) -> None:
-    """Send photos through three processes at -5, 0 and 5 dB and each rate; show what arrives.
+    """Send photos through three processes at -5, 0 and 5 dB and each rate; show the results.
 
     Sample photos unless --photo names others; the central square of a photo is used.
     """
@@ -124,7 +124,7 @@ def _own_link(bundles: Path | None, device: str) -> Iterator[Link]:
 def _shoot(
     link: Link, model: ModelInfo, photos: list[NDArray[np.uint8]], scheme: SchemeName | None
 ) -> list[list[Shot]]:
-    """One list per photo, in the order of rate and SNR."""
+    """Send all photos; return one list per photo, ordered by rate and SNR."""
     settings = [(rate, snr_db) for rate in model.bandwidth_ratios for snr_db in SNRS_DB]
     columns = (TextColumn("sending", markup=False), BarColumn(), MofNCompleteColumn())
     shots = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`genjscc doctor`: what is here, what is missing, and what to do about it."""
+"""`genjscc doctor`: check the installation and suggest fixes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STYLES = {"ok": "green", "missing": "yellow", "problem": "bold red"}
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(doctor)
 
 
@@ -30,7 +30,7 @@ def doctor(
     channel: ChannelAddress = None,
     receiver: Receiver = None,
 ) -> None:
-    """Look at versions, devices, models, services, weights, extras and the Docker engine.
+    """Check versions, devices, models, services, weights, extras and the Docker engine.
 
     What is missing is no fault. The exit code is 1 where there is a problem: something that is
     here and does not work, or a service that was named and does not serve.

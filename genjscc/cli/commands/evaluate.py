@@ -55,7 +55,7 @@ OWN = "own"
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(evaluate)
 
 
@@ -210,7 +210,7 @@ def evaluate(
 
 
 def measurable(noise: ChannelName, linear: Path | None) -> ChannelName:
-    """The kind of channel, where records and baseline have it. Raises InvalidInputError."""
+    """Return the kind of channel if records and baseline support it. Raises InvalidInputError."""
     if noise in (ChannelName.RICIAN, ChannelName.NOISELESS):
         raise InvalidInputError(
             "--noise", f"got {noise.value}; must be awgn, rayleigh, ofdm or tdl-a to tdl-e"
@@ -223,7 +223,7 @@ def measurable(noise: ChannelName, linear: Path | None) -> ChannelName:
 def choose_baselines(
     models: Sequence[ModelInfo], schemes: Sequence[str] | None, against: str | None
 ) -> list[ModelInfo]:
-    """The models, by their own schemes, that others are compared with.
+    """Return the models, with their own schemes, that others are compared with.
 
     Raises:
         ModelNotFoundError: there is none of that name.
@@ -241,7 +241,7 @@ def choose_baselines(
 
 
 def fit_baseline(training: Path, images: Dataset, ratios: Sequence[str]) -> LinearCode:
-    """The linear baseline for images, fitted on up to 12,000 images of a folder.
+    """Fit the linear baseline on up to 12,000 images of a folder.
 
     Images that are not squares of one size are coded by squares of the training images' size.
     """
@@ -279,7 +279,7 @@ def measure_baseline(
     *,
     seed: int,
 ) -> list[Record]:
-    """The linear baseline at all ratios and SNRs."""
+    """Measure the linear baseline at all ratios and SNRs."""
     from genjscc.evaluation.sweep import Cell, evaluate_linear
 
     records = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`genjscc export` and `genjscc export-start`: from a training run to a bundle."""
+"""`genjscc export` and `genjscc export-start`: convert a training run to a bundle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StoredType(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command()(export)
     app.command()(export_start)
 
@@ -38,7 +38,7 @@ def export(
         StoredType, typer.Option(help="Type of the stored weights; int8 takes half the space.")
     ] = StoredType.FLOAT16,
 ) -> None:
-    """Make a bundle of a run's weights, whichever scheme it trained."""
+    """Write the weights of a training run, of either scheme, as a bundle."""
     with needs("train", "training"):
         import torch
 
@@ -62,7 +62,7 @@ def export_start(
         Path | None, typer.Option(help="Folder of its generator; default: as in the run.")
     ] = None,
 ) -> None:
-    """Put a run's start network into the bundle of its generator."""
+    """Add the initialiser of a training run to the bundle of its generator."""
     with needs("train", "training"):
         from genjscc.training.initialiser import export_start as export_network
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`genjscc invert`: the ceiling of what a generator can show."""
+"""`genjscc invert`: measure how well a generator can represent images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BATCH = 16
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(invert)
 
 
@@ -95,7 +95,7 @@ def invert(
 
 
 def save_pairs(path: Path, targets: Tensor, found: Tensor) -> None:
-    """Rows of originals, each above its row of inversions. Both [N, 3, S, S] in [0, 1]."""
+    """Save rows of originals, each above its row of inversions. Both [N, 3, S, S] in [0, 1]."""
     import torch
     from torchvision.utils import save_image
 

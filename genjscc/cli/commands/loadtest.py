@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`genjscc loadtest`: load on running services, and how they bear it."""
+"""`genjscc loadtest`: load running services and measure throughput and latency."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _MOST_FILES = 200
 
 
 class Arrivals(StrEnum):
-    """When requests of an open loop come."""
+    """Distribution of the arrivals of an open loop."""
 
     POISSON = "poisson"
     CONSTANT = "constant"
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(loadtest)
 
 
@@ -95,7 +95,7 @@ def loadtest(
     channel: ChannelAddress = None,
     receiver: Receiver = None,
 ) -> None:
-    """Send images through running services, and measure.
+    """Send images through running services and measure throughput and latency.
 
     Latencies of an open loop count from the moment at which an image was due. Ctrl-C ends the
     test and keeps what was measured.
@@ -180,7 +180,7 @@ async def load(
     extent: Any,
     seed: int,
 ) -> None:
-    """The closed loop, or the open one where a rate is given."""
+    """Run the closed loop, or the open loop if a rate is given."""
     from genjscc.loadtest.loops import arrivals, closed_loop, open_loop
 
     if arrival_rate is None:
@@ -191,7 +191,7 @@ async def load(
 
 
 async def show(recorder: Recorder) -> None:
-    """The figures so far, on the terminal, until cancelled."""
+    """Show the current measurements on the terminal until cancelled."""
     with Live(console=err, transient=True, auto_refresh=False) as live:
         while True:
             live.update(table_of(recorder, recorder.elapsed_s), refresh=True)
@@ -199,7 +199,7 @@ async def show(recorder: Recorder) -> None:
 
 
 def table_of(recorder: Recorder, seconds: float) -> Table:
-    """Rates, statuses and latencies so far."""
+    """Format rates, statuses and latencies as a table."""
     statuses = ", ".join(f"{name} {count}" for name, count in recorder.statuses.most_common())
     rate = recorder.statuses["OK"] / max(seconds, 1e-9)
     table = Table(
@@ -222,7 +222,7 @@ def table_of(recorder: Recorder, seconds: float) -> Table:
 
 
 def read_files(folder: Path) -> list[bytes]:
-    """The image files of a folder, as they are."""
+    """Read the image files of a folder without decoding them."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
     if not files:
         raise InvalidInputError("images", f"no image files in {folder}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`genjscc models`: what the transmitter offers."""
+"""`genjscc models`: list the transmitter's models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from genjscc.client.link import Link
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(models)
 
 

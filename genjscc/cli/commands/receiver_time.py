@@ -36,7 +36,7 @@ from genjscc.errors import needs
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command("receiver-time")(receiver_time)
 
 
@@ -69,7 +69,7 @@ def receiver_time(
     device: Device = "cpu",
     threads: Threads = 1,
 ) -> None:
-    """Measure how long the receiver computes on one image alone, and what comes out.
+    """Measure the receiver's computing time on single images, and the quality of its results.
 
     Run it on an idle machine: the time is that of the clock.
     """
@@ -113,7 +113,7 @@ def receiver_time(
 
 
 def processor_name() -> str:
-    """As the system calls it."""
+    """Return the name of the processor, as given by the operating system."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

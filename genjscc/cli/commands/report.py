@@ -15,7 +15,7 @@ from genjscc.repository import default_models
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(report)
 
 
@@ -37,7 +37,7 @@ def report(
         Path | None, typer.Option(help="Write every curve to this MATLAB file, and no page.")
     ] = None,
 ) -> None:
-    """Make one page of all results: HTML without attachments, and Markdown with figures.
+    """Write all results to one page: HTML without attachments, and Markdown with figures.
 
     Works with whatever results are there and says what is missing. With --csv or --mat, exports
     every curve instead.

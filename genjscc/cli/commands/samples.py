@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`genjscc samples`: what a generator shows, and how close it is to real images."""
+"""`genjscc samples`: draw samples of a generator and compare them with real images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRUNCATED = 0.7
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(samples)
 
 
@@ -103,7 +103,7 @@ def samples(
 
 
 def save_sheet(path: Path, generator: Generator, seed: int) -> None:
-    """Rows of truncated samples (psi 0.7) above rows of the same ones untruncated; none picked."""
+    """Save rows of truncated samples (psi 0.7) above rows of the same samples untruncated."""
     import torch
     from torchvision.utils import save_image
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`genjscc send`: photos over the link."""
+"""`genjscc send`: send photos over the link."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _PATIENCE_S = 900.0
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(send)
 
 
@@ -175,12 +175,12 @@ def accepted(photo: Path, max_pixels: Callable[[], int]) -> ImageInput:
 
 
 def name_of(photo: Path, reception: Reception, scheme: str | None, snr_db: float) -> str:
-    """What was sent and how, as a file's name: `photo_faces64_inverse_1-48_0dB`."""
+    """Build a file name from photo and settings: `photo_faces64_inverse_1-48_0dB`."""
     how = f"_{scheme}" if scheme and scheme not in reception.model else ""
     rate = format_ratio(reception.codeword.bandwidth_ratio).replace("/", "-")
     return f"{photo.stem}_{reception.model}{how}_{rate}_{snr_db:g}dB"
 
 
 def send_plainly(link: Link, image: ImageInput, _name: str, **keywords: Any) -> Reception:
-    """One image in one go."""
+    """Send one image without showing progress."""
     return link.send(image, **keywords)

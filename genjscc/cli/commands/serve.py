@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`genjscc serve ROLE`: one service in the foreground."""
+"""`genjscc serve ROLE`: run one service in the foreground."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Role(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command(
         context_settings={
             "allow_extra_args": True,

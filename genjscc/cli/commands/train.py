@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`genjscc train ...`: from images to a checkpoint."""
+"""`genjscc train ...`: train networks on images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ train_app = typer.Typer(help="Train a scheme on a folder of images.", no_args_is
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the group of commands."""
+    """Add the group of commands."""
     app.add_typer(train_app, name="train")
 
 
@@ -136,7 +136,7 @@ SCHEMES = {
 
 
 def add_command(name: str, scheme: Scheme) -> None:
-    """Adds the command of a scheme."""
+    """Add the command of a scheme."""
 
     @train_app.command(name, help=scheme.help)
     def train(
@@ -172,7 +172,7 @@ for _name, _scheme in SCHEMES.items():
 
 
 def launch(devices: int, accelerator: str, precision: str, threads: int) -> Fabric:
-    """Starts the processes of a run; each returns from here."""
+    """Start the processes of a run, each of which returns from this function."""
     with needs("train", "training"):
         import torch
         from lightning_fabric import Fabric
@@ -187,7 +187,7 @@ def launch(devices: int, accelerator: str, precision: str, threads: int) -> Fabr
 
 
 def finish(fabric: Fabric, run: Path, images: int, finished: bool) -> None:
-    """Says, on the first process, how a run ended."""
+    """Print, on the first process, how a run ended."""
     if fabric.is_global_zero:
         state = "finished" if finished else "stopped; the same command goes on"
         sheets = sorted(run.glob("sheet_*.png"))[-1:]
@@ -200,7 +200,7 @@ def finish(fabric: Fabric, run: Path, images: int, finished: bool) -> None:
 
 
 def parse_overrides(pairs: list[str], data: Path | None = None) -> dict[str, object]:
-    """FIELD=VALUE pairs, values as YAML reads them; `data` sets the two folders.
+    """Parse FIELD=VALUE pairs, with values in YAML; `data` sets both folders.
 
     Raises:
         InvalidInputError: not of that form.
@@ -219,7 +219,7 @@ def parse_overrides(pairs: list[str], data: Path | None = None) -> dict[str, obj
 
 
 class ProgressDisplay:
-    """A bar with images/s, time left and the loss terms; validations as lines above it."""
+    """A bar with images/s, remaining time and loss terms; validations are printed above it."""
 
     def __init__(self, images: int, *, shown: bool) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -247,7 +247,7 @@ class ProgressDisplay:
         self._progress.stop()
 
     def step(self, images: int, terms: dict[str, float]) -> None:
-        """After a step: where the run is, and the terms of its loss."""
+        """Show the position of the run and the terms of its loss after a step."""
         now = time.monotonic()
         first = self._first = self._first or (images, now)
         elapsed = now - first[1]
@@ -259,7 +259,7 @@ class ProgressDisplay:
         )
 
     def note(self, images: int, values: dict[str, float]) -> None:
-        """After a validation: what it found."""
+        """Print the result of a validation."""
         if self._shown:
             self._progress.console.print(f"{images} images: {_listed(values)}")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`genjscc up`: the three services on this machine."""
+"""`genjscc up`: start the three services on this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from genjscc.service_packages import ROLES
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(up)
 
 
@@ -55,7 +55,7 @@ def up(
 
 
 def up_as_containers(*, free_ports: bool, bundles: Path | None, device: str) -> None:
-    """Builds and starts the project, and ends it with Ctrl-C or SIGTERM."""
+    """Build and start the Compose project, and stop it on Ctrl-C or SIGTERM."""
     settings = free_ports_settings() if free_ports else {}
     if bundles is not None:
         settings["BUNDLES"] = str(bundles.resolve())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`genjscc web`: the page to play with."""
+"""`genjscc web`: serve the interactive page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from genjscc.service_packages import ROLES
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(web)
 
 
@@ -41,7 +41,7 @@ def web(
     channel: ChannelAddress = None,
     receiver: Receiver = None,
 ) -> None:
-    """Show a page: drop a photo, choose rate, SNR and channel, see what arrives. Until Ctrl-C.
+    """Serve a page on which you drop a photo, choose rate, SNR and channel, and see the results.
 
     Starts the three services for itself unless it is told of others, and again if one of them
     ends. The page's address carries the settings: a link shows others the same.
@@ -66,7 +66,7 @@ def web(
 def _services(
     given: dict[str, str | None], connect: bool, bundles: Path | None, device: str
 ) -> Iterator[dict[str, str]]:
-    """Addresses of services that run, or of our own."""
+    """Yield addresses of running services, or of services started here."""
     if connect or any(given.values()):
         yield {role: address or default_address(role) for role, address in given.items()}
         return

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genjscc.cli import hear_interrupts, outputs
+from genjscc.cli import hear_interrupts, output_files
 from genjscc.cli.commands.send import name_of
 from genjscc.cli.output_files import (
     claim,
@@ -40,13 +40,13 @@ COMMANDS = ROOT / "genjscc" / "cli" / "commands"
 
 @pytest.fixture(autouse=True)
 def _as_typed() -> Iterator[None]:
-    outputs._force[:] = []
+    output_files._force[:] = []
     yield
-    outputs._force[:] = []
+    output_files._force[:] = []
 
 
 def forced() -> None:
-    outputs._force[:] = [True]
+    output_files._force[:] = [True]
 
 
 def test_an_input_is_never_written_over(tmp_path: Path) -> None:
@@ -295,4 +295,5 @@ def test_force_is_an_option_of_what_writes_alone() -> None:
     assert having == {
         *("demo", "send", "loadtest", "evaluate", "baseline", "receiver-time", "compare"),
         *("invert", "samples", "export", "export-onnx", "convert-stylegan2", "report"),
+        *("pull", "push"),
     }

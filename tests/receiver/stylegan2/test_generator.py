@@ -172,7 +172,7 @@ import gc, os, sys
 from pathlib import Path
 import torch
 from receiver.stylegan2.checkpoints import load_generator
-from tests.helpers.process_memory import forget_peak, peak
+from tests.helpers.memory import forget_peak, peak
 
 torch.set_num_threads(1)
 for path in sys.argv[1:]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue's batches on the device's thread, one after the other, and their results back.
+"""Execution of the queue's batches on the compute thread.
 
 The thread takes its next batch itself: it does not wait for the event loop, however busy that is
 with messages. Between two batches it lets others have their turn on the device.
@@ -20,7 +20,7 @@ from genjscc.errors import DeadlineError
 from genjscc.serving.context import deadline, is_due
 from genjscc.serving.engine import Job, Result
 from genjscc.serving.metrics import Metrics
-from genjscc.serving.queue import BatchQueue
+from genjscc.serving.scheduling.queue import BatchQueue
 
 
 @dataclass(eq=False)
@@ -31,7 +31,7 @@ class _Waiting(Generic[Job, Result]):
 
 
 class BatchRunner(Generic[Job, Result]):
-    """Lives on one event loop and one thread.
+    """Runner of batches, on one event loop and one compute thread.
 
     Args:
         run: computes jobs of one key.
@@ -59,7 +59,8 @@ class BatchRunner(Generic[Job, Result]):
         metrics.queue_depth.set_function(lambda: len(queue))
 
     async def result(self, key: Hashable, job: Job, most: int | None = None) -> Result:
-        """The result of a job, computed with at most so many of its key (None: the queue's limit).
+        """Return the result of a job, batched with at most that many of its key (None: the queue's
+        limit).
 
         Raises:
             DeadlineError: the caller stopped waiting before it was computed.
@@ -81,7 +82,7 @@ class BatchRunner(Generic[Job, Result]):
             raise
 
     def result_here(self, job: Job) -> Result:
-        """The result of a job that is shorter than the way to the thread, on the spot."""
+        """Compute a quick job on the event loop; handing it to the thread would take longer."""
         started = time.perf_counter()
         (result,) = self._run([job])
         self._metrics.batch_size.observe(1)
@@ -98,7 +99,7 @@ class BatchRunner(Generic[Job, Result]):
             self._device.submit(self._work, loop)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        """One batch, on the device's thread."""
+        """Compute one batch on the compute thread."""
         now = time.monotonic()
         with self._lock:
             late = self._queue.take_expired(now)
@@ -164,7 +165,7 @@ class BatchRunner(Generic[Job, Result]):
             self._drop("deadline")
 
     def _come_again(self, due_at: float, loop: asyncio.AbstractEventLoop) -> None:
-        """Looks again when the oldest item will not wait for company any longer."""
+        """Look at the queue again when its oldest item stops waiting for batch fill."""
         if self._timer is None:
 
             def look() -> None:

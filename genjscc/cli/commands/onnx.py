@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`genjscc export-onnx`: a model as two ONNX files."""
+"""`genjscc export-onnx`: write a model as two ONNX files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from genjscc.wire.ratios import parse_ratio
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(export_onnx)
 
 

@@ -16,9 +16,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from genjscc.client.channel_options import channel_options
-from genjscc.serving import admission, dispatcher
-from genjscc.serving.admission import Admission
 from genjscc.serving.health import MOST_WATCHES
+from genjscc.serving.scheduling import admission, dispatcher
+from genjscc.serving.scheduling.admission import Admission
 from genjscc.serving.server import Server
 from genjscc.serving.settings import ServiceSettings
 from genjscc.v1 import channel_pb2, channel_pb2_grpc

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue between requests and the model: which items run next, together.
+"""Queue of jobs, which decides which of them run next as a batch.
 
 Pure: no thread, no event loop, and the time is told to it. The dispatcher brings those; how many
-items may wait is for `genjscc.serving.admission` to say.
+items may wait is for `genjscc.serving.scheduling.admission` to say.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Entry(Generic[T]):
 
 
 class BatchQueue(Generic[T]):
-    """Items of one key leave in order, as a batch; keys take turns.
+    """Queue of items: those of one key leave in order, as batches, and keys take turns.
 
     A batch is the oldest items of the key whose turn it is. Small images therefore wait for at
     most one batch of each other size, however many larger images came before them.
@@ -67,11 +67,11 @@ class BatchQueue(Generic[T]):
         self._lines.setdefault(key, deque()).append(entry)
 
     def discard(self, item: T) -> bool:
-        """Takes out an item that nobody waits for any more. False: it was not there."""
+        """Remove an item that nobody waits for any more. False if it was not in the queue."""
         return bool(self._take(lambda entry: entry.item is item))
 
     def take_expired(self, now: float) -> list[T]:
-        """Takes out the items whose deadline has passed."""
+        """Remove and return the items whose deadline has passed."""
         return self._take(lambda entry: entry.deadline is not None and entry.deadline <= now)
 
     def _take(self, wanted: Callable[[_Entry[T]], bool]) -> list[T]:
@@ -86,7 +86,7 @@ class BatchQueue(Generic[T]):
         return [entry.item for entry in sorted(taken, key=lambda entry: entry.number)]
 
     def next_batch(self, now: float) -> list[T]:
-        """Takes out the next items to run together; empty when none are due."""
+        """Remove and return the next items to run together; empty if none are due."""
         for key, line in self._lines.items():
             oldest = line[0]
             if len(line) < oldest.most and now < oldest.since + self.max_delay_s:
@@ -99,6 +99,6 @@ class BatchQueue(Generic[T]):
         return []
 
     def due_at(self) -> float | None:
-        """When an item will not wait for company any longer; None: nothing waits."""
+        """Return when an item stops waiting for batch fill; None if nothing waits."""
         oldest = [line[0].since for line in self._lines.values()]
         return min(oldest) + self.max_delay_s if oldest else None

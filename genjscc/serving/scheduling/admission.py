@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may come in: bounds on calls, on streams and on the items of streams.
+"""Admission control: limits on concurrent calls, streams and stream items.
 
 A call of its own that finds no slot is refused at once. An item of a stream waits: its sender
 is slowed down by that. The two have slots of their own, so that neither can take all of them,
@@ -29,7 +29,7 @@ _RESERVED = 4
 
 
 class Slot:
-    """The right to be in work; a context that gives it back in the end."""
+    """Permission for one unit of work, as a context that returns it at the end."""
 
     def __init__(self, leave: Callable[[Slot], None], peer: str = "") -> None:
         self._leave, self.peer = leave, peer
@@ -44,26 +44,26 @@ class Slot:
         self._leave(self)
 
     def wait(self, evict: Callable[[], object]) -> None:
-        """From now on the service waits for the caller; `evict` ends that."""
+        """Note that the service is waiting for the caller from now on; `evict` ends the waiting."""
         self._waits_since, self._evict = time.monotonic(), evict
 
     def work(self) -> None:
-        """From now on the caller waits for the service."""
+        """Note that the caller is waiting for the service from now on."""
         self._waits_since = None
 
     def waits_at(self, moment: float) -> bool:
-        """Whether the service has waited since a moment."""
+        """Return whether the service has been waiting for the caller since a moment."""
         return self._waits_since is not None and self._waits_since <= moment
 
     def evict(self) -> None:
-        """Takes the slot away."""
+        """Take the slot away from its holder."""
         self.evicted = True
         self._waits_since = None
         self._evict()
 
 
 class _Slots:
-    """Slots of one kind.
+    """The slots of one kind.
 
     Args:
         most: how many there are.
@@ -81,7 +81,7 @@ class _Slots:
         return len(self._held)
 
     def enter(self, peer: str) -> Slot | None:
-        """A slot; None: there is none for this peer."""
+        """Return a slot, or None if there is none for this peer."""
         if len(self._held) >= self._most and not self._make_room():
             return None
         if peer and self._of_peer.get(peer, 0) >= self._share:
@@ -120,7 +120,7 @@ class _Slots:
 
 
 class Admission:
-    """The slots of one service. Lives on one event loop.
+    """Slots of one service. Use it on one event loop.
 
     Args:
         calls: single calls that may be in work.
@@ -143,7 +143,7 @@ class Admission:
         self._seconds_per_item: float | None = None
 
     def enter_call(self, peer: str = "") -> Slot:
-        """A slot for a single call.
+        """Return a slot for a single call.
 
         Raises:
             OverloadedError: there is none.
@@ -154,7 +154,7 @@ class Admission:
         return slot
 
     def enter_stream(self, peer: str = "") -> Slot:
-        """A slot for a stream.
+        """Return a slot for a stream.
 
         Raises:
             OverloadedError: there is none.
@@ -165,19 +165,19 @@ class Admission:
         return slot
 
     async def enter_item(self) -> Slot:
-        """A slot for an item of a stream, as soon as there is one."""
+        """Wait for a slot for a stream item."""
         await self._items.acquire()
         return Slot(lambda _: self._items.release())
 
     def note_served(self, count: int, seconds: float) -> None:
-        """A batch was computed; the hint when to come again is made from that."""
+        """Record the time of a batch, from which retry hints are computed."""
         each = seconds / count
         if self._seconds_per_item is None:
             self._seconds_per_item = each
         self._seconds_per_item += _SMOOTHING * (each - self._seconds_per_item)
 
     def refusal(self, problem: str) -> OverloadedError:
-        """The error of one who finds no slot, with a hint when to come again."""
+        """Return the error for a caller without a slot, with a retry hint."""
         # By then half of what waits is done. Refused callers must not come back all at once.
         half = _FIRST_GUESS_S
         if self._seconds_per_item is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images that are too large for one pass: jobs that take one step for each tile.
+"""Large images as jobs with one step per tile.
 
 Between two tiles the device computes other requests, so that small images wait for a tile and not
 for a large image. One large image is computed at a time, because each needs memory for its
@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class TileReport(Generic[R]):
-    """How far a large image is: tiles done, tiles in all, and the result after the last one."""
+    """Progress of a large image: finished tiles, all tiles, and the result after the last one."""
 
     steps_done: int
     num_steps: int
@@ -33,7 +33,7 @@ class TileReport(Generic[R]):
 
 
 class TileCourse:
-    """One large image on its way.
+    """State of one large image between its tiles.
 
     Args:
         tiles: the work.
@@ -60,7 +60,7 @@ class TileCourse:
 
 
 class Tiled(Generic[J, R]):
-    """The large images of an engine, as a `StepwiseEngine`.
+    """`StepwiseEngine` for the large images of an engine.
 
     Args:
         is_large: whether a job is computed in tiles.
@@ -83,7 +83,7 @@ class Tiled(Generic[J, R]):
         self._begin, self._finish, self._precision = begin, finish, precision
 
     def begin(self, job: J) -> TileCourse:
-        """Return a job's course, before its first tile."""
+        """Return the state of a job before its first tile."""
         return TileCourse(self._begin(job))
 
     def advance(self, courses: Sequence[TileCourse]) -> list[TileReport[R]]:
@@ -109,6 +109,6 @@ class Tiled(Generic[J, R]):
 
 @runtime_checkable
 class TiledEngine(Protocol):
-    """An engine that computes large images in tiles; `Engine.run` takes them too."""
+    """An engine that computes large images in tiles; `Engine.run` accepts them too."""
 
     tiled: Tiled[Any, Any]

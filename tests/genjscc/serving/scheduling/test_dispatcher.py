@@ -21,10 +21,10 @@ from genjscc.errors import (
 )
 from genjscc.layers.tiles import Tiles
 from genjscc.serving.context import deadline
-from genjscc.serving.dispatcher import Dispatcher
 from genjscc.serving.metrics import Metrics
+from genjscc.serving.scheduling.dispatcher import Dispatcher
+from genjscc.serving.scheduling.tiled import Tiled
 from genjscc.serving.settings import ServiceSettings
-from genjscc.serving.tiled import Tiled
 from tests.helpers.fake_engines import FakeEngine, answer_of
 
 

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from genjscc.errors import DeadlineError, InvalidInputError
 from genjscc.serving.context import deadline
 from genjscc.serving.metrics import Metrics
-from genjscc.serving.stepwise import StepScheduler
+from genjscc.serving.scheduling.stepwise import StepScheduler
 
 
 @dataclass(frozen=True)

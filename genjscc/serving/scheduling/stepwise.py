@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs of many steps, scheduled step by step.
+"""Scheduling of jobs with many steps, step by step.
 
 Between any two steps jobs may join and leave: a short one that comes late does not wait for the
 end of a long one, and what nobody waits for any more costs no further step. The steps run on
@@ -26,26 +26,26 @@ J = TypeVar("J")
 
 
 class Report(Protocol):
-    """What is known of a job after a step."""
+    """Progress of a job after a step."""
 
     @property
     def result(self) -> Any:
-        """What `Engine.finish` takes, once the job is at its end; None before."""
+        """Result for `Engine.finish` after the last step; None before."""
         ...
 
 
 class Course(Protocol):
-    """A job on its way."""
+    """State of a job with many steps."""
 
     @property
     def key(self) -> Hashable:
-        """Courses of equal keys may advance together."""
+        """Return the batching key: jobs with equal keys may make a step together."""
         ...
 
 
 @runtime_checkable
 class StepwiseEngine(Protocol[J_contra]):
-    """An engine with jobs of many steps; `Engine.run` takes them through all of theirs at once.
+    """An engine with jobs of many steps; `Engine.run` runs all of them at once.
 
     Attributes:
         max_active: courses that may be on their way; others wait for a slot, in their order.
@@ -56,15 +56,15 @@ class StepwiseEngine(Protocol[J_contra]):
     max_together: int
 
     def is_stepwise(self, job: J_contra) -> bool:
-        """Whether a job is one of them."""
+        """Return whether a job has many steps."""
         ...
 
     def begin(self, job: J_contra) -> Course:
-        """A job's course, before its first step. Cheap: the work is done by `advance`."""
+        """Return the state of a job before its first step. Cheap: `advance` does the work."""
         ...
 
     def advance(self, courses: Sequence[Any]) -> Sequence[Report]:
-        """One step of each; nothing of a course depends on the others."""
+        """Run one step of each job; no job's result depends on the others."""
         ...
 
 
@@ -84,7 +84,7 @@ class _Entry:
 
 
 class StepScheduler(Generic[J]):
-    """Steps the courses of one engine on an executor. Lives on one event loop."""
+    """Scheduler of one engine's steps on an executor. Use it on one event loop."""
 
     def __init__(self, engine: StepwiseEngine[J], device: Executor, metrics: StepMetrics) -> None:
         self._engine, self._device, self._metrics = engine, device, metrics
@@ -94,11 +94,12 @@ class StepScheduler(Generic[J]):
         self._running: asyncio.Task[None] | None = None
 
     def takes(self, job: J) -> bool:
-        """Whether a job is one of many steps."""
+        """Return whether a job is one of many steps."""
         return self._engine.is_stepwise(job)
 
     async def follow(self, job: J) -> AsyncGenerator[Report]:
-        """The reports of a job, the last one with its result; closing it ends the job.
+        """Yield the reports of a job, the last one with its result; closing the iterator ends the
+        job.
 
         A slow reader misses reports, never the last one.
 
@@ -134,7 +135,7 @@ class StepScheduler(Generic[J]):
             self._remove(entry)
 
     async def result(self, job: J, tell: Callable[[Any], object] | None = None) -> Any:
-        """The result of a job; `tell` is called with the reports before. Raises as `follow`."""
+        """Return the result of a job; `tell` is called with earlier reports. Raises as `follow`."""
         found = None
         async with aclosing(self.follow(job)) as reports:
             async for report in reports:
@@ -158,7 +159,7 @@ class StepScheduler(Generic[J]):
             await self._step(batch)
 
     def _next_batch(self) -> list[_Entry]:
-        """Those whose turn it is; they stay in the line."""
+        """Return the jobs whose turn it is, without removing them from the line."""
         while self._waiting and len(self._active) < self._engine.max_active:
             self._active.append(self._waiting.popleft())
         self._note()
@@ -205,7 +206,7 @@ class StepScheduler(Generic[J]):
             entry.changed.set()
 
     def _leave(self, entry: _Entry) -> bool:
-        """Takes an entry out of the line; False where it has gone during its step."""
+        """Remove an entry from the line; False if it has left during its step."""
         if entry not in self._active:
             return False
         self._active.remove(entry)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs an engine's work on threads: the event loop never runs a model.
+"""Dispatch of requests to an engine on threads, so that the event loop never runs a model.
 
 Requests are checked on a small pool, wait in a queue, run in batches on one thread (the
 device's), and are written out on the pool again. Small ones, where an engine says so, are checked
@@ -25,14 +25,14 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from genjscc.errors import OverloadedError, UnavailableError, UnsupportedError
-from genjscc.serving.admission import Admission, Slot
-from genjscc.serving.batches import BatchRunner
 from genjscc.serving.engine import Engine, Job, QuickEngine, SizedEngine
 from genjscc.serving.metrics import Metrics
-from genjscc.serving.queue import BatchQueue
+from genjscc.serving.scheduling.admission import Admission, Slot
+from genjscc.serving.scheduling.batches import BatchRunner
+from genjscc.serving.scheduling.queue import BatchQueue
+from genjscc.serving.scheduling.stepwise import StepScheduler, StepwiseEngine
+from genjscc.serving.scheduling.tiled import TiledEngine
 from genjscc.serving.settings import ServiceSettings
-from genjscc.serving.stepwise import StepScheduler, StepwiseEngine
-from genjscc.serving.tiled import TiledEngine
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -48,7 +48,7 @@ _DRAINING = "the service is shutting down; another one may answer"
 
 
 class _HeldBytes:
-    """Bytes that a stream holds in the service."""
+    """Number of bytes that a stream holds in the service."""
 
     def __init__(self) -> None:
         self._bytes = 0
@@ -56,7 +56,7 @@ class _HeldBytes:
         self._below_limit.set()
 
     def change(self, by: int) -> None:
-        """So many more, or fewer."""
+        """Add to the number of bytes; negative values subtract."""
         self._bytes += by
         if self._bytes < _MOST_STREAM_BYTES:
             self._below_limit.set()
@@ -64,12 +64,12 @@ class _HeldBytes:
             self._below_limit.clear()
 
     async def below_limit(self) -> None:
-        """Until there is room for another item, however long that is."""
+        """Wait until the stream may hold another item."""
         await self._below_limit.wait()
 
 
 class _Begun(Generic[Out]):
-    """An item of a stream in work, and the latest message that goes before its answer."""
+    """A stream item in progress, with the latest message to send before its answer."""
 
     def __init__(
         self, answer: Callable[[Callable[[Out], object]], Coroutine[Any, Any, Out]]
@@ -84,7 +84,7 @@ class _Begun(Generic[Out]):
         self._changed.set()
 
     async def before(self) -> AsyncIterator[Out]:
-        """Messages until the answer is there; a slow reader misses some."""
+        """Yield messages until the answer is ready; a slow reader misses some."""
         while not self.task.done():
             await self._changed.wait()
             self._changed.clear()
@@ -94,7 +94,7 @@ class _Begun(Generic[Out]):
 
 
 class Dispatcher(Generic[Request, Job, Result, Response]):
-    """Serves one engine. Lives on one event loop."""
+    """Server of one engine. Use it on one event loop."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         self.stream_window = settings.stream_window
 
     async def start(self) -> None:
-        """Loads and warms the engine; until then requests are answered UNAVAILABLE."""
+        """Load and warm up the engine; requests get UNAVAILABLE until then."""
         loop = asyncio.get_running_loop()
         engine = await loop.run_in_executor(self._device, self._load)
         if isinstance(engine, StepwiseEngine):
@@ -151,7 +151,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         return self._engine
 
     def enter(self, streaming: bool, peer: str = "") -> Slot:
-        """The slot of a call that has just come; its content has not been read.
+        """Return a slot for a call that has arrived; its content has not been read yet.
 
         Args:
             streaming: whether it is a stream.
@@ -172,7 +172,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
             raise
 
     def drain(self) -> None:
-        """From now on nothing new is accepted; open streams end when they are answered."""
+        """Accept nothing new from now on; open streams end when they are answered."""
         self._draining = True
         for reader in self._readers:
             reader.cancel()
@@ -183,7 +183,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
     async def answer(
         self, request: Request, tell: Callable[[Any], object] | None = None
     ) -> Response:
-        """The response to a request that has a slot.
+        """Return the response to a request that holds a slot.
 
         Args:
             request: what to answer.
@@ -206,7 +206,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         return await self._apart(quick, engine.finish, job, result)
 
     def answer_at_once(self, request: Request) -> Response | None:
-        """The response to a request of which all work is quick; None for others.
+        """Return the response to a request that needs only quick work; None for others.
 
         Raises:
             GenJSCCError: what is wrong with the request.
@@ -218,13 +218,13 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         return engine.finish(job, self._batches.result_here(job))
 
     async def _apart(self, quick: bool, function: Callable[..., T], *arguments: Any) -> T:
-        """Calls a function on the pool, or on the spot where it is quick."""
+        """Call a function on the pool, or directly if it is quick."""
         if quick:
             return function(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     async def follow(self, request: Request) -> AsyncGenerator[Any]:
-        """The engine's reports on a single call that takes many steps, then its response.
+        """Yield the progress reports of a call with many steps, then its response.
 
         Raises:
             GenJSCCError: as `answer`; UnsupportedError where the request does not take steps.
@@ -249,7 +249,7 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
         answer_item: Callable[[In, Callable[[Out], object]], Coroutine[Any, Any, Out]],
         size_of: Callable[[Any], int] = lambda _: 0,
     ) -> AsyncIterator[Out]:
-        """Answers in the order of the items, up to `stream_window` of them in work at a time.
+        """Yield answers in the order of the items, with up to `stream_window` items in progress.
 
         No item is begun while those in work, and answers that nobody has taken, hold too many
         bytes.
@@ -323,6 +323,6 @@ class Dispatcher(Generic[Request, Job, Result, Response]):
                 task.cancel()
 
     def close(self) -> None:
-        """Ends the threads once they are idle."""
+        """End the threads once they are idle."""
         self._pool.shutdown(wait=False)
         self._device.shutdown(wait=False)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genjscc.serving.queue import BatchQueue
+from genjscc.serving.scheduling.queue import BatchQueue
 
 
 class Item:
