@@ -17,7 +17,7 @@ import httpx
 from nicegui import Client
 from genjscc.serving.memory import give_back
 from genjscc.web import server
-from tests.helpers.process_memory import resident
+from tests.helpers.memory import resident
 
 addresses = dict(transmitter="127.0.0.1:1", channel="127.0.0.1:2", receiver="127.0.0.1:3")
 benches = weakref.WeakSet()
