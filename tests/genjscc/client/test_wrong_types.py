@@ -215,6 +215,7 @@ CONSTRUCTORS: dict[type, dict[str, list[Any]]] = {
     },
     LocalLink: {
         "bundles": [5, b"models", Fading],
+        "model": [5, b"faces64", Fading],
         "device": [5, None, Fading, "no such device"],
         "dtype": [5, None, "float16"],
         "threads": [0, -1, "many", None, 1.5],
