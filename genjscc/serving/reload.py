@@ -53,6 +53,7 @@ class Reloader:
         self._watch_s = watch_s
         self._told = asyncio.Event()
         self._loaded: Signature = signature(folder)
+        self._reclaiming: asyncio.Task[None] | None = None
 
     def tell(self) -> None:
         """Load the folder again, changed or not."""
@@ -95,11 +96,17 @@ class Reloader:
             self._metrics.reloads.labels("done").inc()
             catalogue = cast("ModelEngine", self._dispatcher.engine).catalogue
             log.info("models reloaded", extra={"models": ", ".join(m.name for m in catalogue)})
-            pause_s = _SHORTEST_PAUSE_S
-            while old() is not None and not self._told.is_set():  # calls under way
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-                gc.collect()
+        self._reclaiming = asyncio.create_task(self._reclaim(old, self._reclaiming))
+
+    async def _reclaim(self, old: weakref.ref[Any], before: asyncio.Task[None] | None) -> None:
+        """Return the memory of the models before once no call needs them."""
+        if before is not None:
+            before.cancel()
+        pause_s = _SHORTEST_PAUSE_S
+        while old() is not self._dispatcher.engine and old() is not None:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            gc.collect()
         gc.collect()
         gc.freeze()
         await asyncio.to_thread(give_back)
