@@ -266,8 +266,8 @@ async def test_settings_that_make_no_sense_are_told(files: Files, tmp_path: Path
         (files.tls | {"tls_client_ca": empty}, "tls_client_ca"),
         ({"token_file": empty}, "holds no token"),
         ({"token_file": tmp_path / "no"}, "token_file: cannot read"),
-        ({"token": "two words"}, "token: is empty or holds"),
-        ({"token": ""}, "token: is empty or holds"),
+        ({"token": "two words"}, "token: is empty or contains"),
+        ({"token": ""}, "token: is empty or contains"),
     ]
     for settings, problem in cases:
         server = Server(fake_service(FakeEngine()), ServiceSettings(**settings))
