@@ -18,14 +18,14 @@ def test_a_misspelt_variable_is_named_with_what_was_meant(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GENJSCC_MAX_BACTH", "4")
-    monkeypatch.setenv("GENJSCC_WEATHER", "fine")
+    monkeypatch.setenv("GENJSCC_UMBRELLA", "fine")
     monkeypatch.setenv("GENJSCC_BUNDLES", "models")  # another service's
     read_settings(ChannelSettings, "channel", [])
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "warning: GENJSCC_MAX_BACTH is not a variable of anything here; "
         "did you mean GENJSCC_MAX_BATCH?",
-        "warning: GENJSCC_WEATHER is not a variable of anything here",
+        "warning: GENJSCC_UMBRELLA is not a variable of anything here",
     ]
 
 

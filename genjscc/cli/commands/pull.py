@@ -48,7 +48,7 @@ def pull(
 
     place = source_of(source)
     root = bundles or cache_folder(place)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with LoggedProgress(*columns, TransferSpeedColumn(), console=err) as bars:
         tasks = {}
 

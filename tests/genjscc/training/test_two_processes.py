@@ -49,10 +49,8 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path: Path) -> None:
     write_photos(photos / "val", 4, (64, 64))
     save_bundle(tiny_face_generator(), photos / GENERATOR, "# tiny\n")
     configs = {
-        # Muon shares its work out among the processes; the discriminator is one and the same.
-        "deepjscc": tiny_deepjscc(
-            photos, width=16, muon_learning_rate=0.01, image_size=64, adversarial=0.3
-        ),
+        # Muon shares its work out among the processes.
+        "deepjscc": tiny_deepjscc(photos, width=16, muon_learning_rate=0.01),
         "generative": tiny_generative(
             photos, batch_size=4, stage1_images=4, stage2_images=8, validate_every=4
         ),

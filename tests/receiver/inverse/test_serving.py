@@ -148,7 +148,11 @@ def test_deepjscc_goes_on_as_before(engine: ReceiverEngine) -> None:
     [
         ({"generator": "cats"}, ModelNotFoundError, f"got 'cats'; there are {GENERATOR}"),
         ({"preset": "slow"}, InvalidInputError, r"inversion\.preset: got 'slow'"),
-        ({"steps": [40, 20]}, InvalidInputError, r"inversion\.steps: got 60 in all; at most 50"),
+        (
+            {"steps": [40, 20]},
+            InvalidInputError,
+            r"inversion\.steps: got 60 in all; must be at most 50",
+        ),
         ({"start": "learned"}, InvalidInputError, r"inversion\.start: got 'learned'"),
         ({"learning_rate": -1.0}, InvalidInputError, r"inversion\.learning_rate: got -1"),
         ({"betas": [0.9]}, InvalidInputError, r"inversion\.betas"),
