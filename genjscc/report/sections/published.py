@@ -25,10 +25,13 @@ _MARKERS = "sD^v<>ph*X"
 
 def published(book: Book, shown: Shown, points: dict[str, list[PublishedPoint]]) -> None:
     """Draw PSNR over AWGN against SNR and against the bandwidth ratio, others' points included."""
-    for subject, entries in by_subject(shown.main).items():
+    subjects = by_subject(shown.main)
+    own_sizes = {one.dataset for one in subjects if one.image_size == "mixed"}
+    for subject, entries in subjects.items():
         others = [p for p in points.get(subject.dataset, []) if p.channel == AWGN]
         ours = comparable(entries)
-        if not others:
+        # Published points are of whole images: squares cut from them are not compared.
+        if not others or (subject.dataset in own_sizes and subject.image_size != "mixed"):
             continue
         book.heading(f"Published results: {subject.title}")
         book.text(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -46,6 +47,18 @@ def test_published_points_join_the_plots_of_their_data_set(tmp_path: Path) -> No
     drawn = figure.read_text()
     assert "Other (published)" in drawn
     assert "DeepJSCC (faces)" in drawn
+
+
+def test_squares_cut_from_the_images_are_not_compared(tmp_path: Path) -> None:
+    folder = results(tmp_path, ROWS)
+    whole, cut = (json.loads((folder / "deep.json").read_text()) for _ in range(2))
+    for record in whole["records"]:
+        record["image_size"] = "mixed"
+    (folder / "deep.json").write_text(json.dumps(whole))
+    (folder / "cut.json").write_text(json.dumps(cut))
+    page(folder)
+    (figure,) = (folder / "page" / "figures").glob("*.svg")
+    assert "mixed" in figure.name
 
 
 def test_other_data_sets_have_no_such_section(tmp_path: Path) -> None:
