@@ -35,6 +35,9 @@ def main(arguments: Sequence[str]) -> int:
     expected = {one["model"]: one for one in json.loads(FILE.read_text())["outputs"]}
     worst = 0.0
     for one in outputs:
+        if one["model"] not in expected:
+            print(f"{one['model']:20} has no golden output: --write adds it")
+            return 1
         difference = one["psnr_db"] - expected[one["model"]]["psnr_db"]
         worst = max(worst, abs(difference))
         print(f"{one['model']:20} {one['psnr_db']:.4f} dB, difference {difference:+.4f} dB")

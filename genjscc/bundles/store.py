@@ -172,7 +172,7 @@ def companions(config: BundleConfig | GeneratorConfig) -> list[tuple[str, str, s
 
 
 def weight_files(root: Path, config: BundleConfig | GeneratorConfig) -> list[Path]:
-    """Return all files that a bundle needs, those of another bundle's folder included."""
+    """Return the weight files of a bundle, the encoder that it shares included."""
     own = [root / config.name / name for name in config.files]
     if isinstance(config, BundleConfig) and config.shared_encoder:
         own.append(encoder_file(root, config))

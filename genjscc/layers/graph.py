@@ -51,7 +51,6 @@ def _apart(graph: torch.jit.ScriptModule) -> nn.Module:
     torch.jit.save(graph, stored)
     stored.seek(0)
     copy: nn.Module = torch.jit.load(stored)  # type: ignore[no-untyped-call]
-    del graph
     return copy
 
 

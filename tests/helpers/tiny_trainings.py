@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from lightning_fabric import Fabric
 
 from genjscc.training.config import DeepJSCCConfig, GenerativeJSCCConfig
+from genjscc.training.deepjscc import DeepJSCCTraining, fit
 from tests.helpers.tiny_bundles import GENERATOR
 
 
@@ -51,6 +53,22 @@ def tiny_generative(photos: Path, **changes: object) -> GenerativeJSCCConfig:
         "validate_images": 2,
     }
     return GenerativeJSCCConfig.model_validate({**fields, **changes})
+
+
+def fit_in_two_runs(config: DeepJSCCConfig, folder: Path, step: int) -> DeepJSCCTraining:
+    """Train up to a step, save, stop as a crash would, and resume to the end."""
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(training: DeepJSCCTraining, _: dict[str, float]) -> None:
+        if training.step == step:
+            training.save()
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        fit(config, folder, one_process(), stop)
+    return fit(config, folder, one_process())
 
 
 def one_process() -> Fabric:

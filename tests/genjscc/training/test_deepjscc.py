@@ -25,7 +25,7 @@ from genjscc.training.loop import fit as loop_fit
 from genjscc.training.loop import schedule_at
 from tests.helpers.photo_folders import write_photos
 from tests.helpers.tiny_bundles import MULTI, SINGLE, write_both
-from tests.helpers.tiny_trainings import one_process, tiny_deepjscc
+from tests.helpers.tiny_trainings import fit_in_two_runs, one_process, tiny_deepjscc
 from transmitter.encoder import encode
 from transmitter.models import load_encoder
 
@@ -57,18 +57,7 @@ def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(
 ) -> None:
     config = tiny_deepjscc(photos, **changes)
     unbroken = fit(config, tmp_path / "unbroken", one_process())
-
-    class StoppedError(Exception):
-        pass
-
-    def stop_after_three(training: DeepJSCCTraining, _: dict[str, float]) -> None:
-        if training.step == 3:
-            training.save()
-            raise StoppedError
-
-    with pytest.raises(StoppedError):
-        fit(config, tmp_path / "broken", one_process(), stop_after_three)
-    resumed = fit(config, tmp_path / "broken", one_process())
+    resumed = fit_in_two_runs(config, tmp_path / "broken", 3)
     assert resumed.step == unbroken.step == 6
     mine, theirs = weights(resumed), weights(unbroken)
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)

@@ -21,7 +21,7 @@ from genjscc.training.export import export_run
 from receiver.deepjscc import Decoder
 from tests.helpers.photo_folders import write_photos
 from tests.helpers.tiny_bundles import MULTI, fill_by_rule, write_both
-from tests.helpers.tiny_trainings import one_process, tiny_deepjscc
+from tests.helpers.tiny_trainings import fit_in_two_runs, one_process, tiny_deepjscc
 from transmitter.encoder import Encoder
 from transmitter.models import load_encoder
 
@@ -113,18 +113,7 @@ def test_an_adversarial_run_resumes_bit_for_bit(
     # Two steps without it, then it joins, and its gradient counts.
     assert ["adversarial" in values for values in seen[:4]] == [False, False, True, True]
     assert all(values["adversarial"] != 0 for values in seen[2:4])
-
-    class StoppedError(Exception):
-        pass
-
-    def stop_after_three(training: DeepJSCCTraining, _: dict[str, float]) -> None:
-        if training.step == 3:
-            training.save()
-            raise StoppedError
-
-    with pytest.raises(StoppedError):
-        fit(config, tmp_path / "broken", one_process(), stop_after_three)
-    resumed = fit(config, tmp_path / "broken", one_process())
+    resumed = fit_in_two_runs(config, tmp_path / "broken", 3)
     assert resumed.step == unbroken.step == 4
     mine, theirs = resumed.pair.state_dict(), unbroken.pair.state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
